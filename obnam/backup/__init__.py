@@ -1,0 +1,1 @@
+"""Scan, plan, seal, upload, commit."""

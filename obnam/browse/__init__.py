@@ -1,0 +1,1 @@
+"""Looks at generations: list, resolve, show."""

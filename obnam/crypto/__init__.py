@@ -1,0 +1,1 @@
+"""Keys, names and seals: the only user of PyNaCl and blake3."""

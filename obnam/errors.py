@@ -1,0 +1,278 @@
+"""Everything that can go wrong and is foreseen, as one tree.
+
+Each error holds fields, has one message that names the thing and the way out, an exit code,
+and says whether trying again may help (``temporary``). Whoever raises one because of another
+error raises it ``from`` that cause.
+
+The exit codes are 1 (failed) and 2 (wrong usage); 0 and 3 ("done, with warnings") are not errors.
+"""
+
+from typing import ClassVar
+
+from attrs import define
+
+
+class ObnamError(Exception):
+    """The root of the tree. Its text is one line, fit to be shown to a user as it is."""
+
+    exit_code: ClassVar[int] = 1
+    temporary: ClassVar[bool] = False
+
+
+# What the user gave us
+
+
+class UsageError(ObnamError):
+    """The command cannot be carried out as it was given."""
+
+    exit_code = 2
+
+
+@define(eq=False)
+class ConfigurationError(UsageError):
+    """A configuration or secrets file is missing, unreadable, or holds something wrong."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+@define(eq=False)
+class UnknownReference(UsageError):
+    """No generation answers to a REF."""
+
+    reference: str
+    problem: str = "no such generation; `obnam list` shows those there are"
+
+    def __str__(self) -> str:
+        return f"{self.reference}: {self.problem}"
+
+
+@define(eq=False)
+class BadTarget(UsageError):
+    """A restore cannot use the target it was given."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+@define(eq=False)
+class BadRoot(ObnamError):
+    """A root is missing or cannot be read: fatal, so that a forgotten mount is noticed."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return (
+            f"root {self.path}: {self.problem}; nothing was backed up. "
+            f"Mount it, or take it out of `roots`"
+        )
+
+
+# Keys and seals
+
+
+class WrongPassphrase(ObnamError):
+    """No slot of the keyring opens with the passphrase."""
+
+    def __str__(self) -> str:
+        return "the passphrase opens no slot of the repository's keyring; check it and try again"
+
+
+@define(eq=False)
+class SealBroken(ObnamError):
+    """A sealed chunk does not open: damaged, swapped, truncated or made by someone else.
+
+    The one public failure of opening: it does not say which check failed.
+    """
+
+    what: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is damaged or not what was asked for; it was not used"
+
+
+@define(eq=False)
+class UnknownFormat(ObnamError):
+    """Something was written by a newer Obnam than this one."""
+
+    what: str
+    version: str
+    known: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.what} has format {self.version}, this Obnam knows {self.known}: "
+            f"install a newer Obnam"
+        )
+
+
+# Generations
+
+
+@define(eq=False)
+class DamagedGeneration(ObnamError):
+    """A generation's database or manifest cannot be used."""
+
+    generation: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"generation {self.generation}: {self.problem}"
+
+
+@define(eq=False)
+class HistoryBroken(ObnamError):
+    """The server shows an older, forked or incomplete history of a client's generations."""
+
+    client: str
+    problem: str
+
+    def __str__(self) -> str:
+        return (
+            f"the server does not show the whole history of client {self.client}: {self.problem}. "
+            f"It may have been restored from an old copy, or it lies"
+        )
+
+
+# The server and the way to it
+
+
+@define(eq=False)
+class ServerUnreachable(ObnamError):
+    """No answer from the server, after all tries."""
+
+    temporary = True
+    server: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.server} cannot be reached: {self.problem}"
+
+
+@define(eq=False)
+class ServerBusy(ObnamError):
+    """The server asks to come back later (429, 503, 5xx)."""
+
+    temporary = True
+    server: str
+    status: int
+    retry_after_s: float | None = None
+
+    def __str__(self) -> str:
+        return f"{self.server} cannot answer now (HTTP status {self.status}); try again later"
+
+
+@define(eq=False)
+class UntrustedServer(ObnamError):
+    """The server's certificate is not trusted, or not the pinned one."""
+
+    server: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.server} is not trusted: {self.problem}"
+
+
+@define(eq=False)
+class AccessDenied(ObnamError):
+    """The token is unknown, revoked, or lacks a scope (401, 403)."""
+
+    server: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.server} refuses access: {self.problem}"
+
+
+@define(eq=False)
+class NotFound(ObnamError):
+    """The server does not have it, or it is not ours: both give the same answer (404)."""
+
+    what: str
+
+    def __str__(self) -> str:
+        return f"the server does not have {self.what}"
+
+
+@define(eq=False)
+class ServerFull(ObnamError):
+    """The server has no room (507)."""
+
+    server: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.server} is full. What was sent so far is kept; "
+            f"make room on the server and run the backup again"
+        )
+
+
+@define(eq=False)
+class ServerMisbehaved(ObnamError):
+    """An answer that the protocol does not allow: the server's mistake, not ours."""
+
+    server: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.server} gave an answer that makes no sense: {self.problem}"
+
+
+@define(eq=False)
+class RequestRefused(ObnamError):
+    """The server says that our request was wrong (400, 413, 422)."""
+
+    server: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.server} refused a request: {self.problem}"
+
+
+# Commit
+
+
+@define(eq=False)
+class CommitConflict(ObnamError):
+    """Another backup of the same client was committed meanwhile (compare and swap)."""
+
+    expected: str | None
+    latest: str | None
+
+    def __str__(self) -> str:
+        return (
+            f"another backup of this client was committed meanwhile: expected "
+            f"{self.expected or 'none'} as the latest generation, the server has "
+            f"{self.latest or 'none'}. Nothing was lost; run the backup again"
+        )
+
+
+@define(eq=False)
+class ChunksMissing(ObnamError):
+    """A commit was refused, because chunks that it needs are not on the server."""
+
+    count: int
+    first: tuple[bytes, ...] = ()
+
+    def __str__(self) -> str:
+        return (
+            f"the server lacks {self.count} chunks of the generation "
+            f"(first: {', '.join(i.hex()[:16] for i in self.first[:3])}); run the backup again"
+        )
+
+
+@define(eq=False)
+class SessionLost(ObnamError):
+    """The server no longer knows the session of the running backup."""
+
+    session: str
+
+    def __str__(self) -> str:
+        return "the server no longer knows this backup's session; run the backup again"

@@ -1,0 +1,1 @@
+"""The file system, blocking: scan, read, and write back."""

@@ -1,0 +1,1 @@
+"""The design's words as frozen values; no input or output."""

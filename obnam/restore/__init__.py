@@ -1,0 +1,1 @@
+"""Manifest, plan, fetch, write."""

@@ -1,0 +1,1 @@
+"""Checks a generation against what it says it holds."""

@@ -1,0 +1,113 @@
+"""The repository as both ends see it.
+
+The client's engine talks to `IRepository` and does not know what stands behind it. The memory
+fake, the client's HTTP way and (through the server's API) the store itself keep this contract,
+and one contract suite runs on them all.
+
+Every method returns a Deferred. Every method may be repeated after a failure whose error is
+``temporary``: the second time is harmless. Errors are those of `obnam.errors`; an error that is
+not ``temporary`` will be the same the next time.
+"""
+
+from collections.abc import Sequence
+
+from twisted.internet.defer import Deferred
+from zope.interface import Interface
+
+from obnam.model.ids import ChunkId, GenerationId, SessionId
+from obnam.wire.frames import Frame
+from obnam.wire.messages import (
+    Commit,
+    CommittedGeneration,
+    GenerationSummary,
+    Keyring,
+    KeyringSlot,
+    Receipt,
+    RepositoryDescription,
+)
+
+
+class ISessions(Interface):
+    """Sessions: the server's memory of running backups."""
+
+    def begin_session(base: GenerationId | None) -> "Deferred[SessionId]":
+        """Begin a backup whose chunk set starts as that of ``base`` (``None``: empty).
+
+        While the session lives, no chunk of ``base``, and none that was stored or found present
+        in this session, is collected. ``NotFound`` when ``base`` is unknown.
+        """
+
+    def refer(
+        session: SessionId, added: Sequence[ChunkId], removed: Sequence[ChunkId]
+    ) -> "Deferred[None]":
+        """Change the session's chunk set: ``base`` and all that was added, less what was removed.
+
+        At most ``REFERENCE_IDS_MAX`` ids in both together. Adding what is in the set and removing
+        what is not are harmless. A chunk may be referred to before it is stored.
+        """
+
+    def end_session(session: SessionId) -> "Deferred[None]":
+        """Forget the session. An unknown one is fine."""
+
+
+class IChunks(Interface):
+    """Sealed chunks, in and out."""
+
+    def missing(session: SessionId, ids: Sequence[ChunkId]) -> "Deferred[Sequence[bool]]":
+        """For each of at most ``MISSING_IDS_MAX`` ids: must it be stored (again)?
+
+        Chunks found present are protected by the session from then on.
+        """
+
+    def store(session: SessionId, body: memoryview) -> "Deferred[None]":
+        """Store the frames of ``body``, all of them or none, durably once the Deferred fires.
+
+        ``body`` (at most ``UPLOAD_BODY_MAX``) stays unchanged until then. Ids that the server
+        has already are fine. ``ServerFull`` when there is no room.
+        """
+
+    def fetch(ids: Sequence[ChunkId], into: memoryview) -> "Deferred[Sequence[Frame]]":
+        """Write the sealed chunks into ``into``, and say where each lies, in the order asked.
+
+        Absent ones have length 0. ``into`` must have room for all frames with their headers
+        (each at most ``SEALED_CHUNK_MAX``), else ``ServerMisbehaved``.
+        """
+
+
+class IGenerations(Interface):
+    """Committed generations."""
+
+    def describe() -> "Deferred[RepositoryDescription]":
+        """Who we are to the server, what we may, and the latest generation of this client."""
+
+    def commit(session: SessionId, commit: Commit) -> "Deferred[Receipt]":
+        """Make the session's chunk set a generation, all or nothing, durably.
+
+        Refused with ``CommitConflict`` unless ``commit.previous`` is the client's latest
+        generation; with ``ChunksMissing`` when a chunk of the set is not stored; with
+        ``RequestRefused`` when count or XOR differ. Repeating a commit that went through gives
+        its receipt again. The session ends with it.
+        """
+
+    def list_generations() -> "Deferred[Sequence[GenerationSummary]]":
+        """All generations of the repository, of every client, oldest first."""
+
+    def get_generation(generation: GenerationId) -> "Deferred[CommittedGeneration]":
+        """The sealed manifest and the receipt of one generation. ``NotFound``."""
+
+
+class IKeyring(Interface):
+    """The slots that hold the master key, each wrapped by a passphrase."""
+
+    def get_keyring() -> "Deferred[Keyring]":
+        """All slots, and the tag that `put_keyring` wants."""
+
+    def put_keyring(slots: Sequence[KeyringSlot], etag: str) -> "Deferred[Keyring]":
+        """Replace all slots, unless someone else did since ``etag`` (``RequestRefused``)."""
+
+
+class IRepository(ISessions, IChunks, IGenerations, IKeyring):
+    """All of it."""
+
+    def close() -> "Deferred[None]":
+        """Let go of connections and processes. The last call."""

@@ -1,0 +1,1 @@
+"""The storage engine of the chunk server: no Twisted, no HTTP."""
