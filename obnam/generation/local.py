@@ -1,0 +1,117 @@
+"""A generation whose database is on this machine, read only. Blocking."""
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from attrs import frozen
+
+from obnam.errors import DamagedGeneration
+from obnam.generation import schema
+from obnam.generation.nascent import ROOT_DIRECTORY
+from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow
+from obnam.model.entry import Kind, Reason
+from obnam.model.ids import parse_chunk_id
+
+_DEPTH_MAX = 10_000
+"""Directories within directories; deeper ones are no tree but a loop."""
+
+
+@frozen
+class LocalEntry:
+    """An entry on the way through the tree: its whole path, row, and effective reason."""
+
+    path: bytes
+    row: EntryRow
+    reason: Reason
+
+
+class LocalGeneration:
+    """The database of a committed generation. Belongs to one thread."""
+
+    def __init__(self, path: Path) -> None:
+        """Raises ``DamagedGeneration`` or ``UnknownFormat`` when it cannot be used."""
+        self.path = path
+        self._connection = schema.open_to_read(path)
+        try:
+            self.meta = dict(self._connection.execute("SELECT name, value FROM meta"))
+            self.sequence = int(self.meta["sequence"])
+        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+            raise DamagedGeneration(str(path), f"its database is damaged ({error})") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def described(self, name: str) -> Any:
+        """One of the generation's own facts, decoded from JSON."""
+        return json.loads(self.meta[name])
+
+    def walk(self) -> Iterator[LocalEntry]:
+        """All entries, a directory before what is in it, names in byte order.
+
+        Memory is bounded by the largest directory's rows on the way down, not by their number in
+        all. Entries beneath a directory that could not be read are as old as its last good
+        backup; their reason is ``error`` too.
+        """
+        # One open cursor a level: the rows of a directory are read as they are needed.
+        levels = [(b"", False, self._rows(ROOT_DIRECTORY))]
+        while levels:
+            prefix, stale, rows = levels[-1]
+            row = next(rows, None)
+            if row is None:
+                levels.pop()
+                continue
+            path = prefix + row.name
+            reason = Reason.ERROR if stale else self.reason_of(row)
+            yield LocalEntry(path, row, reason)
+            if row.kind == Kind.DIRECTORY and row.number is not None:
+                if len(levels) > _DEPTH_MAX:
+                    raise DamagedGeneration(str(self.path), "its directories form a loop")
+                inside = path if path == b"/" else path + b"/"
+                levels.append((inside, reason is Reason.ERROR, self._rows(row.number)))
+
+    def reason_of(self, row: EntryRow) -> Reason:
+        """The reason in this generation: errors stay errors, older reasons are ``unchanged``."""
+        if row.reason == Reason.ERROR or row.reason == Reason.SKIPPED:
+            return Reason(row.reason)
+        return Reason(row.reason) if row.since == self.sequence else Reason.UNCHANGED
+
+    def extents(self, row: EntryRow) -> list[ExtentRow]:
+        """Where the content of a file lies, by position; what is left out is a hole."""
+        if row.chunk is not None and row.start is not None:
+            return [ExtentRow(0, row.chunk, row.start, row.size or 0)]
+        if row.number is None or row.kind != Kind.FILE:
+            return []
+        return [
+            ExtentRow._make(extent)
+            for extent in self._query(
+                "SELECT position, chunk, start, length FROM extent WHERE file = ?"
+                " ORDER BY position",
+                row.number,
+            )
+        ]
+
+    def chunk(self, number: int) -> ChunkRow:
+        """One chunk. Raises ``DamagedGeneration`` when it is not there."""
+        for number_, chunk_id, length in self._query(
+            "SELECT number, id, length FROM chunk WHERE number = ?", number
+        ):
+            return ChunkRow(number_, parse_chunk_id(chunk_id), length)
+        raise DamagedGeneration(str(self.path), f"chunk {number} is not in its database")
+
+    def count_entries(self) -> int:
+        """How many entries there are."""
+        return int(next(iter(self._query("SELECT count(*) FROM entry")))[0])
+
+    def _rows(self, directory: int) -> Iterator[EntryRow]:
+        for row in self._query("SELECT * FROM entry WHERE directory = ? ORDER BY name", directory):
+            yield EntryRow._make(row)
+
+    def _query(self, sql: str, *arguments: object) -> Iterator[tuple[Any, ...]]:
+        try:
+            yield from self._connection.execute(sql, arguments)
+        except sqlite3.DatabaseError as error:
+            raise DamagedGeneration(str(self.path), f"its database is damaged ({error})") from error

@@ -1,0 +1,318 @@
+"""A generation while it is being written. It can be added to, and not be read by users.
+
+All methods block and belong to one thread. Rows of unchanged entries are never touched, so that
+the pages they lie on stay as they were in the previous generation's file.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from obnam.errors import DamagedGeneration
+from obnam.generation import schema
+from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow, KnownRow
+from obnam.model.entry import Kind, Reason
+from obnam.model.ids import ChunkId
+
+_PUT_ENTRY = f"INSERT OR REPLACE INTO entry VALUES ({', '.join('?' * len(EntryRow._fields))})"
+_LOOKUP_AT_ONCE = 500
+
+ROOT_DIRECTORY = 0
+"""The number of the directory whose entries are the roots."""
+
+
+class NascentGeneration:
+    """The database of a generation that is being made."""
+
+    def __init__(self, connection: sqlite3.Connection, path: Path, sequence: int) -> None:
+        self.path = path
+        self.sequence = sequence
+        self._connection = connection
+        self._next = {
+            name: self._counter(name) for name in ("next_directory", "next_file", "next_chunk")
+        }
+        self._first_new_chunk = self._next["next_chunk"]
+        connection.execute(
+            "CREATE TEMP TABLE leader (device INTEGER, inode INTEGER, directory INTEGER, name BLOB,"
+            " PRIMARY KEY (device, inode)) WITHOUT ROWID"
+        )
+        connection.execute(
+            "CREATE TEMP TABLE follower (directory INTEGER, name BLOB, reason INTEGER,"
+            " leader_directory INTEGER, leader_name BLOB)"
+        )
+
+    @classmethod
+    def create(cls, path: Path, sequence: int) -> "NascentGeneration":
+        """Begin with nothing at ``path``, which must not exist."""
+        return cls(schema.create(path), path, sequence)
+
+    @classmethod
+    def begin_from(cls, path: Path, sequence: int) -> "NascentGeneration":
+        """Begin with the file at ``path``, a private copy of the previous generation's."""
+        return cls(schema.open_to_change(path), path, sequence)
+
+    # What the previous generation knows
+
+    def known(self, directory: int) -> dict[bytes, KnownRow]:
+        """The rows of one directory by name."""
+        rows = self._connection.execute(
+            "SELECT name, kind, reason, size, mtime_ns, ctime_ns, inode, device, number"
+            " FROM entry WHERE directory = ?",
+            (directory,),
+        )
+        return {row[0]: KnownRow._make(row) for row in rows}
+
+    def new_directory(self) -> int:
+        """A number for a directory that has none yet."""
+        return self._take("next_directory")
+
+    def new_file(self) -> int:
+        """A number for a file that lies in several extents."""
+        return self._take("next_file")
+
+    # Entries
+
+    def put(self, rows: Iterable[EntryRow]) -> None:
+        """Write rows of entries that have no content, or whose extents are written already."""
+        self._connection.executemany(_PUT_ENTRY, rows)
+
+    def put_extents(self, file: int, extents: Sequence[ExtentRow]) -> None:
+        """Write extents of a file that lies in several."""
+        self._connection.executemany(
+            "INSERT INTO extent VALUES (?, ?, ?, ?, ?)", [(file, *extent) for extent in extents]
+        )
+        self.count_uses(Counter(extent.chunk for extent in extents))
+
+    def count_uses(self, uses: Mapping[int, int]) -> None:
+        """Note that so many extents more (or fewer) refer to each of the chunks."""
+        self._connection.executemany(
+            "UPDATE chunk SET uses = uses + ? WHERE number = ?",
+            [(count, number) for number, count in uses.items()],
+        )
+
+    def release(self, directory: int, names: Iterable[bytes]) -> None:
+        """Let go of the content of files whose rows are about to be replaced."""
+        uses: Counter[int] = Counter()
+        for name in names:
+            row = self._connection.execute(
+                "SELECT kind, chunk, number FROM entry WHERE directory = ? AND name = ?",
+                (directory, name),
+            ).fetchone()
+            if row is not None:
+                kind, chunk, number = row
+                self._release_row(kind, chunk, number, uses)
+        self.count_uses(uses)
+
+    def drop(self, directory: int, names: Iterable[bytes]) -> None:
+        """Take entries out; of a directory, with everything beneath it."""
+        uses: Counter[int] = Counter()
+        doomed = [(directory, name) for name in names]
+        while doomed:
+            parent, name = doomed.pop()
+            row = self._connection.execute(
+                "DELETE FROM entry WHERE directory = ? AND name = ? RETURNING kind, chunk, number",
+                (parent, name),
+            ).fetchone()
+            if row is None:
+                continue
+            kind, chunk, number = row
+            if kind == Kind.DIRECTORY:
+                children = self._connection.execute(
+                    "SELECT name FROM entry WHERE directory = ?", (number,)
+                )
+                doomed.extend((number, child) for (child,) in children.fetchall())
+            self._release_row(kind, chunk, number, uses)
+        self.count_uses(uses)
+
+    def keep_with_error(self, row: EntryRow) -> bool:
+        """Mark an entry as not readable now.
+
+        What an earlier generation has of it stays, and is marked; without any, ``row`` is written.
+        Returns whether there was content to keep.
+        """
+        marked = self._connection.execute(
+            "UPDATE entry SET reason = ?, since = ? WHERE directory = ? AND name = ?"
+            " AND kind = ? AND (checksum IS NOT NULL OR kind = 2)",
+            (Reason.ERROR, self.sequence, row.directory, row.name, row.kind),
+        )
+        if marked.rowcount:
+            return True
+        self.release(row.directory, [row.name])
+        self.put([row])
+        return False
+
+    # Hard links
+
+    def follow(self, device: int, inode: int, directory: int, name: bytes, reason: int) -> bool:
+        """Say that an entry is one of several links to a file whose content must be read.
+
+        The first one is the leader, and ``False`` is returned: read it. For the others ``True``:
+        their rows are made from the leader's by `finish`.
+        """
+        first = self._connection.execute(
+            "SELECT directory, name FROM leader WHERE device = ? AND inode = ?", (device, inode)
+        ).fetchone()
+        if first is None:
+            self._connection.execute(
+                "INSERT INTO leader VALUES (?, ?, ?, ?)", (device, inode, directory, name)
+            )
+            return False
+        self._connection.execute(
+            "INSERT INTO follower VALUES (?, ?, ?, ?, ?)", (directory, name, reason, *first)
+        )
+        return True
+
+    def _resolve_followers(self) -> list[tuple[int, bytes]]:
+        lost = []
+        followers = self._connection.execute("SELECT * FROM temp.follower").fetchall()
+        for directory, name, reason, leader_directory, leader_name in followers:
+            found = self._connection.execute(
+                "SELECT * FROM entry WHERE directory = ? AND name = ?",
+                (leader_directory, leader_name),
+            ).fetchone()
+            leader = None if found is None else EntryRow._make(found)
+            self.release(directory, [name])
+            if leader is None or leader.kind != Kind.FILE:
+                lost.append((directory, name))
+                self._connection.execute(
+                    "DELETE FROM entry WHERE directory = ? AND name = ?", (directory, name)
+                )
+                continue
+            number = leader.number
+            if leader.chunk is not None:
+                self.count_uses({leader.chunk: 1})
+            elif number is not None:
+                extents = [ExtentRow._make(row) for row in self._extents(number)]
+                number = self.new_file()
+                self.put_extents(number, extents)
+            if leader.reason == Reason.ERROR:
+                reason = Reason.ERROR
+            self.put(
+                [
+                    leader._replace(
+                        directory=directory,
+                        name=name,
+                        reason=reason,
+                        since=self.sequence,
+                        number=number,
+                    )
+                ]
+            )
+        self._connection.execute("DELETE FROM temp.follower")
+        self._connection.execute("DELETE FROM temp.leader")
+        return lost
+
+    # Chunks
+
+    def find_chunks(self, ids: Sequence[ChunkId]) -> dict[ChunkId, int]:
+        """Those of ``ids`` that the generation has already, with their numbers."""
+        found: dict[ChunkId, int] = {}
+        for at in range(0, len(ids), _LOOKUP_AT_ONCE):
+            part = ids[at : at + _LOOKUP_AT_ONCE]
+            marks = ", ".join("?" * len(part))
+            found.update(
+                self._connection.execute(
+                    f"SELECT id, number FROM chunk WHERE id IN ({marks})", part
+                )
+            )
+        return found
+
+    def add_chunks(self, chunks: Iterable[tuple[ChunkId, int]]) -> dict[ChunkId, int]:
+        """Give numbers to chunks (id, plaintext length); those that have one keep it."""
+        lengths = dict(chunks)
+        numbers = self.find_chunks(list(lengths))
+        fresh = [
+            ChunkRow(self._take("next_chunk"), chunk_id, length)
+            for chunk_id, length in lengths.items()
+            if chunk_id not in numbers
+        ]
+        self._connection.executemany("INSERT INTO chunk VALUES (?, ?, ?, 0)", fresh)
+        numbers.update((row.id, row.number) for row in fresh)
+        return numbers
+
+    def added_chunks(self) -> Iterable[ChunkId]:
+        """Ids of data that the generation has, and its base has not."""
+        return self._ids("SELECT id FROM chunk WHERE number >= ? AND uses > 0")
+
+    def removed_chunks(self) -> Iterable[ChunkId]:
+        """Ids of data that its base has, and the generation no longer needs."""
+        return self._ids("SELECT id FROM chunk WHERE number < ? AND uses = 0")
+
+    def data_chunks(self) -> Iterable[ChunkId]:
+        """Ids of all data of the generation."""
+        return self._ids("SELECT id FROM chunk WHERE ? AND uses > 0")
+
+    def _ids(self, query: str) -> Iterable[ChunkId]:
+        for (chunk_id,) in self._connection.execute(query, (self._first_new_chunk,)):
+            yield ChunkId(chunk_id)
+
+    # The end
+
+    def describe(self, members: Mapping[str, object]) -> None:
+        """Write what the generation knows of itself; what is no text or number, as JSON."""
+        self._connection.executemany(
+            "INSERT OR REPLACE INTO meta VALUES (?, ?)",
+            [
+                (name, value if isinstance(value, int | str) else json.dumps(value))
+                for name, value in members.items()
+            ],
+        )
+
+    def settle(self) -> list[tuple[int, bytes]]:
+        """Bring everything to its final form, before the sets of chunks are asked for.
+
+        Returns links whose leader vanished while it was read; they have no row now.
+        """
+        return self._resolve_followers()
+
+    def finish(self) -> None:
+        """Forget chunks that nothing refers to, write everything down, and close the file.
+
+        Raises ``DamagedGeneration`` when SQLite cannot.
+        """
+        try:
+            self._connection.execute("DELETE FROM chunk WHERE uses = 0")
+            self.describe(self._next)
+            self._connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            raise DamagedGeneration("being made", f"its database cannot be written: {error}") from (
+                error
+            )
+        finally:
+            self._connection.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is; it is of no use afterwards."""
+        self._connection.close()
+
+    def _counter(self, name: str) -> int:
+        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        if row is None or not isinstance(row[0], int):
+            raise DamagedGeneration(str(self.path), f"{name} is missing")
+        return int(row[0])
+
+    def _take(self, name: str) -> int:
+        number = self._next[name]
+        self._next[name] = number + 1
+        return number
+
+    def _extents(self, file: int) -> list[tuple[int, int, int, int]]:
+        return self._connection.execute(
+            "SELECT position, chunk, start, length FROM extent WHERE file = ? ORDER BY position",
+            (file,),
+        ).fetchall()
+
+    def _release_row(
+        self, kind: int, chunk: int | None, number: int | None, uses: Counter[int]
+    ) -> None:
+        if kind != Kind.FILE:
+            return
+        if chunk is not None:
+            uses[chunk] -= 1
+        elif number is not None:
+            gone = self._connection.execute(
+                "DELETE FROM extent WHERE file = ? RETURNING chunk", (number,)
+            )
+            uses.subtract(chunk for (chunk,) in gone.fetchall())

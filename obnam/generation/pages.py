@@ -1,0 +1,54 @@
+"""Reads the pages of database files: which differ, and their bytes. Blocking."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import xxhash
+
+from obnam.generation.pagemap import CHUNK_PAGES
+from obnam.generation.schema import PAGE_BYTES
+
+_STRIDE = 1 << 20
+"""Bytes compared at once; only strides that differ are looked at page by page."""
+
+
+def count_pages(path: Path) -> int:
+    """Pages in the file; SQLite files are whole pages."""
+    return path.stat().st_size // PAGE_BYTES
+
+
+def changed_pages(old: Path, new: Path) -> list[int]:
+    """Numbers of the pages of ``new`` that differ from ``old`` or are not in it, in order."""
+    changed: list[int] = []
+    with old.open("rb") as before, new.open("rb") as after:
+        page = 0
+        while stride := after.read(_STRIDE):
+            other = before.read(_STRIDE)
+            if stride != other:
+                changed.extend(
+                    page + at // PAGE_BYTES
+                    for at in range(0, len(stride), PAGE_BYTES)
+                    if stride[at : at + PAGE_BYTES] != other[at : at + PAGE_BYTES]
+                )
+            page += len(stride) // PAGE_BYTES
+    return changed
+
+
+def pieces(path: Path, pages: Sequence[int]) -> Iterator[bytes]:
+    """The given pages laid end to end, in pieces of at most 256 pages."""
+    with path.open("rb") as file:
+        for at in range(0, len(pages), CHUNK_PAGES):
+            piece = bytearray()
+            for page in pages[at : at + CHUNK_PAGES]:
+                file.seek(page * PAGE_BYTES)
+                piece += file.read(PAGE_BYTES)
+            yield bytes(piece)
+
+
+def checksum(path: Path) -> bytes:
+    """xxh3-128 of the whole file, 16 bytes."""
+    digest = xxhash.xxh3_128()
+    with path.open("rb") as file:
+        while stride := file.read(_STRIDE):
+            digest.update(stride)
+    return digest.digest()

@@ -1,0 +1,95 @@
+"""Opening generation databases, and the rule of versions.
+
+A database of schema x.y is understood by a program that knows x.z with z >= y.
+"""
+
+import sqlite3
+from importlib.resources import files
+from pathlib import Path
+
+from obnam.errors import DamagedGeneration, UnknownFormat
+
+MAJOR, MINOR = 1, 0
+PAGE_BYTES = 4096
+"""SQLite's page, and the unit in which a generation database is stored."""
+
+APPLICATION_ID = 0x4F424E4D
+_CACHE_KIB = 16 * 1024
+"""SQLite's page cache: bounds the memory, whatever the number of files."""
+
+
+def create(path: Path) -> sqlite3.Connection:
+    """Make an empty database of schema 1.0 at ``path``, which must not exist."""
+    path.touch(mode=0o600, exist_ok=False)
+    connection = _connect(path, "rw")
+    connection.execute(f"PRAGMA page_size = {PAGE_BYTES}")
+    _make_fast(connection)
+    connection.executescript(
+        files("obnam.generation").joinpath("sql/1.0.sql").read_text(encoding="utf-8")
+    )
+    connection.execute("BEGIN")
+    connection.executemany(
+        "INSERT INTO meta VALUES (?, ?)",
+        [
+            ("schema_version_major", MAJOR),
+            ("schema_version_minor", MINOR),
+            ("next_directory", 1),
+            ("next_file", 1),
+            ("next_chunk", 1),
+        ],
+    )
+    return connection
+
+
+def open_to_change(path: Path) -> sqlite3.Connection:
+    """Open a private copy of a database to make it the next generation's."""
+    connection = _connect(path, "rw")
+    _make_fast(connection)
+    check_version(connection, str(path))
+    connection.execute("BEGIN")
+    return connection
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """Open a finished database; nothing can be changed through it."""
+    connection = _connect(path, "ro")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    check_version(connection, str(path))
+    return connection
+
+
+def check_version(connection: sqlite3.Connection, what: str) -> None:
+    """Raises ``UnknownFormat`` for a newer schema, ``DamagedGeneration`` for none."""
+    try:
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        versions = dict(
+            connection.execute("SELECT name, value FROM meta WHERE name LIKE 'schema_version_%'")
+        )
+        major, minor = versions["schema_version_major"], versions["schema_version_minor"]
+    except (sqlite3.DatabaseError, KeyError) as error:
+        raise DamagedGeneration(what, f"not a generation database ({error})") from error
+    if application != APPLICATION_ID:
+        raise DamagedGeneration(what, "not a generation database (wrong application id)")
+    if major != MAJOR or minor > MINOR:
+        raise UnknownFormat("the generation database", f"{major}.{minor}", f"{MAJOR}.{MINOR}")
+
+
+def _connect(path: Path, mode: str) -> sqlite3.Connection:
+    # isolation_level None: transactions begin and end where we say so. The connection is made
+    # and used on one thread, but may be closed from another when a run is given up.
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def _make_fast(connection: sqlite3.Connection) -> None:
+    """No journal and no fsync: a file that a crash leaves behind is thrown away, not recovered."""
+    connection.execute("PRAGMA journal_mode = OFF")
+    connection.execute("PRAGMA synchronous = OFF")
+    connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("PRAGMA temp_store = FILE")
