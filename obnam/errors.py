@@ -86,6 +86,19 @@ class WrongPassphrase(ObnamError):
 
 
 @define(eq=False)
+class KeyringTooDear(ObnamError):
+    """A slot of the keyring asks for more memory than this machine gives."""
+
+    memory_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"opening the keyring takes {self.memory_bytes >> 20} MiB of memory, "
+            f"which this machine cannot give; free some, or use a larger machine"
+        )
+
+
+@define(eq=False)
 class SealBroken(ObnamError):
     """A sealed chunk does not open: damaged, swapped, truncated or made by someone else.
 
