@@ -1,0 +1,78 @@
+"""What can go wrong in the store, beyond what `obnam.errors` names already.
+
+The API turns each into one answer; the texts name the thing and the way out.
+"""
+
+from attrs import define
+
+from obnam.errors import ObnamError, RequestRefused
+
+
+class StoreError(ObnamError):
+    """The root of the store's own errors."""
+
+
+@define(eq=False)
+class StoreFull(StoreError):
+    """No room on the disk (ENOSPC, EDQUOT). What was acknowledged is kept; HTTP 507."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: the disk is full; make room and try again"
+
+
+@define(eq=False)
+class StoreInUse(StoreError):
+    """Another process has the data directory open."""
+
+    path: str
+    pid: int | None
+
+    def __str__(self) -> str:
+        who = f"process {self.pid}" if self.pid else "another process"
+        return f"{self.path}: in use by {who}; stop it first"
+
+
+@define(eq=False)
+class BadDataDirectory(StoreError):
+    """The data directory cannot be used: missing, wrong owner or mode, or not one of ours."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+@define(eq=False)
+class StoreFailed(StoreError):
+    """The disk or the index failed in a way that leaves the newest state unknown.
+
+    The repository takes no more changes until it is opened again, which finds out.
+    """
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; look at the disk, then restart the server"
+
+
+@define(eq=False)
+class DamagedSegment(StoreError):
+    """A segment is not what it says: cut short, changed, or of another repository."""
+
+    segment: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"segment {self.segment}: {self.problem}"
+
+
+class SetDiffers(RequestRefused):
+    """A commit's count or XOR differ from the session's set; HTTP 409 ``set-differs``."""
+
+
+class KeyringChanged(RequestRefused):
+    """Somebody else replaced the keyring since it was read; HTTP 412."""

@@ -1,0 +1,245 @@
+"""The two seams of storage: where segments lie, and what remembers where chunks are.
+
+Local files and SQLite stand behind them now (`segments`, `index`); an object store and a
+database server may later. Everything blocks; nothing here knows of HTTP or of Twisted.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
+from typing import NewType
+
+from attrs import frozen
+from pyroaring import BitMap64
+from zope.interface import Attribute, Interface
+
+from obnam.model.chunk import SetSum
+from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
+from obnam.wire.messages import GenerationSummary
+
+SegmentNumber = NewType("SegmentNumber", int)
+"""Counts the segments of a repository from 1, in the order in which they were finished."""
+
+ChunkNumber = NewType("ChunkNumber", int)
+"""A repository's short name for a chunk id, from 0; given once and never changed."""
+
+
+@frozen
+class SegmentSummary:
+    """A finished segment: its number and its size in bytes, header and trailer included."""
+
+    segment: SegmentNumber
+    size_bytes: int
+
+
+@frozen
+class Location:
+    """Where sealed bytes lie: segment, offset from the start of its file, length (bytes)."""
+
+    segment: SegmentNumber
+    offset: int
+    length: int
+
+
+@frozen
+class NumberedChunk:
+    """One stored chunk: its id, its number, and where it lies."""
+
+    chunk_id: ChunkId
+    number: ChunkNumber
+    location: Location
+
+
+@frozen
+class GenerationRecord:
+    """What the index keeps of one committed generation, apart from its chunk set."""
+
+    summary: GenerationSummary
+    base: GenerationId | None
+    sum: SetSum
+    manifest_id: ChunkId
+    manifest: Location
+
+
+@frozen
+class SessionRecord:
+    """What the index keeps of one session, apart from its chunk set. Times: ns since the epoch."""
+
+    session: SessionId
+    client: ClientName
+    base: GenerationId | None
+    sum: SetSum
+    touched_ns: int
+
+
+class ISegmentWriter(Interface):
+    """One segment while it is written. One thread at a time; nobody can read it yet."""
+
+    def write(pieces: Sequence[bytes | memoryview]) -> None:
+        """Append ``pieces``; they may be changed once this returns. `StoreFull`, `OSError`."""
+
+    def finish(segment: SegmentNumber) -> SegmentSummary:
+        """Make the segment durable and readable under its number, all or nothing.
+
+        After an error the segment is given up: `abort` follows, and its bytes are never trusted.
+        """
+
+    def abort() -> None:
+        """Throw the segment away, finished or not, durably. Harmless when repeated."""
+
+
+class ISegmentStore(Interface):
+    """Whole segments of many repositories. An object store is enough to provide this.
+
+    What must hold underneath: a finished segment is read back as it was written or not at all;
+    it never changes; `list` shows each finished segment and no unfinished one; a deleted
+    segment stays deleted. All methods may be called from many threads.
+    """
+
+    def begin(repository: RepositoryName) -> ISegmentWriter:
+        """Begin a segment. `StoreFull`."""
+
+    def read(
+        repository: RepositoryName, segment: SegmentNumber, offset: int, into: memoryview
+    ) -> None:
+        """Fill ``into`` from ``offset``. `DamagedSegment` when it cannot be filled whole."""
+
+    def size_bytes(repository: RepositoryName, segment: SegmentNumber) -> int:
+        """The size of a finished segment. `DamagedSegment` when there is none."""
+
+    def list(repository: RepositoryName) -> Iterator[SegmentNumber]:
+        """The numbers of all finished segments, in no order."""
+
+    def delete(repository: RepositoryName, segment: SegmentNumber) -> None:
+        """Delete a finished segment, durably. One that is not there is fine."""
+
+    def remove_unfinished(repository: RepositoryName) -> int:
+        """Remove what a crash left of segments never finished; how many there were.
+
+        Called once, before the first `begin`.
+        """
+
+
+class IChunkIndex(Interface):
+    """Which chunks are stored where. Changes happen within `IIndex.transaction`."""
+
+    def locate(ids: Sequence[ChunkId]) -> dict[ChunkId, Location]:
+        """Where those of ``ids`` that are stored and undamaged lie."""
+
+    def numbers(ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkNumber]:
+        """The numbers of those of ``ids`` that have one, stored or not."""
+
+    def stored_numbers(ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkNumber]:
+        """The numbers of those of ``ids`` that are stored and undamaged."""
+
+    def put(chunks: Sequence[NumberedChunk]) -> int:
+        """Note stored chunks; how many of them the index keeps.
+
+        Where a chunk is stored already, the copy in the lower segment (then: at the lower
+        offset) is kept: nobody can replace a stored chunk by sending it again.
+        """
+
+    def put_absent(chunks: Sequence[tuple[ChunkId, ChunkNumber]]) -> None:
+        """Note chunks that have a number but are not stored yet."""
+
+    def lose(segment: SegmentNumber, from_offset: int) -> int:
+        """Note that a segment's chunks that end beyond ``from_offset`` are damaged; how many.
+
+        They keep their numbers, and are missing from now on.
+        """
+
+    def absent() -> BitMap64:
+        """The numbers of all chunks that are not stored, or damaged."""
+
+    def absent_ids(numbers: Sequence[ChunkNumber]) -> list[ChunkId]:
+        """The ids of absent chunks, as far as they are known."""
+
+
+class ISegmentIndex(Interface):
+    """Which segments are known, and what counts up."""
+
+    def put_segment(summary: SegmentSummary, kind: int) -> None:
+        """Note a finished segment."""
+
+    def forget_segment(segment: SegmentNumber) -> None:
+        """Forget a segment that is gone."""
+
+    def segments() -> dict[SegmentNumber, int]:
+        """All known segments, with their sizes in bytes."""
+
+    def next_numbers() -> tuple[SegmentNumber, ChunkNumber]:
+        """The lowest segment number and chunk number never given."""
+
+    def put_next_numbers(segment: SegmentNumber, chunk: ChunkNumber) -> None:
+        """Note them; a lower one than is known changes nothing."""
+
+
+class ISessionIndex(Interface):
+    """Sessions, so that they survive a restart."""
+
+    def put_session(record: SessionRecord) -> None:
+        """Note a new session whose set is that of its base."""
+
+    def change_session(
+        session: SessionId, added: BitMap64, removed: BitMap64, total: SetSum, touched_ns: int
+    ) -> None:
+        """Note one change of a session's set (first added, then removed) and its new sum."""
+
+    def touch_session(session: SessionId, touched_ns: int) -> None:
+        """Note that a session was used."""
+
+    def get_session(session: SessionId) -> tuple[SessionRecord, BitMap64] | None:
+        """A session and its set."""
+
+    def sessions(client: ClientName | None) -> list[SessionRecord]:
+        """All sessions (of one client), the longest unused first."""
+
+    def end_session(session: SessionId) -> None:
+        """Forget a session. An unknown one is fine."""
+
+
+class IGenerationIndex(Interface):
+    """Committed generations, and where the keyring lies."""
+
+    def put_generation(record: GenerationRecord, numbers: BitMap64) -> None:
+        """Note a generation."""
+
+    def get_generation(generation: GenerationId) -> GenerationRecord | None:
+        """One generation."""
+
+    def generation_set(generation: GenerationId) -> BitMap64 | None:
+        """The numbers of one generation's chunks; the caller's to change."""
+
+    def list_generations(after_sequence: int, limit: int) -> list[GenerationSummary]:
+        """At most ``limit`` generations with higher sequence numbers, oldest first."""
+
+    def latest(client: ClientName | None) -> GenerationRecord | None:
+        """The newest generation (of one client)."""
+
+    def generation_count() -> int:
+        """How many there are."""
+
+    def put_keyring(location: Location, version: int) -> None:
+        """Note where the keyring lies; ``version`` counts its replacements from 1."""
+
+    def get_keyring() -> tuple[Location, int] | None:
+        """Where the keyring lies, and its version; ``None``: there is none yet."""
+
+
+class IIndex(IChunkIndex, ISegmentIndex, ISessionIndex, IGenerationIndex):
+    """The index of one repository. All of it but sessions can be rebuilt from the segments.
+
+    Reading methods may be called from many threads and see what was committed last; changing
+    ones only from within `transaction`, one thread at a time.
+    """
+
+    path = Attribute("Where it lies, for messages.")
+
+    def transaction(durable: bool) -> AbstractContextManager[None]:
+        """All changes within, or none. `StoreFull`, `StoreFailed`.
+
+        ``durable``: on the disk when this ends. Else a power failure (not a crash of the process)
+        may undo it, never in part, and never without what was committed later being undone too.
+        """
+
+    def close() -> None:
+        """Close it, for all threads."""
