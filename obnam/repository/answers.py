@@ -1,0 +1,182 @@
+"""What a request that did not succeed means, as errors of `obnam.errors`: all on one screen.
+
+`refusal` reads error answers (problem documents, or the bare status that a proxy on the way may
+send), `broken` reads what kept an answer from coming.
+"""
+
+import json
+from collections.abc import Iterator
+
+from attrs import frozen
+from OpenSSL import SSL
+from service_identity import VerificationError
+from twisted.internet.defer import CancelledError
+from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError, TimeoutError
+from twisted.web.client import (
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+)
+
+from obnam import errors
+from obnam.model.ids import ChunkId, parse_chunk_id
+from obnam.repository.bodies import TooLong
+from obnam.wire import problems
+from obnam.wire.frames import BadFrame
+from obnam.wire.limits import COMMIT_REFUSED_IDS_MAX, TEXT_MAX
+from obnam.wire.messages import BadMessage, Json
+
+_NETWORK = (ConnectError, ConnectionClosed, DNSLookupError, TimeoutError, OSError)
+FAILURES = (
+    *_NETWORK,
+    SSL.Error,
+    VerificationError,
+    RequestGenerationFailed,
+    RequestTransmissionFailed,
+    ResponseFailed,
+    CancelledError,
+    BadFrame,
+    TooLong,
+)
+"""All that may end a request; any other exception is a mistake of ours and goes on its way."""
+
+RETRY_AFTER_MAX_S = 3600.0
+"""A server that asks for more than this is taken to have asked for this."""
+
+
+@frozen
+class Asked:
+    """What a request was about, for the message of its error."""
+
+    what: str
+    session: str = ""
+    previous: str | None = None
+
+
+@frozen
+class Answer:
+    """An answer, read whole. ``retry_after`` is the header's text."""
+
+    status: int
+    body: bytes
+    retry_after: str | None = None
+    etag: str | None = None
+
+
+def read_json(answer: Answer) -> object:
+    """The answer's JSON. Raises `BadMessage`."""
+    try:
+        return json.loads(answer.body)
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("the answer is not JSON") from error
+
+
+def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
+    """The error that an answer other than 2xx stands for."""
+    status, document = answer.status, _document(answer)
+    said = _said(document) or f"HTTP status {status}"
+    match problems.name_of(document) if document else "", status:
+        case problems.SESSION_LOST.name, _:
+            return errors.SessionLost(asked.session)
+        case problems.CONFLICT.name, _:
+            return errors.CommitConflict(asked.previous, _text(document, "latest") or None)
+        case problems.CHUNKS_MISSING.name, _:
+            first = _missing_ids(document)
+            return errors.ChunksMissing(_count(document, len(first)), first)
+        case _, 401 | 403:
+            return errors.AccessDenied(server, said)
+        case _, 404:
+            return errors.NotFound(asked.what)
+        case _, 507:
+            return errors.ServerFull(server)
+        case _, 408 | 425 | 429 | 500 | 502 | 503 | 504:
+            return errors.ServerBusy(server, status, _seconds(answer.retry_after))
+        case _, _ if 400 <= status < 500:
+            return errors.RequestRefused(server, said)
+    return errors.ServerMisbehaved(server, f"unexpected HTTP status {status} to {asked.what}")
+
+
+def broken(server: str, error: Exception, untrusted: str) -> errors.ObnamError:
+    """The error behind an exception of twisted.web, of TLS or of the network.
+
+    ``untrusted`` says what was expected of the server's certificate and what to do.
+    """
+    found = list(causes(error))
+    said = "; ".join(str(cause) or type(cause).__name__ for cause in found)[:TEXT_MAX]
+    for cause in found:
+        if isinstance(cause, errors.ObnamError):
+            return cause
+        if isinstance(cause, VerificationError) or "certificate" in _openssl_says(cause):
+            return errors.UntrustedServer(server, untrusted)
+        if _openssl_says(cause):
+            return errors.UntrustedServer(server, f"no TLS with it: {_openssl_says(cause)}")
+    if any(isinstance(cause, _NETWORK) for cause in found):
+        return errors.ServerUnreachable(server, said)
+    return errors.ServerMisbehaved(server, said)
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """The exceptions within those of twisted.web, which carry a list of Failures."""
+    reasons = getattr(error, "reasons", None)
+    if not reasons:
+        yield error
+        return
+    for reason in reasons:
+        yield from causes(reason.value)
+
+
+def _openssl_says(error: BaseException) -> str:
+    """The last reason of an OpenSSL error, such as ``certificate verify failed``."""
+    if not isinstance(error, SSL.Error) or not error.args or not isinstance(error.args[0], list):
+        return ""
+    return str(error.args[0][-1][-1]) if error.args[0] else ""
+
+
+def _document(answer: Answer) -> Json | None:
+    """The problem document, if the answer is one."""
+    try:
+        document = read_json(answer)
+        problems.name_of(document)
+    except BadMessage:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _text(document: Json | None, name: str) -> str:
+    """A member that is a text, with nothing in it that could play with a terminal."""
+    value = (document or {}).get(name)
+    if not isinstance(value, str):
+        return ""
+    return "".join(c if c.isprintable() else "?" for c in value[:TEXT_MAX])
+
+
+def _said(document: Json | None) -> str:
+    return _text(document, "detail") or _text(document, "title")
+
+
+def _missing_ids(document: Json | None) -> tuple[ChunkId, ...]:
+    """The ids that a refused commit names; what is not an id is left out."""
+    value = (document or {}).get("first")
+    if not isinstance(value, list):
+        return ()
+    found = []
+    for text in value[:COMMIT_REFUSED_IDS_MAX]:
+        try:
+            found.append(parse_chunk_id(bytes.fromhex(text)))
+        except (TypeError, ValueError):
+            continue
+    return tuple(found)
+
+
+def _count(document: Json | None, at_least: int) -> int:
+    value = (document or {}).get("count")
+    if isinstance(value, bool) or not isinstance(value, int):
+        return at_least
+    return max(value, at_least)
+
+
+def _seconds(text: str | None) -> float | None:
+    """``Retry-After`` in seconds; its other form, a date, is not used by our server."""
+    if text is None or not text.isascii() or not text.isdigit() or len(text) > 9:
+        return None
+    return min(float(text), RETRY_AFTER_MAX_S)

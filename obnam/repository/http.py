@@ -1,0 +1,211 @@
+"""The repository over HTTP: requests of the protocol's ``/v1`` as methods of `IRepository`.
+
+No answer is believed before it is checked.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from zope.interface import implementer
+
+from obnam.errors import NotFound, RequestRefused, ServerMisbehaved, SessionLost
+from obnam.model.ids import ChunkId, GenerationId, SessionId, parse_session_id
+from obnam.repository.answers import Answer, Asked
+from obnam.repository.bodies import Collected, FramesInto
+from obnam.repository.deferring import returns_deferred
+from obnam.repository.exchange import Exchange
+from obnam.wire import limits
+from obnam.wire.frames import Frame
+from obnam.wire.interfaces import IRepository
+from obnam.wire.messages import (
+    BadMessage,
+    Commit,
+    CommittedGeneration,
+    GenerationSummary,
+    Keyring,
+    KeyringSlot,
+    Receipt,
+    RepositoryDescription,
+    SessionRequest,
+)
+
+
+async def _nothing() -> None:
+    """What there is to close when nothing was opened."""
+
+
+@implementer(IRepository)
+class HttpRepository:
+    """`IRepository` by requests; ``close`` ends what they need: connections, perhaps a process."""
+
+    def __init__(self, exchange: Exchange, close: Callable[[], Awaitable[None]] = _nothing) -> None:
+        self._exchange = exchange
+        self._close = close
+
+    # ISessions
+
+    @returns_deferred
+    async def begin_session(self, base: GenerationId | None) -> SessionId:
+        """See `ISessions`."""
+        asked = Asked(f"generation {base}")
+        body = SessionRequest(base).to_json()
+        answer = await self._exchange.json("POST", "/v1/sessions", asked, body)
+        return self._exchange.parsed(answer, _session_of)
+
+    @returns_deferred
+    async def refer(
+        self, session: SessionId, added: Sequence[ChunkId], removed: Sequence[ChunkId]
+    ) -> None:
+        """See `ISessions`. Body: the count of added ids (4 bytes, big-endian), all ids."""
+        self._at_most(limits.REFERENCE_IDS_MAX, len(added) + len(removed))
+        if not added and not removed:
+            return
+        body = b"".join((len(added).to_bytes(4, "big"), *added, *removed))
+        asked = Asked("the session", session)
+        path = f"/v1/sessions/{session}/references"
+        await self._exchange.binary(path, asked, memoryview(body), Collected(limits.TEXT_MAX))
+
+    @returns_deferred
+    async def end_session(self, session: SessionId) -> None:
+        """See `ISessions`."""
+        asked = Asked("the session", session)
+        try:
+            await self._exchange.json("DELETE", f"/v1/sessions/{session}", asked)
+        except (NotFound, SessionLost):
+            return  # An unknown one is fine.
+
+    # IChunks
+
+    @returns_deferred
+    async def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> Sequence[bool]:
+        """See `IChunks`. Answer: one bit for each id, most significant first, 1: missing."""
+        self._at_most(limits.MISSING_IDS_MAX, len(ids))
+        if not ids:
+            return []
+        length = (len(ids) + 7) // 8
+        bits = Collected(length)
+        asked = Asked("the session", session)
+        await self._exchange.binary("/v1/chunks/missing", asked, memoryview(b"".join(ids)), bits)
+        if len(bits.body) != length:
+            raise ServerMisbehaved(
+                self._exchange.server, f"{len(bits.body)} bytes for {len(ids)} bits"
+            )
+        return [bits.body[i >> 3] >> (7 - (i & 7)) & 1 == 1 for i in range(len(ids))]
+
+    @returns_deferred
+    async def store(self, session: SessionId, body: memoryview) -> None:
+        """See `IChunks`."""
+        self._at_most(limits.UPLOAD_BODY_MAX, len(body))
+        asked = Asked("the session", session)
+        await self._exchange.binary("/v1/chunks", asked, body, Collected(limits.TEXT_MAX))
+
+    @returns_deferred
+    async def fetch(self, ids: Sequence[ChunkId], into: memoryview) -> Sequence[Frame]:
+        """See `IChunks`."""
+        self._at_most(limits.FETCH_IDS_MAX, len(ids))
+        if not ids:
+            return []
+        frames = FramesInto(ids, into)
+        asked = Asked("the chunks")
+        await self._exchange.binary("/v1/chunks/fetch", asked, memoryview(b"".join(ids)), frames)
+        return frames.frames
+
+    # IGenerations
+
+    @returns_deferred
+    async def describe(self) -> RepositoryDescription:
+        """See `IGenerations`."""
+        answer = await self._exchange.json("GET", "/v1/repository", Asked("the repository"))
+        return self._exchange.parsed(answer, RepositoryDescription.from_json)
+
+    @returns_deferred
+    async def commit(self, session: SessionId, commit: Commit) -> Receipt:
+        """See `IGenerations`."""
+        asked = Asked("the session", session, commit.previous)
+        headers = {"Obnam-Session": session}
+        answer = await self._exchange.json(
+            "POST", "/v1/generations", asked, commit.to_json(), headers
+        )
+        receipt = self._exchange.parsed(answer, Receipt.from_json)
+        if receipt.generation != commit.generation:
+            raise ServerMisbehaved(self._exchange.server, "the receipt is of another generation")
+        return receipt
+
+    @returns_deferred
+    async def list_generations(self) -> Sequence[GenerationSummary]:
+        """See `IGenerations`. Page after page; the server's order is checked."""
+        found: list[GenerationSummary] = []
+        while True:
+            after = found[-1].receipt.sequence if found else 0
+            path = f"/v1/generations?after={after}"
+            answer = await self._exchange.json("GET", path, Asked("the generations"))
+            page = self._exchange.parsed(answer, _summaries_of)
+            for summary in page:
+                if summary.receipt.sequence <= after:
+                    raise ServerMisbehaved(self._exchange.server, "generations out of order")
+                after = summary.receipt.sequence
+            found.extend(page)
+            if len(page) < limits.GENERATIONS_PAGE_MAX:
+                return found
+
+    @returns_deferred
+    async def get_generation(self, generation: GenerationId) -> CommittedGeneration:
+        """See `IGenerations`."""
+        asked = Asked(f"generation {generation}")
+        answer = await self._exchange.json("GET", f"/v1/generations/{generation}", asked)
+        committed = self._exchange.parsed(answer, CommittedGeneration.from_json)
+        if committed.summary.receipt.generation != generation:
+            raise ServerMisbehaved(self._exchange.server, "it is another generation")
+        return committed
+
+    # IKeyring
+
+    @returns_deferred
+    async def get_keyring(self) -> Keyring:
+        """See `IKeyring`."""
+        answer = await self._exchange.json("GET", "/v1/keyring", Asked("the keyring"))
+        return self._keyring_of(answer)
+
+    @returns_deferred
+    async def put_keyring(self, slots: Sequence[KeyringSlot], etag: str) -> Keyring:
+        """See `IKeyring`."""
+        self._at_most(limits.KEYRING_SLOTS_MAX, len(slots))
+        body = Keyring(tuple(slots), etag).to_json()
+        answer = await self._exchange.json(
+            "PUT", "/v1/keyring", Asked("the keyring"), body, {"If-Match": etag}
+        )
+        return self._keyring_of(answer)
+
+    @returns_deferred
+    async def close(self) -> None:
+        """See `IRepository`."""
+        await self._close()
+
+    def _keyring_of(self, answer: Answer) -> Keyring:
+        etag = answer.etag
+        if not etag or len(etag) > limits.TEXT_MAX:
+            raise ServerMisbehaved(self._exchange.server, "the keyring has no ETag")
+        return self._exchange.parsed(answer, lambda data: Keyring.from_json(data, etag))
+
+    def _at_most(self, limit: int, count: int) -> None:
+        """The sender's side of a limit: what the server would refuse is not even sent."""
+        if count > limit:
+            raise RequestRefused(self._exchange.server, f"{count} in one request, {limit} allowed")
+
+
+def _session_of(data: object) -> SessionId:
+    """The session id in an answer. Raises `BadMessage`."""
+    text = data.get("session") if isinstance(data, dict) else None
+    if not isinstance(text, str):
+        raise BadMessage("'session' is missing")
+    try:
+        return parse_session_id(text)
+    except ValueError as error:
+        raise BadMessage(f"'session': {error}") from error
+
+
+def _summaries_of(data: object) -> list[GenerationSummary]:
+    """A page of generations. Raises `BadMessage`."""
+    lines = data.get("generations") if isinstance(data, dict) else None
+    if not isinstance(lines, list) or len(lines) > limits.GENERATIONS_PAGE_MAX:
+        raise BadMessage("'generations' must be a list of at most a page")
+    return [GenerationSummary.from_json(line) for line in lines]
