@@ -51,6 +51,16 @@ class UnknownReference(UsageError):
 
 
 @define(eq=False)
+class BadInvitation(UsageError):
+    """What was given as an invitation is none. The text does not repeat it: it may be secret."""
+
+    problem: str
+
+    def __str__(self) -> str:
+        return f"the invitation cannot be used: {self.problem}"
+
+
+@define(eq=False)
 class BadTarget(UsageError):
     """A restore cannot use the target it was given."""
 
