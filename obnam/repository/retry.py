@@ -78,7 +78,7 @@ class RetryingRepository:
         clock: IReactorTime,
         random: Callable[[], float],
         report: Callable[[Retried], None],
-        policy: RetryPolicy = RetryPolicy(),  # noqa: B008 - it is frozen
+        policy: RetryPolicy = RetryPolicy(),
     ) -> None:
         self._repository = repository
         self._clock = clock

@@ -81,7 +81,7 @@ def check_url(source: str, url: str) -> str:
         )
     if parts.scheme != "https" or not host or port == 0 or not url.isascii():
         raise ConfigurationError(source, f"{url!r} must be like https://backup.example.org:8443")
-    if parts.username or parts.path not in ("", "/") or parts.query or parts.fragment:
+    if "@" in parts.netloc or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConfigurationError(source, f"{url!r} must be a host and a port, and nothing else")
     return f"https://{parts.netloc}"
 

@@ -1,0 +1,258 @@
+"""The memory fake of `IRepository`: the whole contract, in dictionaries.
+
+One `MemoryServer` holds what a server would; each client has a `MemoryRepository` on it. Tests may
+look into the server's dictionaries, and change them, to play a server that lost or swapped
+something.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import count
+
+from attrs import define, evolve, field, frozen
+from zope.interface import implementer
+
+from obnam.errors import (
+    ChunksMissing,
+    CommitConflict,
+    NotFound,
+    RequestRefused,
+    ServerMisbehaved,
+    SessionLost,
+)
+from obnam.model.chunk import SetSum
+from obnam.model.ids import (
+    ChunkId,
+    ClientName,
+    GenerationId,
+    RepositoryName,
+    SessionId,
+    parse_session_id,
+)
+from obnam.repository.deferring import returns_deferred
+from obnam.wire import limits
+from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, split, write_header
+from obnam.wire.interfaces import IRepository
+from obnam.wire.messages import (
+    SCOPES,
+    Commit,
+    CommittedGeneration,
+    GenerationSummary,
+    Keyring,
+    KeyringSlot,
+    Receipt,
+    RepositoryDescription,
+)
+
+SERVER = "memory"
+
+
+@define
+class MemorySession:
+    """One running backup: whose, on what base, and its chunk set so far."""
+
+    client: ClientName
+    chunks: set[ChunkId]
+
+
+@frozen
+class MemoryGeneration:
+    """One committed generation and its chunk set."""
+
+    committed: CommittedGeneration
+    chunks: frozenset[ChunkId]
+
+
+def _counted_clock() -> Callable[[], int]:
+    """A clock that goes on by a second each time it is looked at (ns since the epoch)."""
+    seconds = count(1_800_000_000)
+    return lambda: next(seconds) * 1_000_000_000
+
+
+@define
+class MemoryServer:
+    """What a server remembers of one repository."""
+
+    now_ns: Callable[[], int] = field(factory=_counted_clock)
+    chunks: dict[ChunkId, bytes] = field(factory=dict)
+    sessions: dict[SessionId, MemorySession] = field(factory=dict)
+    generations: dict[GenerationId, MemoryGeneration] = field(factory=dict)
+    slots: tuple[KeyringSlot, ...] = ()
+    slots_version: int = 0
+    _session_numbers: "count[int]" = field(factory=lambda: count(1))
+
+    def client(self, name: str = "laptop") -> "MemoryRepository":
+        """The repository as a client sees it."""
+        return MemoryRepository(self, ClientName(name))
+
+    def latest_of(self, client: ClientName) -> CommittedGeneration | None:
+        """The newest generation of a client."""
+        own = [
+            g.committed for g in self.generations.values() if g.committed.summary.client == client
+        ]
+        return own[-1] if own else None
+
+    def new_session(self, session: MemorySession) -> SessionId:
+        """Remember a session under a new id."""
+        name = parse_session_id(f"{next(self._session_numbers):032x}")
+        self.sessions[name] = session
+        return name
+
+
+@implementer(IRepository)
+@define
+class MemoryRepository:
+    """`IRepository` for one client of a `MemoryServer`."""
+
+    server: MemoryServer
+    name: ClientName
+    closed: bool = False
+
+    @returns_deferred
+    async def begin_session(self, base: GenerationId | None) -> SessionId:
+        chunks = set() if base is None else set(self._generation(base).chunks)
+        return self.server.new_session(MemorySession(self.name, chunks))
+
+    @returns_deferred
+    async def refer(
+        self, session: SessionId, added: Sequence[ChunkId], removed: Sequence[ChunkId]
+    ) -> None:
+        _at_most(limits.REFERENCE_IDS_MAX, len(added) + len(removed))
+        found = self._session(session)
+        found.chunks.update(added)
+        found.chunks.difference_update(removed)
+
+    @returns_deferred
+    async def end_session(self, session: SessionId) -> None:
+        found = self.server.sessions.get(session)
+        if found is not None and found.client == self.name:
+            del self.server.sessions[session]
+
+    @returns_deferred
+    async def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> Sequence[bool]:
+        _at_most(limits.MISSING_IDS_MAX, len(ids))
+        self._session(session)
+        return [chunk_id not in self.server.chunks for chunk_id in ids]
+
+    @returns_deferred
+    async def store(self, session: SessionId, body: memoryview) -> None:
+        _at_most(limits.UPLOAD_BODY_MAX, len(body))
+        self._session(session)
+        try:
+            frames = list(split(body))
+        except BadFrame as error:
+            raise RequestRefused(SERVER, str(error)) from error
+        if any(frame.length == 0 for frame in frames):
+            raise RequestRefused(SERVER, "an empty sealed chunk")
+        for frame in frames:
+            sealed = bytes(body[frame.offset : frame.offset + frame.length])
+            self.server.chunks.setdefault(frame.chunk_id, sealed)
+
+    @returns_deferred
+    async def fetch(self, ids: Sequence[ChunkId], into: memoryview) -> Sequence[Frame]:
+        _at_most(limits.FETCH_IDS_MAX, len(ids))
+        frames, at = [], 0
+        for chunk_id in ids:
+            sealed = self.server.chunks.get(chunk_id, b"")
+            if at + FRAME_HEADER_BYTES + len(sealed) > len(into):
+                raise ServerMisbehaved(SERVER, f"frames of more than {len(into)} bytes")
+            at = write_header(into, at, chunk_id, len(sealed))
+            into[at : at + len(sealed)] = sealed
+            frames.append(Frame(chunk_id, at, len(sealed)))
+            at += len(sealed)
+        return frames
+
+    @returns_deferred
+    async def describe(self) -> RepositoryDescription:
+        return RepositoryDescription(
+            repository=RepositoryName("memory"),
+            client=self.name,
+            scopes=SCOPES,
+            server_time_ns=self.server.now_ns(),
+            used_bytes=sum(map(len, self.server.chunks.values())),
+            quota_bytes=None,
+            generation_count=len(self.server.generations),
+            damaged_chunk_count=0,
+            latest=self.server.latest_of(self.name),
+        )
+
+    @returns_deferred
+    async def commit(self, session: SessionId, commit: Commit) -> Receipt:
+        before = self.server.generations.get(commit.generation)
+        if before is not None:
+            return self._receipt_again(before.committed, commit)
+        chunks = frozenset(self._session(session).chunks)
+        self._check(commit, chunks)
+        number = len(self.server.generations) + 1
+        receipt = Receipt(commit.generation, number, self.server.now_ns())
+        summary = GenerationSummary(
+            receipt, self.name, commit.previous, commit.partial, len(chunks)
+        )
+        committed = CommittedGeneration(summary, commit.manifest_id, commit.manifest)
+        self.server.generations[commit.generation] = MemoryGeneration(committed, chunks)
+        del self.server.sessions[session]
+        return receipt
+
+    def _receipt_again(self, committed: CommittedGeneration, commit: Commit) -> Receipt:
+        summary = committed.summary
+        if summary.client != self.name or committed.manifest != commit.manifest:
+            raise RequestRefused(SERVER, "there is another generation with this id")
+        return summary.receipt
+
+    def _check(self, commit: Commit, chunks: frozenset[ChunkId]) -> None:
+        newest = self.server.latest_of(self.name)
+        latest = None if newest is None else newest.summary.receipt.generation
+        if commit.previous != latest:
+            raise CommitConflict(commit.previous, latest)
+        if commit.chunks != SetSum().add(chunks):
+            raise RequestRefused(SERVER, "count or XOR of the chunk set differ")
+        absent = sorted(chunks - self.server.chunks.keys())
+        if absent:
+            raise ChunksMissing(len(absent), tuple(absent[: limits.COMMIT_REFUSED_IDS_MAX]))
+
+    @returns_deferred
+    async def list_generations(self) -> Sequence[GenerationSummary]:
+        return [generation.committed.summary for generation in self.server.generations.values()]
+
+    @returns_deferred
+    async def get_generation(self, generation: GenerationId) -> CommittedGeneration:
+        return self._generation(generation).committed
+
+    @returns_deferred
+    async def get_keyring(self) -> Keyring:
+        return Keyring(self.server.slots, f'"{self.server.slots_version}"')
+
+    @returns_deferred
+    async def put_keyring(self, slots: Sequence[KeyringSlot], etag: str) -> Keyring:
+        _at_most(limits.KEYRING_SLOTS_MAX, len(slots))
+        if etag != f'"{self.server.slots_version}"':
+            raise RequestRefused(SERVER, "someone else changed it meanwhile")
+        self.server.slots = tuple(slots)
+        self.server.slots_version += 1
+        return Keyring(self.server.slots, f'"{self.server.slots_version}"')
+
+    @returns_deferred
+    async def close(self) -> None:
+        self.closed = True
+
+    def _session(self, session: SessionId) -> MemorySession:
+        found = self.server.sessions.get(session)
+        if found is None or found.client != self.name:
+            raise SessionLost(session)
+        return found
+
+    def _generation(self, generation: GenerationId) -> MemoryGeneration:
+        found = self.server.generations.get(generation)
+        if found is None:
+            raise NotFound(f"generation {generation}")
+        return found
+
+
+def rolled_back(server: MemoryServer, generations: int) -> MemoryServer:
+    """A server that was restored from a copy made when it had ``generations`` generations."""
+    kept = dict(list(server.generations.items())[:generations])
+    return evolve(server, generations=kept, sessions={}, chunks=dict(server.chunks))
+
+
+def _at_most(limit: int, length: int) -> None:
+    if length > limit:
+        raise RequestRefused(SERVER, f"{length} in one request, {limit} allowed")
