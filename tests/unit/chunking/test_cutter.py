@@ -85,7 +85,7 @@ def test_the_seed_moves_the_cuts() -> None:
     stream = noise(4, 100_000)
     cuts = [
         Cutter(seed, 64, 256, 1024).cut(memoryview(stream), final=True)
-        for seed in (0, 1, 1 << 40, (1 << 63) - 1)
+        for seed in (0, 1, 0x5DEE_CE66_D123_4567, (1 << 63) - 1)
     ]
     for number, one in enumerate(cuts):
         for other in cuts[number + 1 :]:
