@@ -3,6 +3,7 @@
 The numbers are part of the generation database's schema; the letters are what people see.
 """
 
+import stat
 from enum import IntEnum
 
 from attrs import frozen
@@ -34,6 +35,26 @@ _LETTERS = {
     Kind.CHARACTER_DEVICE: "c",
     Kind.BLOCK_DEVICE: "b",
 }
+
+
+KIND_BY_FORMAT = {
+    stat.S_IFREG >> 12: Kind.FILE,
+    stat.S_IFDIR >> 12: Kind.DIRECTORY,
+    stat.S_IFLNK >> 12: Kind.SYMLINK,
+    stat.S_IFIFO >> 12: Kind.FIFO,
+    stat.S_IFSOCK >> 12: Kind.SOCKET,
+    stat.S_IFCHR >> 12: Kind.CHARACTER_DEVICE,
+    stat.S_IFBLK >> 12: Kind.BLOCK_DEVICE,
+}
+"""Kind by ``st_mode >> 12``, for loops over many entries."""
+
+
+def kind_of(mode: int) -> Kind:
+    """The kind that an ``st_mode`` says. Raises ``ValueError`` for one that Linux does not have."""
+    try:
+        return KIND_BY_FORMAT[mode >> 12]
+    except KeyError:
+        raise ValueError(f"no kind of entry has the mode {mode:o}") from None
 
 
 class Reason(IntEnum):
@@ -68,3 +89,23 @@ class Metadata:
     gid: int
     mtime_ns: int
     attributes: Attributes = ()
+
+
+def printable(name: bytes) -> str:
+    """A file name or path as text that is safe to print and can be told from every other.
+
+    Names may hold terminal codes, line breaks, and bytes that are not UTF-8: whatever is not a
+    printable character, and the backslash, comes as a backslash escape.
+    """
+    text = name.decode("utf-8", "surrogateescape")
+    if text.isprintable() and "\\" not in text:
+        return text
+    return "".join(map(_escaped, text))
+
+
+def _escaped(character: str) -> str:
+    if "\udc80" <= character <= "\udcff":
+        return f"\\x{ord(character) - 0xDC00:02x}"
+    if character == "\\" or not character.isprintable():
+        return character.encode("unicode_escape").decode("ascii")
+    return character
