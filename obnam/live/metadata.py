@@ -1,0 +1,102 @@
+"""Read what an entry has besides content and status: extended attributes and link targets.
+
+POSIX ACLs are attributes to Linux (``system.posix_acl_access`` and ``…_default``), and so are
+SELinux labels and file capabilities (``security.*``). They are kept as the bytes they are.
+"""
+
+import errno
+import os
+import struct
+
+from obnam.model.entry import Attributes
+
+ATTRIBUTES_MAX = 1 << 20
+"""All attributes of an entry, encoded (bytes). Linux allows 64 KiB for one value and for all names
+(``XATTR_SIZE_MAX``, ``XATTR_LIST_MAX`` in ``linux/limits.h``); real ones have a few hundred."""
+
+VALUE_MAX = 64 << 10
+
+NONE: Attributes = ()
+
+_LENGTHS = struct.Struct("<BI")
+_ABSENT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
+
+
+class BadAttributes(ValueError):
+    """Bytes that `encode_attributes` did not make."""
+
+
+def read_attributes(descriptor: int, name: bytes | None = None) -> Attributes:
+    """Extended attributes of an open file or directory, or of an entry ``name`` of a directory.
+
+    Sorted by name; empty where the file system has none. Links are not followed. One system call
+    when there are none. Those that ordinary users may not see (``trusted.*``) are there for root
+    only. ``/proc`` must be mounted for entries read by name. Raises ``OSError``; with ``E2BIG``
+    when they are more than ``ATTRIBUTES_MAX``.
+    """
+    # There is no system call that reads attributes relative to a descriptor before Linux 6.13.
+    place: int | bytes = descriptor if name is None else b"/proc/self/fd/%d/%s" % (descriptor, name)
+    follow = name is None
+    try:
+        names = os.listxattr(place, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return NONE
+        raise
+    if not names:
+        return NONE
+    found: list[tuple[bytes, bytes]] = []
+    total = 0
+    for each in map(os.fsencode, names):
+        try:
+            value = os.getxattr(place, each, follow_symlinks=follow)
+        except OSError as error:
+            # Removed since it was listed, or listed but without a value to read.
+            if error.errno == errno.ENODATA or error.errno in _ABSENT:
+                continue
+            raise
+        total += _LENGTHS.size + len(each) + len(value)
+        if total > ATTRIBUTES_MAX:
+            raise OSError(errno.E2BIG, f"more than {ATTRIBUTES_MAX} bytes of extended attributes")
+        found.append((each, value))
+    found.sort()
+    return tuple(found)
+
+
+def read_link(directory: int, name: bytes) -> bytes:
+    """Where the symbolic link ``name`` in an open directory leads, as it is written there."""
+    return os.readlink(name, dir_fd=directory)
+
+
+def encode_attributes(attributes: Attributes) -> bytes:
+    """Attributes as bytes, nothing when there are none.
+
+    One after another, in order of their names, each: 1 byte length of the name, 4 bytes
+    little-endian length of the value, name, value.
+    """
+    return b"".join(
+        _LENGTHS.pack(len(name), len(value)) + name + value for name, value in attributes
+    )
+
+
+def decode_attributes(data: bytes) -> Attributes:
+    """The attributes that `encode_attributes` wrote. Raises `BadAttributes`."""
+    if not data:
+        return NONE
+    if len(data) > ATTRIBUTES_MAX:
+        raise BadAttributes(f"more than {ATTRIBUTES_MAX} bytes")
+    found: list[tuple[bytes, bytes]] = []
+    position = 0
+    while position < len(data):
+        if len(data) - position < _LENGTHS.size:
+            raise BadAttributes("cut short")
+        name_length, value_length = _LENGTHS.unpack_from(data, position)
+        middle = position + _LENGTHS.size + name_length
+        position = middle + value_length
+        if position > len(data) or value_length > VALUE_MAX:
+            raise BadAttributes("a length is wrong")
+        name = data[middle - name_length : middle]
+        if not name or b"\0" in name or (found and name <= found[-1][0]):
+            raise BadAttributes("a name is empty, out of order, or not a name")
+        found.append((name, data[middle:position]))
+    return tuple(found)
