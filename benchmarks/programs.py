@@ -183,7 +183,8 @@ class Obnam(Program):
         path = self.home / "server.yaml"
         settings = {
             "data_directory": str(self.repository),
-            "listen": [f"ssl:{port}:interface=127.0.0.1"],
+            "listen": [f"tcp:{port}:interface=127.0.0.1"],
+            "public_url": f"https://127.0.0.1:{port}",
         }
         path.write_text(json.dumps(settings))
         return path
