@@ -26,41 +26,25 @@ class BadAttributes(ValueError):
     """Bytes that `encode_attributes` did not make."""
 
 
-def read_attributes(descriptor: int, name: bytes | None = None) -> Attributes:
-    """Extended attributes of an open file or directory, or of an entry ``name`` of a directory.
+def read_attributes(descriptor: int) -> Attributes:
+    """Extended attributes of an open file or directory, sorted by name.
 
-    Sorted by name; empty where the file system has none. Links are not followed. One system call
-    when there are none. Those that ordinary users may not see (``trusted.*``) are there for root
-    only. ``/proc`` must be mounted for entries read by name. Raises ``OSError``; with ``E2BIG``
+    None where the file system has none; one system call when there are none. Those that ordinary
+    users may not see (``trusted.*``) are there for root only. Raises ``OSError``; with ``E2BIG``
     when they are more than ``ATTRIBUTES_MAX``.
     """
-    # There is no system call that reads attributes relative to a descriptor before Linux 6.13.
-    place: int | bytes = descriptor if name is None else b"/proc/self/fd/%d/%s" % (descriptor, name)
-    follow = name is None
-    try:
-        names = os.listxattr(place, follow_symlinks=follow)
-    except OSError as error:
-        if error.errno in _ABSENT:
-            return NONE
-        raise
-    if not names:
-        return NONE
-    found: list[tuple[bytes, bytes]] = []
-    total = 0
-    for each in map(os.fsencode, names):
-        try:
-            value = os.getxattr(place, each, follow_symlinks=follow)
-        except OSError as error:
-            # Removed since it was listed, or listed but without a value to read.
-            if error.errno == errno.ENODATA or error.errno in _ABSENT:
-                continue
-            raise
-        total += _LENGTHS.size + len(each) + len(value)
-        if total > ATTRIBUTES_MAX:
-            raise OSError(errno.E2BIG, f"more than {ATTRIBUTES_MAX} bytes of extended attributes")
-        found.append((each, value))
-    found.sort()
-    return tuple(found)
+    return _read(descriptor, follow=True)
+
+
+def read_attributes_at(directory: int, name: bytes) -> Attributes:
+    """The same for the entry ``name`` of an open directory, which is not opened or followed.
+
+    ``name`` may also be an absolute path. ``/proc`` must be mounted, because before Linux 6.13 no
+    system call reads attributes relative to a descriptor.
+    """
+    if name.startswith(b"/"):
+        return _read(name, follow=False)
+    return _read(b"/proc/self/fd/%d/%s" % (directory, name), follow=False)
 
 
 def read_link(directory: int, name: bytes) -> bytes:
@@ -99,4 +83,31 @@ def decode_attributes(data: bytes) -> Attributes:
         if not name or b"\0" in name or (found and name <= found[-1][0]):
             raise BadAttributes("a name is empty, out of order, or not a name")
         found.append((name, data[middle:position]))
+    return tuple(found)
+
+
+def _read(place: int | bytes, *, follow: bool) -> Attributes:
+    try:
+        names = os.listxattr(place, follow_symlinks=follow)
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return NONE
+        raise
+    if not names:
+        return NONE
+    found: list[tuple[bytes, bytes]] = []
+    total = 0
+    for each in map(os.fsencode, names):
+        try:
+            value = os.getxattr(place, each, follow_symlinks=follow)
+        except OSError as error:
+            # Removed since it was listed, or listed but without a value to read.
+            if error.errno == errno.ENODATA or error.errno in _ABSENT:
+                continue
+            raise
+        total += _LENGTHS.size + len(each) + len(value)
+        if total > ATTRIBUTES_MAX:
+            raise OSError(errno.E2BIG, f"more than {ATTRIBUTES_MAX} bytes of extended attributes")
+        found.append((each, value))
+    found.sort()
     return tuple(found)

@@ -1,8 +1,9 @@
 """Open and read the regular files that a scan saw. Used by the workers of the process pool.
 
 What lies at a path when it is read need not be what the scan saw there. Nothing here waits for
-the other end of a FIFO, follows a link in the last place, or reads anything but a regular file;
-the device and inode that the scan saw tell a file that was reached through a swapped directory.
+the other end of a FIFO, follows a link in the last place, or reads anything but a regular file.
+A directory's device and inode tell when its path leads elsewhere by now, through a swapped link:
+otherwise whoever may write to one root could have files of others backed up as theirs.
 
 Live data is not to suffer from being read: access times are left alone where that is allowed, and
 the page cache is not emptied of what the user had in it.
@@ -16,79 +17,109 @@ from collections.abc import Iterator
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """``O_NONBLOCK``: a FIFO that took the file's place opens at once, and is then refused."""
 
+DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_STEP_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
+
 PATH_MAX = 4096
 """Longest path, with its closing NUL, that one Linux system call takes: ``limits.h``."""
 
 HUGE_BYTES = 8 << 20
 """From this size on, `advise` is worth its system calls."""
 
-_UNIT_BYTES = 512
-"""Unit of ``st_blocks``: stat(2)."""
-
 Identity = tuple[int, int]
 """``(st_dev, st_ino)``."""
 
 
 class Replaced(OSError):
-    """Something else stands where the scan saw a regular file. Scanning again would tell what."""
+    """Something else stands where the scan saw a file or directory (errno ``ESTALE``)."""
+
+
+def identity_of(status: os.stat_result) -> Identity:
+    """What tells one file or directory from all others that exist at the same time."""
+    return status.st_dev, status.st_ino
+
+
+def open_directory(path: bytes, expected: Identity | None = None) -> int:
+    """Open a directory by its absolute path, of any length.
+
+    With ``expected``, no other directory will do. Raises `Replaced` and ``OSError``.
+    """
+    at, rest = None, path
+    try:
+        while len(rest) >= PATH_MAX:
+            cut = rest.rfind(b"/", 1, PATH_MAX)
+            if cut < 0:
+                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
+            step = os.open(rest[:cut], _STEP_FLAGS, dir_fd=at)
+            if at is not None:
+                os.close(at)
+            at, rest = step, rest[cut:].lstrip(b"/")
+        descriptor = os.open(rest, DIRECTORY_FLAGS, dir_fd=at)
+    except NotADirectoryError as error:
+        raise _replaced(path) from error
+    finally:
+        if at is not None:
+            os.close(at)
+    if expected is not None and identity_of(os.fstat(descriptor)) != expected:
+        os.close(descriptor)
+        raise _replaced(path)
+    return descriptor
 
 
 def open_regular(
-    path: bytes, expected: Identity | None = None, directory: int | None = None
-) -> tuple[int, os.stat_result]:
-    """Open a regular file for reading; its descriptor, and its status after it was opened.
+    name: bytes, directory: int | None = None, expected: Identity | None = None
+) -> int:
+    """Open a regular file for reading, by its name in an open directory, or by its path.
 
-    ``path`` is absolute, of any length; or a name relative to the descriptor ``directory``.
     With ``expected``, no other file will do. Raises `Replaced`, or ``OSError`` as ``open`` does.
     """
+    return open_with_status(name, directory, expected)[0]
+
+
+def open_with_status(
+    name: bytes, directory: int | None = None, expected: Identity | None = None
+) -> tuple[int, os.stat_result]:
+    """The same, with the status of the opened file, which had to be looked at anyway."""
     try:
-        descriptor = _open(path, READ_FLAGS, directory)
+        descriptor = _open_for_reading(name, directory)
     except OSError as error:
-        # A link has taken its place (ELOOP), or a socket (ENXIO).
+        # A link has taken its place (ELOOP), or a socket, or a device without a driver (ENXIO).
         if error.errno in (errno.ELOOP, errno.ENXIO):
-            raise _replaced(path) from error
+            raise _replaced(name) from error
         raise
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise _replaced(path)
-        if expected is not None and (status.st_dev, status.st_ino) != expected:
-            raise _replaced(path)
+            raise _replaced(name)
+        if expected is not None and identity_of(status) != expected:
+            raise _replaced(name)
     except BaseException:
         os.close(descriptor)
         raise
     return descriptor, status
 
 
-def data_ranges(
-    descriptor: int, status: os.stat_result, start: int = 0
-) -> Iterator[tuple[int, int]]:
-    """Where a file has data, from ``start`` to the size in ``status``: (offset, length), bytes.
+def data_ranges(descriptor: int, size: int, start: int = 0) -> Iterator[tuple[int, int]]:
+    """Where a file of ``size`` bytes has data, from ``start`` on: (offset, length), in bytes.
 
-    What lies between is a hole, and reads as zeros. A file with as much room on disk as it is long
-    is taken to have none, without asking. A file system that knows nothing of holes gives one
-    range. Ranges are neither empty nor adjacent.
+    What lies between is a hole, and reads as zeros. A file system that knows nothing of holes
+    gives one range. Ranges are never empty. Two calls of ``lseek`` tell that a file has no hole:
+    cheaper than to ask how much room it has on disk, and true for compressing file systems too.
     """
-    end = status.st_size
-    if start >= end:
-        return
-    if status.st_blocks * _UNIT_BYTES >= end:
-        yield start, end - start
-        return
     position = start
-    while position < end:
+    while position < size:
         try:
             begin = os.lseek(descriptor, position, os.SEEK_DATA)
         except OSError as error:
             if error.errno == errno.ENXIO:  # a hole up to the end
                 return
             if error.errno in (errno.EINVAL, errno.EOPNOTSUPP):
-                yield position, end - position
+                yield position, size - position
                 return
             raise
-        if begin >= end:
+        if begin >= size:
             return
-        position = min(os.lseek(descriptor, begin, os.SEEK_HOLE), end)
+        position = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size)
         yield begin, position - begin
 
 
@@ -116,35 +147,15 @@ def advise(descriptor: int, size: int) -> None:
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_NOREUSE)
 
 
-def _open(path: bytes, flags: int, directory: int | None) -> int:
-    if len(path) >= PATH_MAX:
-        return _open_long(path, flags, directory)
+def _open_for_reading(name: bytes, directory: int | None) -> int:
     try:
-        return os.open(path, flags | os.O_NOATIME, dir_fd=directory)
+        return os.open(name, READ_FLAGS | os.O_NOATIME, dir_fd=directory)
     except OSError as error:
         # Only a file's owner, or root, may leave its access time alone.
         if error.errno != errno.EPERM:
             raise
-    return os.open(path, flags, dir_fd=directory)
+    return os.open(name, READ_FLAGS, dir_fd=directory)
 
 
-def _open_long(path: bytes, flags: int, directory: int | None) -> int:
-    """Open a path that is too long for one call, in steps that are not."""
-    at, rest = directory, path
-    try:
-        while len(rest) >= PATH_MAX:
-            cut = rest.rfind(b"/", 1, PATH_MAX)
-            if cut < 0:
-                raise OSError(errno.ENAMETOOLONG, os.strerror(errno.ENAMETOOLONG), path)
-            step = os.open(rest[:cut], os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=at)
-            if at is not None and at != directory:
-                os.close(at)
-            at, rest = step, rest[cut:].lstrip(b"/")
-        return _open(rest, flags, at)
-    finally:
-        if at is not None and at != directory:
-            os.close(at)
-
-
-def _replaced(path: bytes) -> Replaced:
-    return Replaced(errno.ESTALE, "replaced by something else while it was backed up", path)
+def _replaced(name: bytes) -> Replaced:
+    return Replaced(errno.ESTALE, "replaced by something else while it was backed up", name)

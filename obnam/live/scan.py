@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator
 from attrs import define, field, frozen
 
 from obnam.errors import BadRoot
+from obnam.live.read import DIRECTORY_FLAGS, READ_FLAGS, Identity, identity_of
 from obnam.model.entry import printable
 
 SLICE_ENTRIES = 4096
@@ -26,8 +27,6 @@ OPEN_DIRECTORIES = 128
 CACHE_TAG_NAME = b"CACHEDIR.TAG"
 CACHE_TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 """Start of a tag's content, from https://bford.info/cachedir/."""
-
-DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Found = os.stat_result | OSError
 """What ``lstat`` of an entry gave; ``FileNotFoundError`` when it vanished since it was listed."""
@@ -64,7 +63,7 @@ class _Visit:
     listed: int = 0
     error: OSError | None = None
     entered: list[bytes] = field(factory=list)
-    identity: tuple[int, int] | None = None
+    identity: Identity | None = None
 
 
 @define
@@ -171,8 +170,7 @@ class Walk(Iterator[Listing]):
         if len(self._way) > OPEN_DIRECTORIES:
             spared = self._way[-OPEN_DIRECTORIES - 1]
             if spared.descriptor >= 0:
-                status = os.fstat(spared.descriptor)
-                spared.identity = (status.st_dev, status.st_ino)
+                spared.identity = identity_of(os.fstat(spared.descriptor))
                 _close(spared)
 
     def _leave(self) -> None:
@@ -208,9 +206,8 @@ def is_cache_directory(descriptor: int) -> bool:
 
     A tag that cannot be read is none: data is backed up in doubt.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
     try:
-        tag = os.open(CACHE_TAG_NAME, flags, dir_fd=descriptor)
+        tag = os.open(CACHE_TAG_NAME, READ_FLAGS, dir_fd=descriptor)
     except OSError:
         return False
     try:
@@ -254,11 +251,10 @@ def _stats(descriptor: int, names: list[bytes]) -> tuple[list[Found], OSError | 
     return stats, denied
 
 
-def _open_same(name: bytes, directory: int, identity: tuple[int, int] | None) -> int:
+def _open_same(name: bytes, directory: int, identity: Identity | None) -> int:
     """Open a directory that must be the one with this device and inode."""
     descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=directory)
-    status = os.fstat(descriptor)
-    if (status.st_dev, status.st_ino) != identity:
+    if identity_of(os.fstat(descriptor)) != identity:
         os.close(descriptor)
         raise OSError(errno.ESTALE, "the directory was moved while it was walked")
     return descriptor
