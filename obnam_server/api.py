@@ -1,0 +1,367 @@
+"""The requests of the protocol and what the store does for each, in the order of the table in
+``docs/protocol.md``.
+
+A change of state is one call on the writer thread: a handler can be cancelled at any ``await``
+(the client goes away), while what its thread began runs on.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from typing import ClassVar, cast
+
+from attrs import define
+from klein import Klein
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.iweb import IRequest
+
+from obnam.errors import NotFound
+from obnam.model.ids import ChunkId, GenerationId, SessionId, parse_session_id
+from obnam.wire.frames import FRAME_HEADER_BYTES
+from obnam.wire.idlists import REFERENCES_BODY_MAX, pack_bits, unpack_ids, unpack_references
+from obnam.wire.limits import (
+    FETCH_BODY_MAX,
+    FETCH_IDS_MAX,
+    GENERATIONS_PAGE_MAX,
+    JSON_BODY_MAX,
+    MISSING_IDS_MAX,
+    TEXT_MAX,
+    UPLOAD_BODY_MAX,
+)
+from obnam.wire.messages import (
+    BadMessage,
+    Commit,
+    EnrolmentRequest,
+    Json,
+    Keyring,
+    RepositoryDescription,
+    SessionRequest,
+)
+from obnam.wire.problems import FORBIDDEN, PRECONDITION_FAILED, TOO_LARGE
+from obnam_server.auth import Gate
+from obnam_server.enrolment import enrol
+from obnam_server.metrics import CONTENT_TYPE, Counters
+from obnam_server.problems import Refused, write_answer
+from obnam_server.requests import ApiRequest
+from obnam_server.routes import MANAGE, OPEN, READ, STORE, Body, Route, authorized_route, new_app
+from obnam_server.store.repository import RepositoryStore, Upload
+from obnam_server.store.store import Store
+from obnam_server.streams import Stream
+from obnam_server.work import Work
+
+CHUNK_IDS_BODY_MAX = 33 * max(MISSING_IDS_MAX, FETCH_IDS_MAX)
+"""Bytes of the largest body that is nothing but ids."""
+
+
+@define(slots=False, eq=False)
+class Api:
+    """Answers requests. ``now_ns``: ns since the epoch."""
+
+    app: ClassVar[Klein] = new_app()
+    routes: ClassVar[dict[str, Route]] = {}  # filled below, while the class is made
+
+    _store: Store
+    _work: Work
+    _gate: Gate
+    _counters: Counters
+    _clock: IReactorTime
+    _now_ns: Callable[[], int]
+
+    # Who and what
+
+    @authorized_route(app, routes, "GET", "/v1/repository", READ)
+    async def describe(self, request: ApiRequest) -> bytes:
+        """Names, scopes, use, and the client's latest generation."""
+        caller, repository = request.caller, request.repository
+
+        def look() -> RepositoryDescription:
+            return RepositoryDescription(
+                repository=caller.repository,
+                client=caller.name,
+                scopes=caller.scopes,
+                server_time_ns=self._now_ns(),
+                used_bytes=repository.used_bytes(),
+                quota_bytes=None,
+                generation_count=repository.generation_count(),
+                damaged_chunk_count=repository.damaged_chunk_count(),
+                latest=repository.latest(caller.name),
+            )
+
+        return _json(request, (await self._work.read(look)).to_json())
+
+    @authorized_route(
+        app, routes, "POST", "/v1/enrolment", OPEN, body=Body.KEPT, limit_bytes=4 * TEXT_MAX
+    )
+    async def enrol(self, request: ApiRequest) -> bytes:
+        """An invitation's code for a token: the one request that needs none."""
+        message = EnrolmentRequest.from_json(_read_json(request))
+        answer = await enrol(self._store.clients, self._work, self._gate, message)
+        return _json(request, answer.to_json(), 201)
+
+    # Sessions
+
+    @authorized_route(
+        app, routes, "POST", "/v1/sessions", STORE, body=Body.KEPT, limit_bytes=4 * TEXT_MAX
+    )
+    async def begin_session(self, request: ApiRequest) -> bytes:
+        """Begin a backup."""
+        base = SessionRequest.from_json(_read_json(request)).base
+        session = await self._work.write(
+            request.repository.begin_session, request.caller.name, base
+        )
+        return _json(request, {"session": session}, 201)
+
+    @authorized_route(app, routes, "DELETE", "/v1/sessions/<session:session>", STORE)
+    async def end_session(self, request: ApiRequest, session: SessionId) -> bytes:
+        """Forget a session."""
+        await self._work.write(request.repository.end_session, request.caller.name, session)
+        return _nothing(request)
+
+    @authorized_route(
+        app,
+        routes,
+        "POST",
+        "/v1/sessions/<session:session>/references",
+        STORE,
+        body=Body.KEPT,
+        limit_bytes=REFERENCES_BODY_MAX,
+    )
+    async def refer(self, request: ApiRequest, session: SessionId) -> bytes:
+        """Change a session's chunk set."""
+        added, removed = unpack_references(request.read_body())
+        await self._work.write(
+            request.repository.refer, request.caller.name, session, added, removed
+        )
+        return _nothing(request)
+
+    # Chunks
+
+    @authorized_route(
+        app,
+        routes,
+        "POST",
+        "/v1/chunks/missing",
+        STORE,
+        body=Body.KEPT,
+        limit_bytes=CHUNK_IDS_BODY_MAX,
+    )
+    async def missing(self, request: ApiRequest) -> bytes:
+        """Which chunks must be stored."""
+        ids = unpack_ids(request.read_body(), MISSING_IDS_MAX)
+        session = _session_of(request)
+        return _octets(
+            request, pack_bits(await self._work.read(request.repository.missing, session, ids))
+        )
+
+    @authorized_route(
+        app, routes, "POST", "/v1/chunks", STORE, body=Body.STREAMED, limit_bytes=UPLOAD_BODY_MAX
+    )
+    async def store(self, request: ApiRequest) -> bytes:
+        """Store sealed chunks; answered when they are durable."""
+        session = _session_of(request)
+        body = request.take_upload()
+
+        async def steps() -> None:
+            upload: Upload = await body.finished()
+            try:
+                await self._work.write(request.repository.accept, session, upload)
+            except BaseException:
+                await self._work.upload(upload.abort)
+                raise
+
+        await self._work.whole(steps())
+        self._counters.received_bytes += body.size_bytes
+        return _nothing(request)
+
+    @authorized_route(
+        app,
+        routes,
+        "POST",
+        "/v1/chunks/fetch",
+        READ,
+        body=Body.KEPT,
+        limit_bytes=CHUNK_IDS_BODY_MAX,
+    )
+    async def fetch(self, request: ApiRequest) -> None:
+        """Sealed chunks as frames, in the order asked."""
+        ids = unpack_ids(request.read_body(), FETCH_IDS_MAX)
+        repository = request.repository
+
+        def size_bytes() -> int:
+            found = repository.locate(ids)
+            return sum(FRAME_HEADER_BYTES + (each.length if each else 0) for each in found)
+
+        length = await self._work.read(size_bytes)
+        if length > FETCH_BODY_MAX:
+            raise Refused(TOO_LARGE, f"the answer would be larger than {FETCH_BODY_MAX} bytes")
+        await self._stream(request, repository.frames(ids), length)
+
+    @authorized_route(app, routes, "GET", "/v1/chunks/<chunk:chunk>", READ)
+    async def get_chunk(self, request: ApiRequest, chunk: ChunkId) -> None:
+        """One sealed chunk."""
+        location = (await self._work.read(request.repository.locate, [chunk]))[0]
+        if location is None:
+            raise NotFound("chunk")
+        await self._stream(request, _one_chunk(request.repository, chunk), location.length)
+
+    # Generations
+
+    @authorized_route(
+        app,
+        routes,
+        "POST",
+        "/v1/generations",
+        STORE,
+        body=Body.KEPT,
+        limit_bytes=JSON_BODY_MAX,
+    )
+    async def commit(self, request: ApiRequest) -> bytes:
+        """Make a session a generation."""
+        commit = Commit.from_json(_read_json(request))
+        session = _session_of(request)
+        receipt = await self._work.write(
+            request.repository.commit, request.caller.name, session, commit
+        )
+        return _json(request, receipt.to_json(), 201)
+
+    @authorized_route(app, routes, "GET", "/v1/generations", READ)
+    async def list_generations(self, request: ApiRequest) -> bytes:
+        """A page of generations, oldest first, after the sequence number ``after``."""
+        after = _sequence_of(request)
+        page = await self._work.read(
+            request.repository.list_generations, after, GENERATIONS_PAGE_MAX
+        )
+        return _json(request, {"generations": [each.to_json() for each in page]})
+
+    @authorized_route(app, routes, "GET", "/v1/generations/<generation:generation>", READ)
+    async def get_generation(self, request: ApiRequest, generation: GenerationId) -> bytes:
+        """One generation: manifest and receipt."""
+        found = await self._work.read(request.repository.get_generation, generation)
+        return _json(request, found.to_json())
+
+    # Keyring
+
+    @authorized_route(app, routes, "GET", "/v1/keyring", READ)
+    async def get_keyring(self, request: ApiRequest) -> bytes:
+        """All slots."""
+        return _keyring(request, await self._work.read(request.repository.get_keyring))
+
+    @authorized_route(
+        app,
+        routes,
+        "PUT",
+        "/v1/keyring",
+        STORE | MANAGE,
+        body=Body.KEPT,
+        limit_bytes=JSON_BODY_MAX,
+    )
+    async def put_keyring(self, request: ApiRequest) -> bytes:
+        """Replace all slots, unless someone else did meanwhile.
+
+        Without the scope ``manage`` slots can only be added: whoever steals the token of a backup
+        shall not lock its owner out.
+        """
+        etag = _etag_of(request)
+        slots = Keyring.from_json(_read_json(request), etag).slots
+        repository, may_remove = request.repository, "manage" in request.caller.scopes
+
+        def put() -> Keyring:
+            if not may_remove and not set(repository.get_keyring().slots) <= set(slots):
+                raise Refused(FORBIDDEN, "to change or remove a slot needs the scope manage")
+            return repository.put_keyring(slots, etag)
+
+        return _keyring(request, await self._work.write(put))
+
+    # The server itself
+
+    @authorized_route(app, routes, "GET", "/health", OPEN)
+    async def health(self, request: ApiRequest) -> bytes:
+        """Alive, and able to answer."""
+        return _json(request, {"status": "ok"})
+
+    @authorized_route(app, routes, "GET", "/metrics", MANAGE)
+    async def metrics(self, request: ApiRequest) -> bytes:
+        """Counters for Prometheus. They concern the whole server, but name nobody."""
+        return _octets(request, self._counters.exposition(), CONTENT_TYPE)
+
+    # Whatever goes wrong
+
+    @app.handle_errors(Exception)
+    def failed(self, request: IRequest, failure: Failure) -> bytes:
+        """See `obnam_server.problems`."""
+        return write_answer(cast(ApiRequest, request), failure)
+
+    async def _stream(self, request: ApiRequest, parts: Iterator[bytearray], length: int) -> None:
+        request.setHeader(b"Content-Type", b"application/octet-stream")
+        request.setHeader(b"Content-Length", b"%d" % length)
+        if request.method == b"HEAD":
+            return
+        await Stream(parts, length, request, self._work, self._clock).run()
+        self._counters.sent_bytes += length
+
+
+def _one_chunk(repository: RepositoryStore, chunk: ChunkId) -> Iterator[bytearray]:
+    """The sealed bytes of one chunk, without the header of its frame."""
+    for part in repository.frames([chunk]):
+        yield part[FRAME_HEADER_BYTES:]
+
+
+# Reading a request
+
+
+def _read_json(request: ApiRequest) -> object:
+    try:
+        return json.loads(request.read_body())
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("the body is not JSON") from error
+
+
+def _session_of(request: ApiRequest) -> SessionId:
+    text = request.getHeader("Obnam-Session")
+    if text is None:
+        raise BadMessage("the header Obnam-Session is missing")
+    try:
+        return parse_session_id(text)
+    except ValueError as error:
+        raise BadMessage(f"Obnam-Session: {error}") from error
+
+
+def _sequence_of(request: ApiRequest) -> int:
+    text = request.args.get(b"after", [b"0"])[-1]
+    if not text.isdigit() or len(text) > 18:
+        raise BadMessage("'after' must be a sequence number")
+    return int(text)
+
+
+def _etag_of(request: ApiRequest) -> str:
+    text = request.getHeader("If-Match")
+    if text is None:
+        raise Refused(PRECONDITION_FAILED, "If-Match is missing: say which keyring is replaced")
+    return text.strip().removeprefix('"').removesuffix('"')
+
+
+# Answering
+
+
+def _json(request: ApiRequest, value: Json, status: int = 200) -> bytes:
+    request.setResponseCode(status)
+    body = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return _octets(request, body, "application/json")
+
+
+def _keyring(request: ApiRequest, keyring: Keyring) -> bytes:
+    request.setHeader(b"ETag", f'"{keyring.etag}"'.encode("ascii"))
+    return _json(request, keyring.to_json())
+
+
+def _octets(
+    request: ApiRequest, body: bytes, content_type: str = "application/octet-stream"
+) -> bytes:
+    request.setHeader(b"Content-Type", content_type.encode("ascii"))
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+def _nothing(request: ApiRequest) -> bytes:
+    request.setResponseCode(204)
+    return b""

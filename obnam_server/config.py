@@ -1,0 +1,140 @@
+"""``server.yaml`` -> frozen settings. Whatever is wrong is one line that names file and key."""
+
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import yaml
+from attrs import frozen
+
+from obnam.errors import ConfigurationError
+
+DEFAULT_LISTEN = ("tcp:8443",)
+"""Where the server listens when ``listen`` is not given: port 8443 on all addresses, TLS."""
+
+KEYS = ("data_directory", "listen", "certificate", "private_key", "public_url", "metrics_listen")
+
+_UNIX_MODE = "mode=600"
+
+
+@frozen
+class Settings:
+    """A checked ``server.yaml``.
+
+    ``listen`` and ``metrics_listen`` are Twisted endpoint strings; ``certificate`` and
+    ``private_key`` are PEM files, ``None``: the self-signed pair in the data directory.
+    ``public_url`` (without a slash at its end) is what invitations name.
+    """
+
+    path: Path
+    data_directory: Path
+    listen: tuple[str, ...] = DEFAULT_LISTEN
+    certificate: Path | None = None
+    private_key: Path | None = None
+    public_url: str | None = None
+    metrics_listen: str | None = None
+
+
+def load(path: Path) -> Settings:
+    """Read and check a configuration file. Raises `ConfigurationError`.
+
+    Relative paths in it start from the folder that the file is in.
+    """
+    path = path.absolute()
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ConfigurationError(str(path), "is not UTF-8 text") from error
+    try:
+        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+    except yaml.YAMLError as error:
+        where = getattr(error, "problem_mark", None)
+        line = f" (line {where.line + 1})" if where is not None else ""
+        raise ConfigurationError(str(path), f"is not YAML{line}") from error
+    return _checked(path, data)
+
+
+def _checked(path: Path, data: object) -> Settings:
+    if not isinstance(data, dict):
+        raise ConfigurationError(str(path), f"must be a mapping with the keys {', '.join(KEYS)}")
+    for key in data:
+        if key not in KEYS:
+            raise ConfigurationError(
+                str(path), f"unknown key {key!r}; the known keys are {', '.join(KEYS)}"
+            )
+    texts = {key: _text(path, data, key) for key in KEYS if key != "listen"}
+    folder = texts["data_directory"]
+    if folder is None:
+        raise ConfigurationError(str(path), "data_directory is missing: the folder to keep data in")
+    certificate, private_key = texts["certificate"], texts["private_key"]
+    if (certificate is None) != (private_key is None):
+        raise ConfigurationError(
+            str(path), "certificate and private_key belong together: give both or neither"
+        )
+    metrics = texts["metrics_listen"]
+    return Settings(
+        path=path,
+        data_directory=_located(path, folder),
+        listen=_listen(path, data.get("listen", list(DEFAULT_LISTEN))),
+        certificate=None if certificate is None else _located(path, certificate),
+        private_key=None if private_key is None else _located(path, private_key),
+        public_url=_public_url(path, texts["public_url"]),
+        metrics_listen=None if metrics is None else _endpoint(path, "metrics_listen", metrics),
+    )
+
+
+def _text(path: Path, data: dict[object, object], key: str) -> str | None:
+    value = data.get(key)
+    if value is None:
+        return None
+    if not isinstance(value, str) or not value:
+        raise ConfigurationError(str(path), f"{key} must be a text")
+    return value
+
+
+def _located(path: Path, text: str) -> Path:
+    return path.parent / Path(text).expanduser()
+
+
+def _listen(path: Path, value: object) -> tuple[str, ...]:
+    values = [value] if isinstance(value, str) else value
+    if not isinstance(values, list) or not values or not all(isinstance(v, str) for v in values):
+        raise ConfigurationError(
+            str(path), "listen must be a list of endpoints such as 'tcp:8443:interface=127.0.0.1'"
+        )
+    return tuple(_endpoint(path, "listen", v) for v in values)
+
+
+def _endpoint(path: Path, key: str, text: str) -> str:
+    """The endpoint string; a Unix socket is always one that only its owner can use."""
+    kind, _, rest = text.partition(":")
+    if kind not in ("tcp", "tcp6", "unix", "systemd") or not rest:
+        raise ConfigurationError(
+            str(path),
+            f"{key}: {text!r} is no endpoint; write tcp:PORT, tcp:PORT:interface=ADDRESS, "
+            f"unix:PATH or systemd:…",
+        )
+    if kind != "unix":
+        return text
+    modes = [part for part in rest.split(":") if part.startswith("mode=")]
+    if modes not in ([], [_UNIX_MODE]):
+        raise ConfigurationError(
+            str(path), f"{key}: a Unix socket is plain HTTP and must have {_UNIX_MODE}"
+        )
+    return text if modes else f"{text}:{_UNIX_MODE}"
+
+
+def _public_url(path: Path, text: str | None) -> str | None:
+    if text is None:
+        return None
+    try:
+        parts = urlsplit(text)
+        good = parts.scheme == "https" and parts.hostname and parts.port != 0
+    except ValueError:
+        good = False
+    if not good or parts.query or parts.fragment or parts.username or parts.path not in ("", "/"):
+        raise ConfigurationError(
+            str(path), f"public_url must be like https://backup.example.org:8443, not {text!r}"
+        )
+    return text.rstrip("/")

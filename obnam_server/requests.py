@@ -1,0 +1,218 @@
+"""One request, from its headers to its handler."""
+
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+from werkzeug.routing import Map
+
+from obnam.model.ids import RepositoryName
+from obnam.wire.problems import BUSY, FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE
+from obnam_server.auth import Gate
+from obnam_server.metrics import Counters
+from obnam_server.problems import Refused, write_answer
+from obnam_server.routes import Body, Route, find
+from obnam_server.store.clients import Client
+from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.store import Store
+from obnam_server.uploads import UploadBody
+from obnam_server.work import Work
+
+if TYPE_CHECKING:
+    from obnam_server.site import ApiChannel
+
+UPLOADS_MAX = 128
+"""Uploads open at once, each with a file and up to 4 MiB of memory; more are answered 503."""
+
+
+@define
+class Repositories:
+    """The repositories that are open. The first request of a client opens (or makes) its own."""
+
+    _store: Store
+    _work: Work
+    _open: dict[RepositoryName, RepositoryStore] = field(factory=dict)
+
+    async def get(self, name: RepositoryName) -> RepositoryStore:
+        """The repository of that name."""
+        if name not in self._open:
+            self._open[name] = await self._work.write(self._store.create_repository, name)
+        return self._open[name]
+
+
+@define
+class Services:
+    """What requests need: made once, by the composition root."""
+
+    url_map: Map
+    routes: dict[str, Route]
+    gate: Gate
+    repositories: Repositories
+    work: Work
+    clock: IReactorTime
+    counters: Counters
+    uploads: set[int] = field(factory=set)
+
+
+class ApiRequest(Request):
+    """A request of the protocol.
+
+    ``route``, ``caller`` and ``repository`` are set before a handler sees it; the last two only
+    where the route needs a token.
+    """
+
+    defaultContentType = None
+    channel: "ApiChannel"
+    route: Route | None = None
+    caller: Client
+    repository: RepositoryStore
+    upload: UploadBody | None = None
+
+    _services: Services
+    _refused: Failure | None = None
+    _admission: Deferred[None] | None = None
+    _admitted = False
+    _whole = False
+    _expects_continue = False
+
+    # From the headers
+
+    def gotLength(self, length: int | None) -> None:
+        """The headers are in; ``length`` (bytes) of the body, ``None``: it does not say."""
+        self._services = self.channel.site.services
+        self.content = self._kept = BytesIO()
+        self._held: list[bytes] = []
+        # HTTPChannel would send "100 Continue" before anybody was asked.
+        self._expects_continue = self.requestHeaders.hasHeader(b"Expect")
+        self.requestHeaders.removeHeader(b"Expect")
+        try:
+            self.route = find(
+                self._services.url_map,
+                self._services.routes,
+                self.channel._command,
+                self.channel._path,
+            )
+            _check_length(self.route, length)
+        except Refused:
+            self._refuse(Failure())
+            return
+        admission = Deferred.fromCoroutine(self._admit(self.route))
+        self._admission = admission
+        admission.addCallbacks(self._let_in, self._refuse)
+        if length and not self._admitted and self._refused is None:
+            self.channel.pause_body()
+
+    async def _admit(self, route: Route) -> None:
+        if route.scopes is not None:
+            authorization = self.requestHeaders.getRawHeaders(b"Authorization", [])
+            if len(authorization) > 1:
+                raise Refused(FORBIDDEN, "more than one Authorization header")
+            self.caller = await self._services.gate.admit(
+                authorization[0] if authorization else None, route.scopes
+            )
+            self.repository = await self._services.repositories.get(self.caller.repository)
+        if route.body is Body.STREAMED and len(self._services.uploads) >= UPLOADS_MAX:
+            raise Refused(BUSY, headers={"Retry-After": "5"})
+
+    def _let_in(self, _: None) -> None:
+        self._admission = None
+        self._admitted = True
+        if self.route is not None and self.route.body is Body.STREAMED:
+            self.upload = UploadBody(
+                self.repository.begin_upload, self._services.work, self.channel, self._refuse
+            )
+            self._services.uploads.add(id(self))
+        held, self._held = self._held, []
+        for piece in held:
+            self.handleContentChunk(piece)
+        if self._whole:
+            self._begin()
+            return
+        self.channel.resume_body()
+        if self._expects_continue:
+            self.channel._send100Continue()
+
+    def _refuse(self, failure: Failure) -> None:
+        self._admission = None
+        if self._disconnected or failure.check(CancelledError):
+            return
+        self._refused = failure
+        self._held.clear()
+        if self._whole:
+            self._answer_refusal(failure)
+        else:
+            self.channel.leave_body()
+
+    # The body
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """A piece of the body."""
+        if self._refused is not None:
+            return
+        if not self._admitted:
+            self._held.append(data)
+        elif self.upload is not None:
+            self.upload.feed(data)
+        else:
+            self._kept.write(data)
+
+    def process(self) -> None:
+        """The request is whole, or what is left of it is not wanted."""
+        self._whole = True
+        if self._refused is not None:
+            self._answer_refusal(self._refused)
+        elif self._admitted:
+            self._begin()
+
+    def _begin(self) -> None:
+        super().process()
+
+    def _answer_refusal(self, failure: Failure) -> None:
+        body = write_answer(self, failure)
+        if not self.channel.persistent:
+            self.setHeader(b"Connection", b"close")
+        self.write(body)
+        self.finish()
+
+    def read_body(self) -> bytes:
+        """The whole body of a route that keeps it."""
+        return self._kept.getvalue()
+
+    def take_upload(self) -> UploadBody:
+        """The upload becomes the handler's; it is no longer given up with the request."""
+        upload, self.upload = self.upload, None
+        if upload is None:
+            raise Refused(FORBIDDEN)
+        return upload
+
+    # The end
+
+    def finish(self) -> None:
+        """The answer is whole."""
+        super().finish()
+        self._let_go()
+
+    def connectionLost(self, reason: Any) -> None:
+        """The client is gone."""
+        super().connectionLost(reason)
+        if self._admission is not None:
+            self._admission.cancel()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        self._services.uploads.discard(id(self))
+        if self.upload is not None:
+            self.upload.give_up()
+            self.upload = None
+
+
+def _check_length(route: Route, length: int | None) -> None:
+    """The body's announced length against the route's limit. Raises `Refused`."""
+    if length is None:
+        raise Refused(LENGTH_REQUIRED)
+    if length > route.limit_bytes:
+        raise Refused(TOO_LARGE, f"at most {route.limit_bytes} bytes are allowed here")

@@ -1,0 +1,166 @@
+"""The running server: opens the store, listens, and on stop finishes what is under way."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from attrs import define, field
+from twisted.application.service import Service
+from twisted.internet.address import UNIXAddress
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+
+from obnam.errors import ObnamError
+from obnam.wire.limits import SILENCE_S
+from obnam_server.api import Api
+from obnam_server.auth import Gate
+from obnam_server.config import Settings
+from obnam_server.metrics import Counters, MetricsPage
+from obnam_server.requests import Repositories, Services
+from obnam_server.site import ApiSite
+from obnam_server.store.store import Store
+from obnam_server.tls import certificate_files, server_options
+from obnam_server.work import Work
+
+log = Logger()
+
+LISTENING_FILE = "listening.json"
+"""In the data directory: the addresses that the server really listens on, while it does."""
+
+STOP_S = 10.0
+"""How long requests that are under way may go on when the server is stopped."""
+
+
+@define(eq=False)
+class ServerService(Service):
+    """Everything of one server. ``now_ns``: ns since the epoch."""
+
+    _settings: Settings
+    _reactor: ReactorBase
+    _now_ns: Callable[[], int]
+    _ports: list[IListeningPort] = field(factory=list)
+    _work: Work = field(init=False)
+    _store: Store = field(init=False)
+    _site: ApiSite = field(init=False)
+
+    def startService(self) -> None:
+        """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
+
+        Raises the store's errors, `ConfigurationError` when the certificate cannot be used, and
+        `CannotListen`.
+        """
+        super().startService()
+        self._store = Store.open(self._settings.data_directory, self._now_ns)
+        self._work = Work(self._reactor)
+        self._work.start()
+        api, services = self._wire()
+        self._site = ApiSite(api.app.resource(), services, self._reactor)
+        addresses = self._listen(self._settings.listen, self._encrypted)
+        if self._settings.metrics_listen is not None:
+            site = Site(MetricsPage(services.counters), timeout=SILENCE_S, reactor=self._reactor)
+            self._listen((self._settings.metrics_listen,), lambda _: site)
+        _write_listening(self._listening_file, addresses)
+        log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
+
+    async def _stop(self) -> None:
+        await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        self._listening_file.unlink(missing_ok=True)
+        drained = self._site.drain()
+        drained.addTimeout(STOP_S, self._reactor, lambda result, _: self._site.abort())
+        await drained
+        await self._work.idle()
+        await self._work.write(self._store.close)
+        self._work.stop()
+        log.info("obnam-server has stopped")
+
+    def stopService(self) -> "Deferred[None]":
+        """Take no new requests, finish those under way, close the store."""
+        super().stopService()
+        return Deferred.fromCoroutine(self._stop())
+
+    def _wire(self) -> tuple[Api, Services]:
+        counters = Counters()
+        gate = Gate(self._store.clients, self._work, self._reactor)
+        api = Api(self._store, self._work, gate, counters, self._reactor, self._now_ns)
+        services = Services(
+            url_map=api.app.url_map,
+            routes=api.routes,
+            gate=gate,
+            repositories=Repositories(self._store, self._work),
+            work=self._work,
+            clock=self._reactor,
+            counters=counters,
+        )
+        return api, services
+
+    def _encrypted(self, endpoint: str) -> IProtocolFactory:
+        """TLS on every endpoint but Unix sockets, which only their owner can open."""
+        if endpoint.startswith("unix:"):
+            return self._site
+        from twisted.protocols.tls import TLSMemoryBIOFactory
+
+        options = server_options(self._settings, certificate_files(self._settings))
+        return TLSMemoryBIOFactory(options, False, self._site, self._reactor)
+
+    def _listen(
+        self, endpoints: Sequence[str], factory_for: Callable[[str], IProtocolFactory]
+    ) -> list[str]:
+        """Listen, and say where: ``https://HOST:PORT`` or ``unix:PATH``."""
+        addresses = []
+        for text in endpoints:
+            port = _listen_on(self._reactor, text, factory_for(text))
+            self._ports.append(port)
+            address: Any = port.getHost()
+            if isinstance(address, UNIXAddress):
+                addresses.append(f"unix:{os.fsdecode(address.name or b'')}")
+            else:
+                host = f"[{address.host}]" if ":" in address.host else address.host
+                addresses.append(f"https://{host}:{address.port}")
+        return addresses
+
+    @property
+    def _listening_file(self) -> Path:
+        return self._settings.data_directory / LISTENING_FILE
+
+
+@define(eq=False)
+class CannotListen(ObnamError):
+    """An endpoint of ``listen`` is in use, or not allowed."""
+
+    endpoint: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.endpoint}: {self.problem}"
+
+
+def _listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> IListeningPort:
+    """Listen now. Twisted's server endpoints give a Deferred that has fired already."""
+    found: list[IListeningPort] = []
+    failed: list[Failure] = []
+    # The socket of a Unix endpoint exists before its mode is set.
+    before = os.umask(0o077)
+    try:
+        endpoint = serverFromString(reactor, text)
+        endpoint.listen(factory).addCallbacks(found.append, failed.append)
+    except ValueError as error:
+        raise CannotListen(text, str(error)) from error
+    finally:
+        os.umask(before)
+    if failed:
+        raise CannotListen(text, failed[0].getErrorMessage()) from failed[0].value
+    return found[0]
+
+
+def _write_listening(path: Path, addresses: Sequence[str]) -> None:
+    """Say where the server listens, atomically, to whoever started it."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps({"pid": os.getpid(), "addresses": list(addresses)}) + "\n")
+    new.replace(path)

@@ -1,0 +1,56 @@
+"""What the twistd plugin names: options of the command line, and the service they make."""
+
+import time
+from pathlib import Path
+from typing import ClassVar, cast
+
+from twisted.application.service import MultiService
+from twisted.internet.base import ReactorBase
+from twisted.python import usage
+
+from obnam.errors import ConfigurationError, ObnamError
+from obnam_server.config import Settings, load
+from obnam_server.service import ServerService
+
+
+class Options(usage.Options):
+    """``twistd obnam-server`` and its one option."""
+
+    optParameters: ClassVar[list[list[object]]] = [
+        ["config", "c", None, "The configuration file, server.yaml."]
+    ]
+    longdesc = "Keeps sealed chunks and generations for Obnam clients. See docs/operations."
+
+    def postOptions(self) -> None:
+        """Read the configuration, so that what is wrong with it is said at once."""
+        if self["config"] is None:
+            raise usage.UsageError("--config is missing: the path of server.yaml")
+        try:
+            self["settings"] = load(Path(self["config"]))
+        except ConfigurationError as error:
+            raise usage.UsageError(str(error)) from error
+
+
+class _Server(MultiService):
+    """Turns what is foreseen to go wrong at the start into one line."""
+
+    def startService(self) -> None:
+        """Start the services. Ends the process with a message when one cannot start."""
+        try:
+            super().startService()
+        except ObnamError as error:
+            raise SystemExit(f"obnam-server: {error}") from error
+
+
+def compose(settings: Settings, reactor: ReactorBase) -> MultiService:
+    """The whole server as one service."""
+    server = _Server()
+    ServerService(settings, reactor, time.time_ns).setServiceParent(server)
+    return server
+
+
+def makeService(options: Options) -> MultiService:
+    """What twistd calls."""
+    from twisted.internet import reactor
+
+    return compose(options["settings"], cast(ReactorBase, reactor))

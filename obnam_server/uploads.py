@@ -1,0 +1,131 @@
+"""The body of ``POST /v1/chunks`` on its way from the connection into a segment.
+
+Pieces come in on the reactor thread and are written by upload threads, a MiB or so at a time and
+in order. While more waits than `WAITING_MAX`, the connection is paused, so that a fast client
+and a slow disk do not meet in memory.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from obnam.wire.limits import MIB
+from obnam_server.store.repository import Upload
+from obnam_server.work import Work
+
+log = Logger()
+
+WRITE_AT_ONCE = MIB
+"""Bytes that are gathered before a thread writes them."""
+
+WAITING_MAX = 2 * MIB
+"""Bytes that may wait for a thread before the connection is paused."""
+
+
+class Flow(Protocol):
+    """The connection that a body comes from."""
+
+    def pause_body(self) -> None:
+        """No more for now."""
+
+    def resume_body(self) -> None:
+        """Go on."""
+
+
+@define
+class UploadBody:
+    """Takes pieces in, and gives a finished `Upload`, or fails and leaves nothing behind.
+
+    ``_failed`` is told of an error while the body still comes in; later ones go to whoever waits
+    for `finished`.
+    """
+
+    _begin: Callable[[], Upload]
+    _work: Work
+    _flow: Flow
+    _failed: Callable[[Failure], None]
+    size_bytes: int = 0
+    _pieces: list[bytes] = field(factory=list)
+    _waiting_bytes: int = 0
+    _upload: Upload | None = None
+    _writing: bool = False
+    _paused: bool = False
+    _given_up: bool = False
+    _end: Deferred[Upload] | None = None
+
+    def feed(self, piece: bytes) -> None:
+        """The next piece of the body."""
+        if self._given_up:
+            return
+        self._pieces.append(piece)
+        self.size_bytes += len(piece)
+        self._waiting_bytes += len(piece)
+        if not self._writing and self._waiting_bytes >= WRITE_AT_ONCE:
+            self._write_waiting()
+        elif self._waiting_bytes > WAITING_MAX:
+            # Said again with every piece: what the TLS layer had decrypted already still comes.
+            self._paused = True
+            self._flow.pause_body()
+
+    def finished(self) -> "Deferred[Upload]":
+        """The body is whole: fires when all of it is durable in a segment not yet accepted."""
+        self._end = Deferred()
+        if not self._writing:
+            self._write_waiting()
+        return self._end
+
+    def give_up(self) -> None:
+        """The rest of the body will not come, or is not wanted. Nothing is left of it."""
+        if self._given_up:
+            return
+        self._given_up = True
+        self._pieces.clear()
+        if not self._writing:
+            self._abort()
+
+    def _write_waiting(self) -> None:
+        pieces, self._pieces = self._pieces, []
+        self._waiting_bytes = 0
+        self._writing = True
+        written = self._work.upload(self._write, pieces, self._end is not None)
+        written.addCallbacks(self._was_written, self._has_failed)
+
+    def _write(self, pieces: list[bytes], last: bool) -> bool:
+        """On an upload thread, one call at a time. Whether the segment is finished."""
+        if self._upload is None:
+            self._upload = self._begin()
+        self._upload.write(pieces)
+        if last:
+            self._upload.finish()
+        return last
+
+    def _was_written(self, finished: bool) -> None:
+        self._writing = False
+        if self._given_up:
+            self._abort()
+        elif finished and self._end is not None and self._upload is not None:
+            self._end.callback(self._upload)
+        elif self._end is not None or self._waiting_bytes >= WRITE_AT_ONCE:
+            self._write_waiting()
+        if self._paused and not self._given_up and self._waiting_bytes < WRITE_AT_ONCE:
+            self._paused = False
+            self._flow.resume_body()
+
+    def _has_failed(self, failure: Failure) -> None:
+        self._writing = False
+        already, self._given_up = self._given_up, True
+        self._pieces.clear()
+        self._abort()
+        if self._end is not None:
+            self._end.errback(failure)
+        elif not already:
+            self._failed(failure)
+
+    def _abort(self) -> None:
+        if self._upload is not None:
+            aborted = self._work.upload(self._upload.abort)
+            aborted.addErrback(lambda failure: log.failure("Abort failed", failure=failure))
