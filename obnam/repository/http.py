@@ -15,6 +15,7 @@ from obnam.repository.deferring import returns_deferred
 from obnam.repository.exchange import Exchange
 from obnam.wire import limits
 from obnam.wire.frames import Frame
+from obnam.wire.idlists import pack_ids, pack_references, unpack_bits
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import (
     BadMessage,
@@ -55,11 +56,11 @@ class HttpRepository:
     async def refer(
         self, session: SessionId, added: Sequence[ChunkId], removed: Sequence[ChunkId]
     ) -> None:
-        """See `ISessions`. Body: the count of added ids (4 bytes, big-endian), all ids."""
+        """See `ISessions`."""
         self._at_most(limits.REFERENCE_IDS_MAX, len(added) + len(removed))
         if not added and not removed:
             return
-        body = b"".join((len(added).to_bytes(4, "big"), *added, *removed))
+        body = pack_references(added, removed)
         asked = Asked("the session", session)
         path = f"/v1/sessions/{session}/references"
         await self._exchange.binary(path, asked, memoryview(body), Collected(limits.TEXT_MAX))
@@ -77,19 +78,18 @@ class HttpRepository:
 
     @returns_deferred
     async def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> Sequence[bool]:
-        """See `IChunks`. Answer: one bit for each id, most significant first, 1: missing."""
+        """See `IChunks`."""
         self._at_most(limits.MISSING_IDS_MAX, len(ids))
         if not ids:
             return []
-        length = (len(ids) + 7) // 8
-        bits = Collected(length)
+        bits = Collected((len(ids) + 7) // 8)
         asked = Asked("the session", session)
-        await self._exchange.binary("/v1/chunks/missing", asked, memoryview(b"".join(ids)), bits)
-        if len(bits.body) != length:
-            raise ServerMisbehaved(
-                self._exchange.server, f"{len(bits.body)} bytes for {len(ids)} bits"
-            )
-        return [bits.body[i >> 3] >> (7 - (i & 7)) & 1 == 1 for i in range(len(ids))]
+        body = memoryview(pack_ids(ids))
+        await self._exchange.binary("/v1/chunks/missing", asked, body, bits)
+        try:
+            return unpack_bits(bits.body, len(ids))
+        except BadMessage as error:
+            raise ServerMisbehaved(self._exchange.server, str(error)) from error
 
     @returns_deferred
     async def store(self, session: SessionId, body: memoryview) -> None:
@@ -106,7 +106,7 @@ class HttpRepository:
             return []
         frames = FramesInto(ids, into)
         asked = Asked("the chunks")
-        await self._exchange.binary("/v1/chunks/fetch", asked, memoryview(b"".join(ids)), frames)
+        await self._exchange.binary("/v1/chunks/fetch", asked, memoryview(pack_ids(ids)), frames)
         return frames.frames
 
     # IGenerations
