@@ -29,6 +29,7 @@ INSTALL_REQUIRES = [
 TEST_REQUIRES = [
     "pytest>=8.0",
     "pytest-twisted>=1.14",
+    "pytest-xdist>=3.6",
     "hypothesis>=6.100",
     "trustme>=1.1",
 ]
@@ -57,6 +58,7 @@ setup(
     # and neither it nor `twisted` gets an __init__.py here.
     packages=[*find_packages(include=["obnam*", "obnam_server*"]), "twisted.plugins"],
     package_data={
+        "obnam": ["py.typed"],
         "obnam.generation": ["sql/*.sql"],
         "obnam_server.store": ["sql/*.sql"],
     },
