@@ -8,7 +8,7 @@ certificate of an authority needs none.
 from attrs import frozen
 
 from obnam.errors import AccessDenied
-from obnam.wire.messages import EnrolmentAnswer, EnrolmentRequest
+from obnam.wire.messages import EnrolmentAnswer, EnrolmentRequest, Json
 from obnam_server.auth import Gate
 from obnam_server.store.clients import Clients
 from obnam_server.work import Work
@@ -21,6 +21,10 @@ class Invitation:
     url: str
     code: str
     pin: str | None
+
+    def to_json(self) -> Json:
+        """Whole and in parts, for programs."""
+        return {"invitation": str(self), "url": self.url, "code": self.code, "pin": self.pin}
 
     def __str__(self) -> str:
         slash = "/" if self.url.startswith("https:") else ""

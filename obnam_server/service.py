@@ -1,9 +1,7 @@
 """The running server: opens the store, listens, and on stop finishes what is under way."""
 
-import json
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from attrs import define, field
@@ -19,6 +17,7 @@ from twisted.web.server import Site
 
 from obnam.errors import ObnamError
 from obnam.wire.limits import SILENCE_S
+from obnam_server.admin.listening import remove_listening, write_listening
 from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.config import Settings
@@ -30,9 +29,6 @@ from obnam_server.tls import certificate_files, server_options
 from obnam_server.work import Work
 
 log = Logger()
-
-LISTENING_FILE = "listening.json"
-"""In the data directory: the addresses that the server really listens on, while it does."""
 
 STOP_S = 10.0
 """How long requests that are under way may go on when the server is stopped."""
@@ -66,12 +62,12 @@ class ServerService(Service):
         if self._settings.metrics_listen is not None:
             site = Site(MetricsPage(services.counters), timeout=SILENCE_S, reactor=self._reactor)
             self._listen((self._settings.metrics_listen,), lambda _: site)
-        _write_listening(self._listening_file, addresses)
+        write_listening(self._settings.data_directory, addresses)
         log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
 
     async def _stop(self) -> None:
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
-        self._listening_file.unlink(missing_ok=True)
+        remove_listening(self._settings.data_directory)
         drained = self._site.drain()
         drained.addTimeout(STOP_S, self._reactor, lambda result, _: self._site.abort())
         await drained
@@ -125,10 +121,6 @@ class ServerService(Service):
                 addresses.append(f"https://{host}:{address.port}")
         return addresses
 
-    @property
-    def _listening_file(self) -> Path:
-        return self._settings.data_directory / LISTENING_FILE
-
 
 @define(eq=False)
 class CannotListen(ObnamError):
@@ -157,10 +149,3 @@ def _listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> IL
     if failed:
         raise CannotListen(text, failed[0].getErrorMessage()) from failed[0].value
     return found[0]
-
-
-def _write_listening(path: Path, addresses: Sequence[str]) -> None:
-    """Say where the server listens, atomically, to whoever started it."""
-    new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps({"pid": os.getpid(), "addresses": list(addresses)}) + "\n")
-    new.replace(path)

@@ -1,0 +1,94 @@
+"""Where the server of a data directory listens, whether it runs now or not."""
+
+import json
+import os
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+
+from attrs import frozen
+
+from obnam.errors import ConfigurationError
+from obnam_server.config import Settings
+
+LISTENING_FILE = "listening.json"
+"""In the data directory: the addresses that the server really listens on, while it does."""
+
+_ANY = ("0.0.0.0", "[::]", "")
+
+
+@frozen
+class Listening:
+    """What a running server says of itself; ``addresses``: ``https://HOST:PORT``, ``unix:PATH``."""
+
+    pid: int
+    addresses: tuple[str, ...]
+
+
+def write_listening(data_directory: Path, addresses: Sequence[str]) -> None:
+    """Say where this process listens, atomically."""
+    path = data_directory / LISTENING_FILE
+    new = path.with_name(path.name + ".new")
+    new.write_text(json.dumps({"pid": os.getpid(), "addresses": list(addresses)}) + "\n")
+    new.replace(path)
+
+
+def remove_listening(data_directory: Path) -> None:
+    """Nobody listens any more."""
+    (data_directory / LISTENING_FILE).unlink(missing_ok=True)
+
+
+def read_listening(data_directory: Path) -> Listening | None:
+    """What the running server wrote; ``None``: none runs. A file left by a crash does not count."""
+    try:
+        data = json.loads((data_directory / LISTENING_FILE).read_text())
+        found = Listening(int(data["pid"]), tuple(str(each) for each in data["addresses"]))
+        os.kill(found.pid, 0)
+    except PermissionError:
+        return found  # it runs, as somebody else
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return found
+
+
+def public_url(settings: Settings) -> str:
+    """What an invitation names. Raises `ConfigurationError` when there is no telling.
+
+    The configured ``public_url``; else where the running server listens; else where the
+    configuration says that it will.
+    """
+    if settings.public_url is not None:
+        return settings.public_url
+    running = read_listening(settings.data_directory)
+    addresses = running.addresses if running else _expected(settings.listen)
+    for address in sorted(addresses, key=lambda each: not each.startswith("https:")):
+        return _reachable(address)
+    raise ConfigurationError(
+        str(settings.path),
+        "the address to put into invitations is not known; start the server, or set public_url",
+    )
+
+
+def _expected(listen: Sequence[str]) -> list[str]:
+    """The addresses that endpoint strings lead to, as far as one can tell beforehand."""
+    addresses = []
+    for text in listen:
+        kind, _, rest = text.partition(":")
+        # A colon within a value is written \: in endpoint strings.
+        first, *options = rest.replace("\\:", "\0").split(":")
+        if kind == "unix":
+            addresses.append(f"unix:{first}")
+        elif kind in ("tcp", "tcp6") and first not in ("0", ""):
+            named = dict(option.partition("=")[::2] for option in options)
+            host = named.get("interface", "").replace("\0", ":")
+            host = f"[{host}]" if ":" in host else host
+            addresses.append(f"https://{host}:{first}")
+    return addresses
+
+
+def _reachable(address: str) -> str:
+    """The address as other computers may use it: a wildcard becomes this one's name."""
+    if not address.startswith("https://"):
+        return address
+    host, _, port = address.removeprefix("https://").rpartition(":")
+    return f"https://{socket.gethostname() if host in _ANY else host}:{port}"
