@@ -6,18 +6,27 @@ from typing import ClassVar, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
+from twisted.internet.interfaces import IReactorFDSet
 from twisted.python import usage
 
 from obnam.errors import ConfigurationError, ObnamError
 from obnam_server.config import Settings, load
+from obnam_server.lifeline import Lifeline
 from obnam_server.service import ServerService
 
 
 class Options(usage.Options):
-    """``twistd obnam-server`` and its one option."""
+    """``twistd obnam-server`` and its options."""
 
     optParameters: ClassVar[list[list[object]]] = [
-        ["config", "c", None, "The configuration file, server.yaml."]
+        ["config", "c", None, "The configuration file, server.yaml."],
+        [
+            "lifeline",
+            None,
+            None,
+            "An inherited socket (its number): say there when ready, stop when it is closed.",
+            int,
+        ],
     ]
     longdesc = "Keeps sealed chunks and generations for Obnam clients. See docs/operations."
 
@@ -42,10 +51,12 @@ class _Server(MultiService):
             raise SystemExit(f"obnam-server: {error}") from error
 
 
-def compose(settings: Settings, reactor: ReactorBase) -> MultiService:
-    """The whole server as one service."""
+def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = None) -> MultiService:
+    """The whole server as one service. ``lifeline``: see `obnam_server.lifeline`."""
     server = _Server()
     ServerService(settings, reactor, time.time_ns).setServiceParent(server)
+    if lifeline is not None:
+        Lifeline(cast(IReactorFDSet, reactor), reactor.stop, lifeline).setServiceParent(server)
     return server
 
 
@@ -53,4 +64,4 @@ def makeService(options: Options) -> MultiService:
     """What twistd calls."""
     from twisted.internet import reactor
 
-    return compose(options["settings"], cast(ReactorBase, reactor))
+    return compose(options["settings"], cast(ReactorBase, reactor), options["lifeline"])
