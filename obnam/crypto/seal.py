@@ -40,7 +40,7 @@ def suite_for(cpuinfo: str) -> Suite:
     """The faster suite on a machine with this ``/proc/cpuinfo``.
 
     AEGIS-256 where the processor has AES instructions (``aes`` among the ``flags`` of x86 or the
-    ``Features`` of ARM); in software it is slow and its timing depends on the key.
+    ``Features`` of ARM); without them XChaCha20-Poly1305 is faster.
     """
     for line in cpuinfo.splitlines():
         name, _, value = line.partition(":")

@@ -47,6 +47,8 @@ class Frame:
 
 def unpack_header(data: bytes | bytearray | memoryview, offset: int = 0) -> tuple[ChunkId, int]:
     """Chunk id and length of the sealed bytes. Raises `BadFrame`."""
+    if len(data) - offset < FRAME_HEADER_BYTES:
+        raise BadFrame("the body ends within a frame's header")
     raw, length = _HEADER.unpack_from(data, offset)
     if length > SEALED_CHUNK_MAX:
         raise BadFrame(f"a sealed chunk of {length} bytes is larger than {SEALED_CHUNK_MAX}")
@@ -60,8 +62,6 @@ def split(body: memoryview) -> Iterator[Frame]:
     """The frames of a whole body, in order. Raises `BadFrame` where it is cut short."""
     offset, end = 0, len(body)
     while offset < end:
-        if end - offset < FRAME_HEADER_BYTES:
-            raise BadFrame("the body ends within a frame's header")
         chunk_id, length = unpack_header(body, offset)
         offset += FRAME_HEADER_BYTES
         if end - offset < length:

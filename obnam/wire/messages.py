@@ -9,7 +9,6 @@ See ``docs/protocol.md``.
 """
 
 import base64
-import binascii
 import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -85,7 +84,7 @@ def _sealed(data: object, name: str, limit: int) -> bytes:
     text = _text(data, name, 4 * (limit // 3 + 1))
     try:
         value = base64.b64decode(text, validate=True)
-    except binascii.Error as error:
+    except ValueError as error:  # binascii.Error, or characters beyond ASCII
         raise BadMessage(f"{name!r} is not base64") from error
     if len(value) > limit:
         raise BadMessage(f"{name!r} is longer than {limit} bytes")
