@@ -151,6 +151,17 @@ class DamagedGeneration(ObnamError):
 
 
 @define(eq=False)
+class HostileEntry(ObnamError):
+    """A generation has an entry that no backup makes, such as a name with ``/`` in it."""
+
+    name: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.problem}; it was not restored"
+
+
+@define(eq=False)
 class HistoryBroken(ObnamError):
     """The server shows an older, forked or incomplete history of a client's generations."""
 

@@ -1,0 +1,151 @@
+"""Give a restored entry its owner, attributes, permissions and times, in the order that works.
+
+Owner first, because changing it clears setuid, setgid and file capabilities; then attributes,
+while the entry can still be written; then permissions, which settle the mask of an ACL; times
+last. Until then nobody but the restoring user can open what is restored (it is made with mode
+0600 or 0700).
+"""
+
+import errno
+import os
+import stat
+import struct
+from typing import Self
+
+from attrs import frozen
+
+from obnam.model.entry import Metadata
+
+ACCESS_ACL = b"system.posix_acl_access"
+
+NO_ID = 0xFFFF_FFFF
+"""``(uid_t) -1``: to chown(2) "leave it as it is", so no owner has this number."""
+
+_ACL_ENTRY = struct.Struct("<HHI")
+_ACL_HEADER_BYTES = 4
+_ACL_GROUP_OBJ = 0x04
+"""``linux/posix_acl_xattr.h``: 4 bytes version, then entries: tag, permissions, id."""
+
+_KEPT_PREFIXES = (b"security.", b"trusted.")
+"""Attributes that the system gives of its own accord; they are no leftovers."""
+
+Place = int | bytes
+"""An open file or directory; or a path below ``/proc/self/fd`` that stands for an ``O_PATH`` one,
+on which the kernel allows no other way."""
+
+
+@frozen
+class Rights:
+    """Whose files this process can make: ``root`` may give them to anyone."""
+
+    uid: int
+    groups: frozenset[int]
+    root: bool
+
+    @classmethod
+    def of_process(cls) -> Self:
+        """Those that this process has now."""
+        uid = os.geteuid()
+        return cls(uid, frozenset((*os.getgroups(), os.getegid())), uid == 0)
+
+
+@frozen
+class Missed:
+    """What could not be set, and is to be counted: not an error by itself.
+
+    ``owner``: owner or group, because they are not one's own; setuid and setgid are then left out
+    too. ``attributes``: names, each with its errno.
+    """
+
+    owner: bool = False
+    attributes: tuple[tuple[bytes, int], ...] = ()
+
+
+NOTHING_MISSED = Missed()
+
+
+def apply_metadata(
+    place: Place, metadata: Metadata, rights: Rights, *, link: bool = False, clean: bool = False
+) -> Missed:
+    """Set all of ``metadata``. Raises ``OSError`` when permissions or times cannot be set.
+
+    ``link``: a symbolic link, which has no permissions of its own. ``clean``: attributes that
+    ``metadata`` does not have, left from before or inherited from a default ACL, are removed.
+    The access time becomes the modification time, as none is kept.
+    """
+    mode = metadata.mode & 0o7777
+    has_uid, has_gid = _give(place, metadata.uid, metadata.gid, rights)
+    if not has_uid:
+        mode &= ~stat.S_ISUID
+    if not has_gid:
+        mode &= ~stat.S_ISGID
+    missed: tuple[tuple[bytes, int], ...] = ()
+    if clean:
+        _clean(place, metadata)
+    if metadata.attributes:
+        missed = _set_attributes(place, metadata)
+        if missed:
+            mode = _without_acl(mode, metadata, missed)
+    if not link:
+        os.chmod(place, mode)
+    os.utime(place, ns=(metadata.mtime_ns, metadata.mtime_ns))
+    if has_uid and has_gid and not missed:
+        return NOTHING_MISSED
+    return Missed(not (has_uid and has_gid), missed)
+
+
+def _give(place: Place, uid: int, gid: int, rights: Rights) -> tuple[bool, bool]:
+    """Set owner and group; whether each is now as wanted."""
+    has_uid = uid == rights.uid or rights.root
+    has_gid = gid in rights.groups or rights.root
+    if not (0 <= uid < NO_ID and 0 <= gid < NO_ID):
+        return False, False
+    if not has_gid:
+        return has_uid, False
+    try:
+        os.chown(place, uid if rights.root else -1, gid)
+    except OSError as error:
+        # Root of a container may give files only to users that the container has (EINVAL).
+        if error.errno not in (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP):
+            raise
+        return has_uid and not rights.root, False
+    return has_uid, True
+
+
+def _set_attributes(place: Place, metadata: Metadata) -> tuple[tuple[bytes, int], ...]:
+    missed = []
+    for name, value in metadata.attributes:
+        try:
+            os.setxattr(place, name, value)
+        except OSError as error:
+            missed.append((name, error.errno or errno.EIO))
+    return tuple(missed)
+
+
+def _clean(place: Place, metadata: Metadata) -> None:
+    try:
+        present = {os.fsencode(name) for name in os.listxattr(place)}
+    except OSError as error:
+        if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
+            return
+        raise
+    for name in present.difference(each for each, _ in metadata.attributes):
+        if not name.startswith(_KEPT_PREFIXES):
+            os.removexattr(place, name)
+
+
+def _without_acl(mode: int, metadata: Metadata, missed: tuple[tuple[bytes, int], ...]) -> int:
+    """The mode of an entry whose ACL could not be set.
+
+    With an ACL, the group's place in the mode is the mask, and may allow more than the group
+    itself is allowed. Without, the group gets what the ACL says of it, so that nobody gains.
+    """
+    if not any(name == ACCESS_ACL for name, _ in missed):
+        return mode
+    acl = dict(metadata.attributes)[ACCESS_ACL][_ACL_HEADER_BYTES:]
+    group = 0
+    if len(acl) % _ACL_ENTRY.size == 0:
+        for tag, permissions, _ in _ACL_ENTRY.iter_unpack(acl):
+            if tag == _ACL_GROUP_OBJ:
+                group = permissions & 0o7
+    return mode & (~0o070 | group << 3)

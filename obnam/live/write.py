@@ -1,0 +1,344 @@
+"""The one place where a restore writes, and the containment check that all of it goes through.
+
+A generation may be hostile: names with ``/`` or ``..``, a link followed by a directory of the
+same name, a file below a link. Nothing of that leads out of the target, because everything is
+made by a single checked name relative to an open directory, and directories below the target are
+opened one name at a time without following links.
+
+No room is reserved before it is written (``posix_fallocate``): that would fill the holes of sparse
+files, and write everything twice in tmpfs. File systems that delay allocation lay out a file well
+without it, and a full disk is told by the write.
+"""
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Self
+
+from attrs import define, field, frozen
+
+from obnam.errors import HostileEntry
+from obnam.live.apply import NOTHING_MISSED, Missed, Rights, apply_metadata
+from obnam.live.overwrite import Decision, decide
+from obnam.live.read import DIRECTORY_FLAGS
+from obnam.live.target import TargetTicket, open_target
+from obnam.model.entry import Kind, Metadata, kind_of, printable
+
+OPEN_DIRECTORIES = 128
+"""Directories below the target that are kept open, those used longest ago closed first."""
+
+TEMPORARY_PREFIX = b".obnam-"
+"""Start of the hidden names under which replacements are written; left behind by a crash only."""
+
+_PIECES_MAX = os.sysconf("SC_IOV_MAX")
+_NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+_WORDS = {
+    Kind.FILE: "file",
+    Kind.DIRECTORY: "directory",
+    Kind.SYMLINK: "symbolic link",
+    Kind.FIFO: "FIFO",
+    Kind.SOCKET: "socket",
+    Kind.CHARACTER_DEVICE: "character device",
+    Kind.BLOCK_DEVICE: "block device",
+}
+
+Parts = tuple[bytes, ...]
+"""The way from the target to a directory, name by name; ``()`` is the target itself."""
+
+_FORMATS = {
+    Kind.FIFO: stat.S_IFIFO,
+    Kind.SOCKET: stat.S_IFSOCK,
+    Kind.CHARACTER_DEVICE: stat.S_IFCHR,
+    Kind.BLOCK_DEVICE: stat.S_IFBLK,
+}
+
+
+@frozen
+class NewFile:
+    """A file that is being written: where it will be, and the name that it has until then.
+
+    ``temporary`` is ``name`` itself where nothing had to be replaced. Can be pickled: other
+    processes write to the same file with `Target.reopen`, and one of them finishes it.
+    """
+
+    parts: Parts
+    name: bytes
+    temporary: bytes
+
+
+@define
+class Target:
+    """A directory that is restored into; `obnam.live.target.prepare_target` makes the ticket.
+
+    Methods raise `HostileEntry` for a name that no honest generation has, and ``OSError``, after
+    which the entry is not there, or is as it was before, and the restore can go on.
+    """
+
+    ticket: TargetTicket
+    _descriptor: int
+    _rights: Rights = field(factory=Rights.of_process)
+    _open: OrderedDict[Parts, int] = field(init=False, factory=OrderedDict)
+
+    @classmethod
+    def join(cls, ticket: TargetTicket) -> Self:
+        """Open the target that a ticket is for. Raises `BadTarget` when it is another by now."""
+        return cls(ticket, open_target(ticket))
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close all directories. May be called again."""
+        for descriptor in self._open.values():
+            os.close(descriptor)
+        self._open.clear()
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+    # Directories
+
+    def directory(self, parts: Parts) -> int:
+        """A directory's descriptor, good until the next call of any method."""
+        if not parts:
+            return self._descriptor
+        descriptor = self._open.get(parts)
+        if descriptor is not None:
+            self._open.move_to_end(parts)
+            return descriptor
+        depth = len(parts) - 1
+        while depth and parts[:depth] not in self._open:
+            depth -= 1
+        descriptor = self._open[parts[:depth]] if depth else self._descriptor
+        for end in range(depth + 1, len(parts) + 1):
+            name = self._checked(parts[: end - 1], parts[end - 1])
+            descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=descriptor)
+            self._open[parts[:end]] = descriptor
+            if len(self._open) > OPEN_DIRECTORIES:
+                os.close(self._open.popitem(last=False)[1])
+        return descriptor
+
+    def make_directory(self, parts: Parts) -> bool:
+        """Make a directory in one that is there; false when it is there already, which is fine.
+
+        Its mode is 0700 until `finish_directory`.
+        """
+        above, name = self._place(parts[:-1], parts[-1])
+        try:
+            os.mkdir(name, 0o700, dir_fd=above)
+        except FileExistsError as error:
+            if not self._makes_room(above, name, Kind.DIRECTORY, error):
+                return False
+            os.unlink(name, dir_fd=above)
+            os.mkdir(name, 0o700, dir_fd=above)
+        return True
+
+    def finish_directory(self, parts: Parts, metadata: Metadata) -> Missed:
+        """Set a directory's metadata, when all is in it and those below it are finished."""
+        return apply_metadata(
+            self.directory(parts), metadata, self._rights, clean=self.ticket.clean
+        )
+
+    # Files
+
+    def create(
+        self, parts: Parts, name: bytes, size: int, mtime_ns: int
+    ) -> tuple[NewFile, int] | None:
+        """Begin a file; the descriptor is for `write_at` and then for `finish` or `abandon`.
+
+        ``None``: what stands there is kept, as ``--overwrite`` asks for. ``size`` and ``mtime_ns``
+        tell whether it is unchanged. Readable and writable for the restoring user only.
+        """
+        above, name = self._place(parts, name)
+        try:
+            return NewFile(parts, name, name), os.open(name, _NEW_FLAGS, 0o600, dir_fd=above)
+        except FileExistsError as error:
+            if not self._makes_room(above, name, Kind.FILE, error, size, mtime_ns):
+                return None
+        temporary = _temporary_name()
+        descriptor = os.open(temporary, _NEW_FLAGS, 0o600, dir_fd=above)
+        return NewFile(parts, name, temporary), descriptor
+
+    def reopen(self, file: NewFile) -> int:
+        """Open a file that was begun, maybe by another process, to write or finish it."""
+        above, name = self._place(file.parts, file.temporary)
+        return os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+
+    def finish(
+        self, file: NewFile, descriptor: int, metadata: Metadata, size: int | None = None
+    ) -> Missed:
+        """Set the metadata of a file that is written, close it, give it its name.
+
+        ``size``: set the file's size first (it ends with a hole). On failure it is abandoned.
+        """
+        try:
+            if size is not None:
+                os.ftruncate(descriptor, size)
+            missed = apply_metadata(descriptor, metadata, self._rights, clean=self.ticket.clean)
+        except BaseException:
+            self.abandon(file, descriptor)
+            raise
+        try:
+            os.close(descriptor)
+            if file.temporary != file.name:
+                above, name = self._place(file.parts, file.name)
+                os.rename(file.temporary, name, src_dir_fd=above, dst_dir_fd=above)
+        except BaseException:
+            self._remove(file)
+            raise
+        return missed
+
+    def abandon(self, file: NewFile, descriptor: int) -> None:
+        """Close and remove a file that cannot be written; what it was to replace stays."""
+        try:
+            os.close(descriptor)
+        finally:
+            self._remove(file)
+
+    # All else
+
+    def make_symlink(
+        self, parts: Parts, name: bytes, leads_to: bytes, metadata: Metadata
+    ) -> Missed | None:
+        """Make a symbolic link with any text; ``None`` when what stands there is kept."""
+        if not leads_to or b"\0" in leads_to:
+            raise HostileEntry(printable(b"/".join((*parts, name))), "no link can lead there")
+
+        def make(new: bytes, above: int) -> None:
+            os.symlink(leads_to, new, dir_fd=above)
+
+        return self._make(parts, name, Kind.SYMLINK, make, metadata)
+
+    def make_special(
+        self, parts: Parts, name: bytes, kind: Kind, metadata: Metadata, device: int = 0
+    ) -> Missed | None:
+        """Make a FIFO, a socket, or a device node (root only: ``PermissionError``)."""
+        mode = _FORMATS[kind] | 0o600
+
+        def make(new: bytes, above: int) -> None:
+            os.mknod(new, mode, device, dir_fd=above)
+
+        return self._make(parts, name, kind, make, metadata)
+
+    def make_link(self, parts: Parts, name: bytes, to_parts: Parts, to_name: bytes) -> bool:
+        """Make another name for a file that was restored; false when what stands there is kept.
+
+        ``OSError`` with ``EMLINK`` or ``EXDEV`` (a mount point in the target): restore a copy.
+        """
+        above, to_name = self._place(to_parts, to_name)
+        source = os.dup(above)  # stays open, however many directories the other way has
+
+        def make(new: bytes, above: int) -> None:
+            os.link(to_name, new, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
+
+        try:
+            return self._make(parts, name, Kind.FILE, make, None) is not None
+        finally:
+            os.close(source)
+
+    def _make(
+        self,
+        parts: Parts,
+        name: bytes,
+        kind: Kind,
+        make: Callable[[bytes, int], None],
+        metadata: Metadata | None,
+    ) -> Missed | None:
+        """Make an entry, under a temporary name where one is replaced, and set its metadata."""
+        above, name = self._place(parts, name)
+        made = name
+        try:
+            make(name, above)
+        except FileExistsError as error:
+            if not self._makes_room(above, name, kind, error):
+                return None
+            made = _temporary_name()
+            make(made, above)
+        try:
+            missed = self._apply_at(above, made, kind, metadata) if metadata else NOTHING_MISSED
+            if made != name:
+                os.rename(made, name, src_dir_fd=above, dst_dir_fd=above)
+        except BaseException:
+            os.unlink(made, dir_fd=above)
+            raise
+        if made != name and metadata is None:
+            # Of two names of one file, rename(2) keeps both.
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(made, dir_fd=above)
+        return missed
+
+    def _apply_at(self, above: int, name: bytes, kind: Kind, metadata: Metadata) -> Missed:
+        """Set the metadata of what cannot be opened, without a way to be led elsewhere."""
+        flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(name, flags, dir_fd=above)
+        try:
+            if kind_of(os.fstat(descriptor).st_mode) is not kind:
+                raise OSError(errno.ESTALE, "replaced while it was restored", name)
+            return apply_metadata(
+                b"/proc/self/fd/%d" % descriptor,
+                metadata,
+                self._rights,
+                link=kind is Kind.SYMLINK,
+                clean=self.ticket.clean,
+            )
+        finally:
+            os.close(descriptor)
+
+    # Checks
+
+    def _place(self, parts: Parts, name: bytes) -> tuple[int, bytes]:
+        """An open directory and a name that is safe to use in it."""
+        return self.directory(parts), self._checked(parts, name)
+
+    def _checked(self, parts: Parts, name: bytes) -> bytes:
+        if not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
+            path = printable(b"/".join((*parts, name)))
+            raise HostileEntry(path, "that is no name of a file, and may lead out of the target")
+        return name
+
+    def _makes_room(
+        self,
+        above: int,
+        name: bytes,
+        kind: Kind,
+        error: OSError,
+        size: int | None = None,
+        mtime_ns: int | None = None,
+    ) -> bool:
+        """Whether what stands there is to be replaced (else kept). Raises when it may not be."""
+        existing = os.stat(name, dir_fd=above, follow_symlinks=False)
+        decision = decide(self.ticket.overwrite, existing, kind, size, mtime_ns)
+        if decision is Decision.REFUSE:
+            raise OSError(
+                errno.EEXIST, f"a {_WORDS[kind_of(existing.st_mode)]} stands in its place", name
+            ) from error
+        return decision is Decision.REPLACE
+
+    def _remove(self, file: NewFile) -> None:
+        above, name = self._place(file.parts, file.temporary)
+        os.unlink(name, dir_fd=above)
+
+
+def write_at(descriptor: int, pieces: Sequence[memoryview | bytes], offset: int) -> None:
+    """Write pieces end to end from ``offset`` on, all of them. What is not written is a hole."""
+    for start in range(0, len(pieces), _PIECES_MAX):
+        group = pieces[start : start + _PIECES_MAX]
+        wanted = sum(map(len, group))
+        done = os.pwritev(descriptor, group, offset)
+        while done < wanted:
+            # Cut short by a signal, a limit (2 GiB a call), or a disk about to be full.
+            rest = memoryview(b"".join(group))[done:]
+            done += os.pwritev(descriptor, [rest], offset + done)
+        offset += wanted
+
+
+def _temporary_name() -> bytes:
+    return TEMPORARY_PREFIX + secrets.token_hex(8).encode("ascii")
