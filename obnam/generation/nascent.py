@@ -5,9 +5,10 @@ the pages they lie on stay as they were in the previous generation's file.
 """
 
 import json
+import shutil
 import sqlite3
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from obnam.errors import DamagedGeneration
@@ -55,12 +56,14 @@ class NascentGeneration:
 
     # What the previous generation knows
 
-    def known(self, directory: int) -> dict[bytes, KnownRow]:
-        """The rows of one directory by name."""
+    def known(
+        self, directory: int, after: bytes = b"", upto: bytes | None = None
+    ) -> dict[bytes, KnownRow]:
+        """The rows of one directory by name: of names behind ``after``, to ``upto`` (the last)."""
         rows = self._connection.execute(
-            "SELECT name, kind, reason, size, mtime_ns, ctime_ns, inode, device, number"
-            " FROM entry WHERE directory = ?",
-            (directory,),
+            "SELECT name, kind, reason, since, size, mtime_ns, ctime_ns, inode, device, number"
+            " FROM entry WHERE directory = ?1 AND name > ?2 AND (?3 IS NULL OR name <= ?3)",
+            (directory, after, upto),
         )
         return {row[0]: KnownRow._make(row) for row in rows}
 
@@ -105,6 +108,12 @@ class NascentGeneration:
                 self._release_row(kind, chunk, number, uses)
         self.count_uses(uses)
 
+    def release_file(self, number: int) -> None:
+        """Take back the extents of a file that gets no row."""
+        uses: Counter[int] = Counter()
+        self._release_row(Kind.FILE, None, number, uses)
+        self.count_uses(uses)
+
     def drop(self, directory: int, names: Iterable[bytes]) -> None:
         """Take entries out; of a directory, with everything beneath it."""
         uses: Counter[int] = Counter()
@@ -126,22 +135,24 @@ class NascentGeneration:
             self._release_row(kind, chunk, number, uses)
         self.count_uses(uses)
 
-    def keep_with_error(self, row: EntryRow) -> bool:
-        """Mark an entry as not readable now.
+    def mark_error(self, directory: int, name: bytes) -> bool:
+        """Mark an entry as not readable now; what an earlier generation has of it stays.
 
-        What an earlier generation has of it stays, and is marked; without any, ``row`` is written.
-        Returns whether there was content to keep.
+        Returns whether there was anything to keep.
         """
         marked = self._connection.execute(
             "UPDATE entry SET reason = ?, since = ? WHERE directory = ? AND name = ?"
-            " AND kind = ? AND (checksum IS NOT NULL OR kind = 2)",
-            (Reason.ERROR, self.sequence, row.directory, row.name, row.kind),
+            " AND (checksum IS NOT NULL OR kind != ?)",
+            (Reason.ERROR.value, self.sequence, directory, name, Kind.FILE.value),
         )
-        if marked.rowcount:
-            return True
-        self.release(row.directory, [row.name])
-        self.put([row])
-        return False
+        return marked.rowcount > 0
+
+    def set_reason(self, directory: int, name: bytes, reason: Reason, since: int) -> None:
+        """Give an entry that has a row another reason."""
+        self._connection.execute(
+            "UPDATE entry SET reason = ?, since = ? WHERE directory = ? AND name = ?",
+            (reason.value, since, directory, name),
+        )
 
     # Hard links
 
@@ -164,7 +175,7 @@ class NascentGeneration:
         )
         return True
 
-    def _resolve_followers(self) -> list[tuple[int, bytes]]:
+    def _resolve_followers(self) -> list[bytes]:
         lost = []
         followers = self._connection.execute("SELECT * FROM temp.follower").fetchall()
         for directory, name, reason, leader_directory, leader_name in followers:
@@ -175,7 +186,7 @@ class NascentGeneration:
             leader = None if found is None else EntryRow._make(found)
             self.release(directory, [name])
             if leader is None or leader.kind != Kind.FILE:
-                lost.append((directory, name))
+                lost.append(name)
                 self._connection.execute(
                     "DELETE FROM entry WHERE directory = ? AND name = ?", (directory, name)
                 )
@@ -232,19 +243,15 @@ class NascentGeneration:
         numbers.update((row.id, row.number) for row in fresh)
         return numbers
 
-    def added_chunks(self) -> Iterable[ChunkId]:
+    def added_chunks(self) -> Iterator[ChunkId]:
         """Ids of data that the generation has, and its base has not."""
         return self._ids("SELECT id FROM chunk WHERE number >= ? AND uses > 0")
 
-    def removed_chunks(self) -> Iterable[ChunkId]:
+    def removed_chunks(self) -> Iterator[ChunkId]:
         """Ids of data that its base has, and the generation no longer needs."""
         return self._ids("SELECT id FROM chunk WHERE number < ? AND uses = 0")
 
-    def data_chunks(self) -> Iterable[ChunkId]:
-        """Ids of all data of the generation."""
-        return self._ids("SELECT id FROM chunk WHERE ? AND uses > 0")
-
-    def _ids(self, query: str) -> Iterable[ChunkId]:
+    def _ids(self, query: str) -> Iterator[ChunkId]:
         for (chunk_id,) in self._connection.execute(query, (self._first_new_chunk,)):
             yield ChunkId(chunk_id)
 
@@ -260,10 +267,10 @@ class NascentGeneration:
             ],
         )
 
-    def settle(self) -> list[tuple[int, bytes]]:
-        """Bring everything to its final form, before the sets of chunks are asked for.
+    def settle(self) -> list[bytes]:
+        """Give hard links the content of the first of them, before the chunks are asked for.
 
-        Returns links whose leader vanished while it was read; they have no row now.
+        Returns names of links whose first vanished while it was read; they have no row now.
         """
         return self._resolve_followers()
 
@@ -273,15 +280,26 @@ class NascentGeneration:
         Raises ``DamagedGeneration`` when SQLite cannot.
         """
         try:
+            self._write_down()
+        finally:
+            self._connection.close()
+
+    def save_copy(self, path: Path) -> None:
+        """Write everything down to a copy at ``path``, and go on as the generation after it."""
+        self._write_down()
+        shutil.copyfile(self.path, path)
+        self._connection.execute("BEGIN")
+        self.sequence += 1
+        self._first_new_chunk = self._next["next_chunk"]
+
+    def _write_down(self) -> None:
+        try:
             self._connection.execute("DELETE FROM chunk WHERE uses = 0")
             self.describe(self._next)
             self._connection.execute("COMMIT")
         except sqlite3.DatabaseError as error:
-            raise DamagedGeneration("being made", f"its database cannot be written: {error}") from (
-                error
-            )
-        finally:
-            self._connection.close()
+            problem = f"its database cannot be written: {error}"
+            raise DamagedGeneration("being made", problem) from error
 
     def abandon(self) -> None:
         """Close the file as it is; it is of no use afterwards."""

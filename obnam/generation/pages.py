@@ -2,10 +2,11 @@
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import BinaryIO
 
 import xxhash
 
-from obnam.generation.pagemap import CHUNK_PAGES
+from obnam.generation.pagemap import CHUNK_PAGES, PageMap
 from obnam.generation.schema import PAGE_BYTES
 
 _STRIDE = 1 << 20
@@ -52,3 +53,12 @@ def checksum(path: Path) -> bytes:
         while stride := file.read(_STRIDE):
             digest.update(stride)
     return digest.digest()
+
+
+def place(file: BinaryIO, page_map: PageMap, chunk: int, plaintext: bytes) -> None:
+    """Write those pages of chunk number ``chunk`` that the map wants to where they belong."""
+    for run in page_map.runs:
+        if run.chunk == chunk:
+            start = run.start * PAGE_BYTES
+            file.seek(run.page * PAGE_BYTES)
+            file.write(plaintext[start : start + run.count * PAGE_BYTES])

@@ -52,6 +52,7 @@ class KnownRow(NamedTuple):
     name: bytes
     kind: int
     reason: int
+    since: int
     size: int | None
     mtime_ns: int | None
     ctime_ns: int | None

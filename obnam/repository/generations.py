@@ -4,33 +4,32 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, field, frozen
-from twisted.internet.interfaces import IReactorFromThreads
-from twisted.internet.threads import deferToThreadPool
-from twisted.python.threadpool import ThreadPool
+from attrs import define, frozen
 
+from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Opener, sealed_length_max
-from obnam.errors import DamagedGeneration, SealBroken
+from obnam.errors import DamagedGeneration, NotFound, SealBroken
 from obnam.generation import manifest as manifests
 from obnam.generation import pages
 from obnam.generation.manifest import Manifest
 from obnam.generation.pagemap import CHUNK_PAGES, PageMap
 from obnam.generation.schema import PAGE_BYTES
 from obnam.model.chunk import ChunkKind
-from obnam.model.ids import ChunkId
+from obnam.model.ids import ChunkId, ClientName, GenerationId
+from obnam.pool.thread import OwnThread
 from obnam.repository import trust
 from obnam.repository.cache import GenerationCache
 from obnam.wire.frames import FRAME_HEADER_BYTES, Frame
-from obnam.wire.interfaces import IChunks
+from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import CommittedGeneration
 
 FETCH_CHUNKS = 8
-"""Page chunks (1 MiB each) fetched at once."""
+"""Chunks of a database (1 MiB each) that are fetched at once."""
 
 
 @frozen
 class OpenedGeneration:
-    """A committed generation whose manifest was opened and whose signature is right."""
+    """A committed generation whose manifest was opened, and whose signature is right."""
 
     manifest: Manifest
     manifest_id: ChunkId
@@ -46,10 +45,142 @@ class OpenedGeneration:
         )
 
 
-def open_generation(
-    opener: Opener, keys: RepositoryKeys, committed: CommittedGeneration
-) -> OpenedGeneration:
-    """Open and check the manifest of a generation. Raises ``DamagedGeneration``.
+@define
+class Generations:
+    """Opens what the repository has, and remembers what it saw."""
 
-    The manifest must be of the generation and client that the server says, and be signed.
-    """
+    _repository: IRepository
+    _keys: RepositoryKeys
+    _cache: GenerationCache
+    _state_file: Path
+    _thread: OwnThread
+
+    def open(self, committed: CommittedGeneration) -> OpenedGeneration:
+        """Open and check a manifest.
+
+        It must be signed, and be of the generation and the client that the server says. Raises
+        ``DamagedGeneration``, or ``UnknownFormat``.
+        """
+        from obnam.crypto.signing import Signer  # slow to import, and not always needed
+
+        generation = committed.summary.receipt.generation
+        try:
+            plaintext = Opener(self._keys).open(
+                ChunkKind.MANIFEST, committed.manifest_id, committed.manifest
+            )
+            manifest = manifests.decode(plaintext, Signer(self._keys).verify)
+        except (SealBroken, ValueError) as error:
+            raise DamagedGeneration(generation, f"its manifest is damaged: {error}") from error
+        if (manifest.generation, manifest.client) != (generation, committed.summary.client):
+            raise DamagedGeneration(
+                generation,
+                f"the server shows another manifest for it: of {manifest.generation}, "
+                f"client {manifest.client}",
+            )
+        return OpenedGeneration(
+            manifest, committed.manifest_id, committed.summary.receipt.received_ns
+        )
+
+    async def get(self, generation: GenerationId) -> OpenedGeneration:
+        """Fetch and open one. Raises ``NotFound`` too."""
+        return self.open(await self._repository.get_generation(generation))
+
+    async def check_history(self, client: ClientName, newest: OpenedGeneration | None) -> list[str]:
+        """Compare the newest that the server shows with what was seen before.
+
+        Raises ``HistoryBroken``; gives warnings.
+        """
+        remembered = (await self._thread.call(trust.load, self._state_file)).newest.get(client)
+        wanted = trust.ancestors_wanted(remembered, None if newest is None else newest.shown())
+        shown = [] if newest is None else [newest.shown()]
+        while shown and len(shown) < wanted:
+            before = shown[-1].previous
+            if before is None:
+                break
+            try:
+                shown.append((await self.get(before[0])).shown())
+            except NotFound:
+                break
+        checked = trust.check(client, remembered, shown)
+        if checked.newest is not None and checked.newest != remembered:
+            await self.remember(client, checked.newest)
+        if checked.unseen:
+            return [
+                f"{checked.unseen} generations of {client} that were made since the last look "
+                f"are no longer on the server"
+            ]
+        return []
+
+    async def remember(self, client: ClientName, link: trust.Link) -> None:
+        """Note the newest manifest of a client."""
+        await self._thread.call(trust.remember, self._state_file, client, link)
+
+    def temporary(self) -> Path:
+        """A path for a database, beside the cached ones. The caller removes the file."""
+        return self._cache.temporary()
+
+    async def keep(self, generation: GenerationId, path: Path) -> None:
+        """Put a database into the cache; ``path`` stays the caller's."""
+        await self._thread.call(self._keep, generation, path)
+
+    async def database(self, opened: OpenedGeneration) -> Path:
+        """The generation's database as a file that nobody changes. The caller removes it.
+
+        From the cache or from the server. Raises ``DamagedGeneration``.
+        """
+        manifest = opened.manifest
+        path = self.temporary()
+        found = await self._thread.call(
+            self._link, manifest.generation, manifest.database_checksum, path
+        )
+        if found:
+            return path
+        try:
+            await self._fetch(manifest, path)
+            await self.keep(manifest.generation, path)
+        except BaseException:
+            path.unlink(missing_ok=True)
+            raise
+        return path
+
+    def _keep(self, generation: GenerationId, path: Path) -> None:
+        copy = self.temporary()
+        os.link(path, copy)
+        if not self._cache.put(generation, copy):
+            copy.unlink()
+
+    def _link(self, generation: GenerationId, checksum: bytes, path: Path) -> bool:
+        cached = self._cache.get(generation, checksum)
+        if cached is None:
+            return False
+        try:
+            os.link(cached, path)
+        except FileNotFoundError:
+            return False  # Removed from the cache meanwhile, which is always allowed.
+        return True
+
+    async def _fetch(self, manifest: Manifest, path: Path) -> None:
+        page_map = manifest.database
+        room = FRAME_HEADER_BYTES + sealed_length_max(CHUNK_PAGES * PAGE_BYTES)
+        into = memoryview(bytearray(FETCH_CHUNKS * room))
+        for at in range(0, len(page_map.chunks), FETCH_CHUNKS):
+            part = page_map.chunks[at : at + FETCH_CHUNKS]
+            frames = await self._repository.fetch([chunk.id for chunk in part], into)
+            try:
+                await self._thread.call(self._write, path, page_map, at, frames, into)
+            except SealBroken as error:
+                raise DamagedGeneration(
+                    manifest.generation, f"its database is damaged: {error}"
+                ) from error
+        if await self._thread.call(pages.checksum, path) != manifest.database_checksum:
+            raise DamagedGeneration(manifest.generation, "its database is damaged: wrong checksum")
+
+    def _write(
+        self, path: Path, page_map: PageMap, first: int, frames: Sequence[Frame], into: memoryview
+    ) -> None:
+        opener = Opener(self._keys)
+        with path.open("r+b" if path.exists() else "xb") as file:
+            for index, frame in enumerate(frames, first):
+                sealed = into[frame.offset : frame.offset + frame.length]
+                plaintext = opener.open(ChunkKind.GENERATION_DATABASE, frame.chunk_id, sealed)
+                pages.place(file, page_map, index, plaintext)

@@ -1,0 +1,101 @@
+"""A file that is larger than a slab: one part after another is read, cut and named.
+
+Where a part ends is known only when it is cut, so the parts of one file are named in turn; but
+while one is read the others before it are compressed, sealed and sent, on every core.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from attrs import define, frozen
+from twisted.internet.defer import Deferred
+
+from obnam.backup.record import Recorder
+from obnam.backup.together import all_fired
+from obnam.pool.checksum import ContentChecksum
+from obnam.pool.pool import IPool
+from obnam.pool.read_files import READ_TRIES, Group, NamedPart, Piece, Trouble, name_part
+from obnam.pool.slabs import Slab, SlabRack
+from obnam.pool.thread import OwnThread
+
+
+@frozen
+class LargeFileDone:
+    """A large file is recorded; ``changing``: it changed at every try."""
+
+    size_bytes: int
+    changing: bool
+
+
+@define
+class LargeFileReader:
+    """Reads large files; ``store`` takes a slab and its pieces, and puts the slab back."""
+
+    _pool: IPool
+    _thread: OwnThread
+    _checksums: OwnThread
+    _recorder: Recorder
+    _plaintext: SlabRack
+    _store: Callable[[Slab, Sequence[Piece]], Awaitable[None]]
+
+    async def read(self, group: Group) -> LargeFileDone | Trouble:
+        """Read, store and record the one file of ``group``; again when it changes meanwhile."""
+        for attempt in range(READ_TRIES):
+            last = attempt == READ_TRIES - 1
+            outcome = await self._once(group, keep_changed=last)
+            if outcome is not None:
+                return outcome
+        raise AssertionError("the last try always has an outcome")
+
+    async def _once(self, group: Group, *, keep_changed: bool) -> LargeFileDone | Trouble | None:
+        number = await self._thread.call(self._recorder.begin_large)
+        content = ContentChecksum()
+        storing: list[Deferred[None]] = []
+        statuses: set[tuple[int, ...]] = set()
+        start = 0
+        try:
+            while True:
+                slab = await self._plaintext.take()
+                part = await self._name(slab, group, start)
+                if isinstance(part, Trouble):
+                    self._plaintext.put_back(slab)
+                    await all_fired(storing)
+                    await self._thread.call(self._recorder.give_up_large, number)
+                    return part
+                statuses.update((part.before, part.after))
+                changing = len(statuses) > 1
+                await self._checksums.call(_add, content, slab.view, part)
+                storing.append(Deferred.fromCoroutine(self._keep(slab, number, part)))
+                start = part.stop
+                if part.row is not None or (changing and not keep_changed):
+                    break
+            await all_fired(storing)
+        except BaseException:
+            for deferred in storing:
+                deferred.addErrback(lambda _: None)
+                deferred.cancel()
+            raise
+        if changing and not keep_changed:
+            await self._thread.call(self._recorder.give_up_large, number)
+            return None
+        if part.row is None:
+            raise AssertionError("the last part brings the row")
+        checksum = await self._checksums.call(content.finish, start)
+        row = part.row._replace(size=start)
+        await self._thread.call(self._recorder.end_large, number, row, checksum)
+        return LargeFileDone(start, changing)
+
+    async def _name(self, slab: Slab, group: Group, start: int) -> NamedPart | Trouble:
+        try:
+            return await self._pool.run(name_part, slab.name, group, start)
+        except BaseException:
+            self._plaintext.put_back(slab)
+            raise
+
+    async def _keep(self, slab: Slab, number: int, part: NamedPart) -> None:
+        await self._store(slab, part.pieces)
+        await self._thread.call(self._recorder.record_part, number, part.pieces, part.extents)
+
+
+def _add(content: ContentChecksum, slab: memoryview, part: NamedPart) -> None:
+    for position, offset, length in part.ranges:
+        content.update(position, slab[offset : offset + length])

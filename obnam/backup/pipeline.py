@@ -1,0 +1,210 @@
+"""The way of the data: read, cut and name; ask; compress and seal what is missing; send; record.
+
+A few lanes pull batches from one scan, and slabs bound the bytes in flight: that is the
+backpressure. A batch is recorded only after its chunks are durable on the server.
+"""
+
+import errno
+from collections.abc import Iterator, Sequence
+
+from attrs import define, field
+from twisted.internet.interfaces import IReactorTime
+
+from obnam.backup.batches import Batch, Cut
+from obnam.backup.large import LargeFileReader
+from obnam.backup.record import Recorder
+from obnam.backup.together import all_of
+from obnam.model.entry import printable
+from obnam.model.ids import ChunkId, SessionId
+from obnam.pool.pool import IPool
+from obnam.pool.read_files import Group, NamedFiles, Piece, Trouble, name_bundle, name_files
+from obnam.pool.seal_pieces import seal_pieces
+from obnam.pool.slabs import Slab, SlabRack
+from obnam.pool.thread import OwnThread
+from obnam.progress import IProgress
+from obnam.wire.interfaces import IChunks
+from obnam.wire.limits import MISSING_IDS_MAX, UPLOAD_BODY_MAX
+
+MIB = 1 << 20
+
+SEALED_SLAB_BYTES = UPLOAD_BODY_MAX
+PLAINTEXT_SLAB_BYTES = 15 * MIB
+"""What does not shrink, cut into the smallest pieces, still fits into a sealed slab."""
+
+PLAINTEXT_SLABS = 4
+SEALED_SLABS = 4
+LANES = 6
+"""Batches under way at once: two workers read or seal, and the others wait or are being sent."""
+
+
+@define
+class Sent:
+    """What a pipeline has done so far: files and plaintext bytes read, chunks and bytes sent."""
+
+    files: int = 0
+    read_bytes: int = 0
+    chunks: int = 0
+    sent_bytes: int = 0
+    warnings: int = 0
+
+
+@define
+class Store:
+    """Asks the server which pieces it lacks, and sends those."""
+
+    _repository: IChunks
+    _pool: IPool
+    _thread: OwnThread
+    _recorder: Recorder
+    _plaintext: SlabRack
+    _sealed: SlabRack
+    _sent: Sent
+    session: SessionId
+    _under_way: set[ChunkId] = field(factory=set)
+
+    async def store(self, slab: Slab, pieces: Sequence[Piece]) -> None:
+        """Make all pieces durable on the server; the slab is put back as soon as it can be."""
+        body: tuple[Slab, int] | None = None
+        fresh: list[ChunkId] = []
+        try:
+            try:
+                unknown = await self._thread.call(self._recorder.unknown, pieces)
+                # What another batch is sending is stored before anything is committed.
+                fresh = [chunk_id for chunk_id in unknown if chunk_id not in self._under_way]
+                self._under_way.update(fresh)
+                missing = await self._missing(fresh)
+                if missing:
+                    body = await self._seal(slab, pieces, missing)
+            finally:
+                self._plaintext.put_back(slab)
+            if body is not None:
+                await self._send(*body, len(missing))
+        finally:
+            self._under_way.difference_update(fresh)
+
+    async def _missing(self, ids: Sequence[ChunkId]) -> set[ChunkId]:
+        missing: set[ChunkId] = set()
+        for at in range(0, len(ids), MISSING_IDS_MAX):
+            part = ids[at : at + MISSING_IDS_MAX]
+            answers = await self._repository.missing(self.session, part)
+            missing.update(chunk_id for chunk_id, lacks in zip(part, answers, strict=True) if lacks)
+        return missing
+
+    async def _seal(
+        self, slab: Slab, pieces: Sequence[Piece], missing: set[ChunkId]
+    ) -> tuple[Slab, int]:
+        first = {piece.id: piece for piece in reversed(pieces)}
+        sealed = await self._sealed.take()
+        try:
+            wanted = [first[chunk_id] for chunk_id in missing]
+            wanted.sort()
+            return sealed, await self._pool.run(seal_pieces, slab.name, wanted, sealed.name)
+        except BaseException:
+            self._sealed.put_back(sealed)
+            raise
+
+    async def _send(self, sealed: Slab, length: int, chunks: int) -> None:
+        try:
+            await self._repository.store(self.session, sealed.view[:length])
+        finally:
+            self._sealed.put_back(sealed)
+        self._sent.chunks += chunks
+        self._sent.sent_bytes += length
+
+
+@define
+class Pipeline:
+    """Takes batches from the scan to the server and into the nascent generation."""
+
+    _clock: IReactorTime
+    _pool: IPool
+    _thread: OwnThread
+    _recorder: Recorder
+    _plaintext: SlabRack
+    _store: Store
+    _large: LargeFileReader
+    _progress: IProgress
+    _sent: Sent
+    _stopping: bool = False
+
+    @property
+    def session(self) -> SessionId:
+        """The session that protects what is stored."""
+        return self._store.session
+
+    @session.setter
+    def session(self, session: SessionId) -> None:
+        self._store.session = session
+
+    async def run(self, batches: Iterator[Batch], until_s: float) -> bool:
+        """Work until there are no more batches (``True``) or it is ``until_s`` by the clock.
+
+        Nothing is under way when it returns or raises.
+        """
+        self._stopping = False
+        ended = await all_of([self._lane(batches, until_s) for _ in range(LANES)])
+        return all(ended)
+
+    async def _lane(self, batches: Iterator[Batch], until_s: float) -> bool:
+        try:
+            while not self._stopping and self._clock.seconds() < until_s:
+                batch = await self._thread.call(next, batches, None)
+                if batch is None:
+                    return True
+                self._progress.expect(batch.size_bytes)
+                await self._batch(batch)
+        except BaseException:
+            self._stopping = True
+            raise
+        return False
+
+    async def _batch(self, batch: Batch) -> None:
+        if batch.cut is Cut.PARTS:
+            await self._large_file(batch.groups[0])
+        else:
+            await self._files(batch)
+        self._progress.advance(batch.file_count, batch.size_bytes)
+
+    async def _files(self, batch: Batch) -> None:
+        job = name_bundle if batch.cut is Cut.BUNDLE else name_files
+        slab = await self._plaintext.take()
+        try:
+            named: NamedFiles = await self._pool.run(job, slab.name, batch.groups)
+        except BaseException:
+            self._plaintext.put_back(slab)
+            raise
+        await self._store.store(slab, named.pieces)
+        await self._thread.call(self._recorder.record, named)
+        self._sent.files += len(named.rows)
+        self._sent.read_bytes += named.size_bytes
+        for path in named.changing:
+            self._warn(path, "changed while it was read; it is stored as it was read last")
+        for trouble in named.troubles:
+            await self._trouble(trouble)
+        for group, size_bytes in named.grown:
+            cut = Cut.PARTS if size_bytes > self._plaintext.size_bytes else Cut.EACH
+            await self._batch(Batch(cut, (group,), size_bytes, 1))
+
+    async def _large_file(self, group: Group) -> None:
+        outcome = await self._large.read(group)
+        if isinstance(outcome, Trouble):
+            await self._trouble(outcome)
+            return
+        self._sent.files += 1
+        self._sent.read_bytes += outcome.size_bytes
+        if outcome.changing:
+            path = group.path + b"/" + group.files[0].name
+            self._warn(path, "changed while it was read; it is stored as it was read last")
+
+    async def _trouble(self, trouble: Trouble) -> None:
+        if trouble.code == errno.ENOENT:
+            # Deleted since it was listed: it is not live data any more.
+            await self._thread.call(self._recorder.vanished, trouble.directory, trouble.file.name)
+            return
+        kept = await self._thread.call(self._recorder.trouble, trouble)
+        what = "; what an earlier backup has of it is kept" if kept else ""
+        self._warn(trouble.path + b"/" + trouble.file.name, f"cannot be read: {trouble.text}{what}")
+
+    def _warn(self, path: bytes, what: str) -> None:
+        self._sent.warnings += 1
+        self._progress.warn(f"{printable(path)}: {what}")

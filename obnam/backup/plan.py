@@ -1,0 +1,140 @@
+"""What is to be done with the entries of one directory. Pure: values in, values out.
+
+An entry is unchanged when kind, size, mtime_ns, ctime_ns and inode are those of the previous
+generation. (A change of content, mode, owner or attributes moves ctime, which no user can set.)
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from obnam.generation.rows import KnownRow
+from obnam.model.entry import KIND_BY_FORMAT, Kind, Reason
+
+
+class Status(Protocol):
+    """What planning looks at of an ``os.stat_result``."""
+
+    @property
+    def st_mode(self) -> int: ...  # noqa: D102
+    @property
+    def st_nlink(self) -> int: ...  # noqa: D102
+    @property
+    def st_size(self) -> int: ...  # noqa: D102
+    @property
+    def st_mtime_ns(self) -> int: ...  # noqa: D102
+    @property
+    def st_ctime_ns(self) -> int: ...  # noqa: D102
+    @property
+    def st_ino(self) -> int: ...  # noqa: D102
+    @property
+    def st_dev(self) -> int: ...  # noqa: D102
+    @property
+    def st_rdev(self) -> int: ...  # noqa: D102
+    @property
+    def st_uid(self) -> int: ...  # noqa: D102
+    @property
+    def st_gid(self) -> int: ...  # noqa: D102
+
+
+@frozen
+class Mark:
+    """The reason that a row gets, and the sequence number of the generation that set it."""
+
+    reason: int
+    since: int
+
+
+@frozen
+class Entry:
+    """An entry whose row is to be written: what it is now, and why."""
+
+    name: bytes
+    kind: Kind
+    status: Status
+    mark: Mark
+    known: KnownRow | None
+
+
+@define
+class Plan:
+    """What is to be done with (a slice of) a directory."""
+
+    read: list[Entry] = field(factory=list)
+    """Files whose content is to be read."""
+    write: list[Entry] = field(factory=list)
+    """Entries without content whose rows are to be written."""
+    enter: list[tuple[bytes, KnownRow | None]] = field(factory=list)
+    """Directories to walk, with what is known of them."""
+    failed: list[tuple[bytes, OSError]] = field(factory=list)
+    """Entries that cannot even be looked at."""
+    gone: list[bytes] = field(factory=list)
+    """Names that are not there any more, or are something else now."""
+    unchanged: int = 0
+    unchanged_bytes: int = 0
+
+
+_LOOK_AGAIN = (Reason.ERROR, Reason.SKIPPED)
+"""Entries with these reasons are never taken for unchanged."""
+
+
+def plan_directory(
+    names: Sequence[bytes],
+    stats: Sequence[Status | OSError],
+    known: Mapping[bytes, KnownRow],
+    sequence: int,
+    *,
+    full: bool = False,
+    complete: bool = True,
+) -> Plan:
+    """Compare what is there with the previous generation's rows of the same names.
+
+    ``complete``: what is not among ``names`` is gone (else the directory could not be read).
+    ``full``: read every file again, whatever its times say.
+    """
+    plan = Plan()
+    get = known.get
+    for name, status in zip(names, stats, strict=True):
+        before = get(name)
+        if isinstance(status, OSError):
+            if not isinstance(status, FileNotFoundError):
+                plan.failed.append((name, status))
+            elif before is not None:
+                plan.gone.append(name)
+            continue
+        kind = KIND_BY_FORMAT[status.st_mode >> 12]
+        is_file = kind is Kind.FILE
+        if before is not None and before.kind != kind:
+            plan.gone.append(name)
+            before = None
+        same = (
+            before is not None
+            and before.reason not in _LOOK_AGAIN
+            and before.mtime_ns == status.st_mtime_ns
+            and before.ctime_ns == status.st_ctime_ns
+            and before.inode == status.st_ino
+            and (
+                not is_file
+                or (
+                    before.size == status.st_size
+                    and (status.st_nlink == 1 or before.device == status.st_dev)
+                )
+            )
+        )
+        if kind is Kind.DIRECTORY:
+            plan.enter.append((name, before))
+        if same and not (full and is_file):
+            plan.unchanged += 1
+            plan.unchanged_bytes += status.st_size if is_file else 0
+            continue
+        if before is None:
+            mark = Mark(Reason.NEW, sequence)
+        elif same:
+            mark = Mark(before.reason, before.since)
+        else:
+            mark = Mark(Reason.CHANGED, sequence)
+        (plan.read if is_file else plan.write).append(Entry(name, kind, status, mark, before))
+    if complete:
+        plan.gone.extend(sorted(known.keys() - names))
+    return plan

@@ -1,0 +1,93 @@
+"""Writes down what was read and stored. Blocking, on the thread that owns the generation."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from obnam.backup.scan import error_row
+from obnam.generation.nascent import NascentGeneration
+from obnam.generation.rows import EntryRow, ExtentRow
+from obnam.model.entry import Reason
+from obnam.model.ids import ChunkId
+from obnam.pool.read_files import NamedFiles, Piece, Trouble
+
+
+class Recorder:
+    """Turns named files into rows, once their chunks are stored."""
+
+    def __init__(self, nascent: NascentGeneration) -> None:
+        self._nascent = nascent
+
+    def unknown(self, pieces: Sequence[Piece]) -> list[ChunkId]:
+        """Ids of pieces that the generation does not have yet, each once."""
+        ids = list(dict.fromkeys(piece.id for piece in pieces))
+        known = self._nascent.find_chunks(ids)
+        return [chunk_id for chunk_id in ids if chunk_id not in known]
+
+    def record(self, named: NamedFiles) -> None:
+        """Write the rows of files whose chunks are all on the server."""
+        nascent = self._nascent
+        numbers = self._numbers(named.pieces)
+        self._release(named.rows)
+        rows: list[EntryRow] = []
+        for index, row in enumerate(named.rows):
+            if row.chunk is not None:
+                rows.append(EntryRow._make((*row[:14], numbers[row.chunk], *row[15:])))
+            elif index in named.extents:
+                number = nascent.new_file()
+                nascent.put_extents(number, _numbered(named.extents[index], numbers))
+                rows.append(row._replace(number=number))
+            else:
+                rows.append(row)
+        nascent.put(rows)
+        nascent.count_uses(
+            Counter(numbers[row.chunk] for row in named.rows if row.chunk is not None)
+        )
+
+    def begin_large(self) -> int:
+        """A number for a file that is recorded part by part."""
+        return self._nascent.new_file()
+
+    def record_part(
+        self, number: int, pieces: Sequence[Piece], extents: Sequence[ExtentRow]
+    ) -> None:
+        """Write extents of a large file; it is in the generation once its row is."""
+        self._nascent.put_extents(number, _numbered(extents, self._numbers(pieces)))
+
+    def end_large(self, number: int, row: EntryRow, checksum: bytes) -> None:
+        """Write the row of a large file, whose extents are all there."""
+        self._release([row])
+        self._nascent.put([row._replace(number=number, checksum=checksum)])
+
+    def give_up_large(self, number: int) -> None:
+        """Take back the extents of a file that could not be read to its end."""
+        self._nascent.release_file(number)
+
+    def trouble(self, trouble: Trouble) -> bool:
+        """Mark a file that could not be read; whether an earlier content is kept."""
+        if self._nascent.mark_error(trouble.directory, trouble.file.name):
+            return True
+        self._nascent.put([error_row(trouble.directory, trouble.file.name, self._nascent.sequence)])
+        return False
+
+    def vanished(self, directory: int, name: bytes) -> None:
+        """Take out a file that is not there any more."""
+        self._nascent.drop(directory, [name])
+
+    def _numbers(self, pieces: Sequence[Piece]) -> list[int]:
+        by_id = self._nascent.add_chunks((piece.id, piece.length) for piece in pieces)
+        return [by_id[piece.id] for piece in pieces]
+
+    def _release(self, rows: Sequence[EntryRow]) -> None:
+        by_directory: dict[int, list[bytes]] = {}
+        for row in rows:
+            if row.reason != Reason.NEW or row.since != self._nascent.sequence:
+                by_directory.setdefault(row.directory, []).append(row.name)
+        for directory, names in by_directory.items():
+            self._nascent.release(directory, names)
+
+
+def _numbered(extents: Sequence[ExtentRow], numbers: Sequence[int]) -> list[ExtentRow]:
+    return [
+        ExtentRow(position, numbers[piece], start, length)
+        for position, piece, start, length in extents
+    ]

@@ -1,0 +1,231 @@
+"""The whole order of a backup, on one screen."""
+
+import shutil
+from collections.abc import Callable
+
+from attrs import define, field, frozen
+from twisted.internet.interfaces import IReactorTime
+
+from obnam.backup.commit import Base, Committer, Facts
+from obnam.backup.large import LargeFileReader
+from obnam.backup.pipeline import (
+    PLAINTEXT_SLAB_BYTES,
+    PLAINTEXT_SLABS,
+    SEALED_SLAB_BYTES,
+    SEALED_SLABS,
+    Pipeline,
+    Sent,
+    Store,
+)
+from obnam.backup.record import Recorder
+from obnam.backup.scan import Scan, ScanCounts, ScanSettings
+from obnam.crypto.keys import RepositoryKeys
+from obnam.crypto.seal import Sealer
+from obnam.errors import DamagedGeneration
+from obnam.generation.nascent import NascentGeneration
+from obnam.model.entry import printable
+from obnam.model.ids import ClientName, GenerationId, SessionId
+from obnam.pool.pool import IPool
+from obnam.pool.slabs import SlabRack
+from obnam.pool.thread import OwnThread
+from obnam.progress import IProgress
+from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.wire.interfaces import IRepository
+
+CHECKPOINT_S = 600.0
+"""So often what is stored so far is committed as a partial generation."""
+
+
+@frozen
+class BackupResult:
+    """What a backup did. ``generation`` is ``None`` for a dry run."""
+
+    generation: GenerationId | None
+    entries: int
+    unchanged: int
+    sent: Sent
+    warnings: int
+    duration_s: float
+
+
+@define
+class Backup:
+    """One run of ``obnam backup``: what it works with, and its order."""
+
+    clock: IReactorTime
+    now_ns: Callable[[], int]
+    repository: IRepository
+    generations: Generations
+    keys: RepositoryKeys
+    sealer: Sealer
+    pool: IPool
+    thread: OwnThread
+    checksums: OwnThread
+    progress: IProgress
+    settings: ScanSettings
+    checkpoint_s: float = CHECKPOINT_S
+    _warnings: int = field(init=False, default=0)
+
+    async def run(self) -> BackupResult:
+        """Back up all roots into a new generation."""
+        began_s, started_ns = self.clock.seconds(), self.now_ns()
+        self.progress.stage("scan")
+        client, previous = await self._previous()
+        base = await self._base(previous)
+        nascent = await self._nascent(previous, base)
+        racks = (
+            SlabRack(PLAINTEXT_SLABS, PLAINTEXT_SLAB_BYTES),
+            SlabRack(SEALED_SLABS, SEALED_SLAB_BYTES),
+        )
+        try:
+            session = await self._begin(base)
+            scan = Scan(nascent, self.settings, PLAINTEXT_SLAB_BYTES, first=previous is None)
+            pipeline, sent = self._pipeline(nascent, session, *racks)
+            committer = Committer(self.repository, self.thread, self.keys, self.sealer, self.now_ns)
+            facts = Facts(client, self.settings.roots, started_ns)
+            batches = scan.batches()
+            self.progress.stage("backup")
+            while not await pipeline.run(batches, self.clock.seconds() + self.checkpoint_s):
+                copy = self.generations.temporary()
+                partial = facts.counted(scan.counts, sent, partial=True)
+                base = await self._kept(
+                    base,
+                    await committer.commit(session, nascent, base, previous, partial, copy),
+                )
+                previous = base.opened
+                session = pipeline.session = await self._begin(base)
+            self.progress.stage("commit")
+            for path in await self.thread.call(nascent.settle):
+                self._warn(f"{printable(path)}: vanished while it was read")
+            self._report(scan.counts)
+            final = facts.counted(scan.counts, sent, partial=False)
+            base = await self._kept(
+                base, await committer.commit(session, nascent, base, previous, final)
+            )
+            return BackupResult(
+                generation=base.opened.manifest.generation,
+                entries=scan.counts.entries,
+                unchanged=scan.counts.unchanged,
+                sent=sent,
+                warnings=self._warnings + sent.warnings,
+                duration_s=self.clock.seconds() - began_s,
+            )
+        finally:
+            for rack in racks:
+                rack.close()
+            await self.thread.call(_remove, nascent, base)
+
+    async def dry_run(self) -> BackupResult:
+        """Scan, and say what would be read; nothing is written on the server."""
+        began_s = self.clock.seconds()
+        _, previous = await self._previous()
+        base = await self._base(previous)
+        nascent = await self._nascent(previous, base)
+        try:
+            scan = Scan(nascent, self.settings, PLAINTEXT_SLAB_BYTES, first=previous is None)
+            batches = scan.batches()
+            sent = Sent()
+            while (batch := await self.thread.call(next, batches, None)) is not None:
+                sent.files += batch.file_count
+                sent.read_bytes += batch.size_bytes
+            self._report(scan.counts)
+            return BackupResult(
+                generation=None,
+                entries=scan.counts.entries,
+                unchanged=scan.counts.unchanged,
+                sent=sent,
+                warnings=self._warnings,
+                duration_s=self.clock.seconds() - began_s,
+            )
+        finally:
+            await self.thread.call(_remove, nascent, base)
+
+    async def _previous(self) -> tuple[ClientName, OpenedGeneration | None]:
+        """Who we are to the server, and the generation that the new one comes after."""
+        description = await self.repository.describe()
+        latest = description.latest
+        previous = None if latest is None else self.generations.open(latest)
+        for warning in await self.generations.check_history(description.client, previous):
+            self._warn(warning)
+        return description.client, previous
+
+    async def _base(self, previous: OpenedGeneration | None) -> Base | None:
+        """The previous generation with its database; ``None``: start with nothing."""
+        if previous is None:
+            return None
+        try:
+            return Base(previous, await self.generations.database(previous))
+        except DamagedGeneration as error:
+            self._warn(f"{error}; all files are read again")
+            return None
+
+    async def _nascent(
+        self, previous: OpenedGeneration | None, base: Base | None
+    ) -> NascentGeneration:
+        path = self.generations.temporary()
+        sequence = 1 if previous is None else previous.manifest.sequence + 1
+        if base is None:
+            return await self.thread.call(NascentGeneration.create, path, sequence)
+        await self.thread.call(shutil.copyfile, base.path, path)
+        return await self.thread.call(NascentGeneration.begin_from, path, sequence)
+
+    async def _begin(self, base: Base | None) -> SessionId:
+        generation = None if base is None else base.opened.manifest.generation
+        return await self.repository.begin_session(generation)
+
+    async def _kept(self, old: Base | None, new: Base) -> Base:
+        """Remember what was committed; its database is cached for the next backup."""
+        manifest = new.opened.manifest
+        await self.generations.remember(manifest.client, new.opened.shown().link)
+        await self.generations.keep(manifest.generation, new.path)
+        if old is not None:
+            old.path.unlink(missing_ok=True)
+        return new
+
+    def _pipeline(
+        self, nascent: NascentGeneration, session: SessionId, plaintext: SlabRack, sealed: SlabRack
+    ) -> tuple[Pipeline, Sent]:
+        sent = Sent()
+        recorder = Recorder(nascent)
+        store = Store(
+            self.repository,
+            self.pool,
+            self.thread,
+            recorder,
+            plaintext,
+            sealed,
+            sent,
+            session,
+        )
+        large = LargeFileReader(
+            self.pool, self.thread, self.checksums, recorder, plaintext, store.store
+        )
+        return (
+            Pipeline(
+                self.clock,
+                self.pool,
+                self.thread,
+                recorder,
+                plaintext,
+                store,
+                large,
+                self.progress,
+                sent,
+            ),
+            sent,
+        )
+
+    def _report(self, counts: ScanCounts) -> None:
+        for warning in counts.warnings:
+            self._warn(warning)
+
+    def _warn(self, message: str) -> None:
+        self._warnings += 1
+        self.progress.warn(message)
+
+
+def _remove(nascent: NascentGeneration, base: Base | None) -> None:
+    nascent.abandon()
+    nascent.path.unlink(missing_ok=True)
+    if base is not None:
+        base.path.unlink(missing_ok=True)

@@ -1,0 +1,273 @@
+"""Walks the roots beside the previous generation's rows, and says which files must be read.
+
+Blocking, and a generator: it is pulled, batch by batch, on the thread that owns the nascent
+generation. Rows of entries without content are written on the way.
+"""
+
+import os
+from collections.abc import Iterator, Sequence
+from os.path import join
+
+from attrs import define, field, frozen
+
+from obnam.backup.batches import Batch, Batches
+from obnam.backup.plan import Entry, Plan, plan_directory
+from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
+from obnam.generation.rows import EntryRow, KnownRow
+from obnam.live.metadata import encode_attributes, read_attributes, read_attributes_at, read_link
+from obnam.live.read import open_directory
+from obnam.live.scan import CACHE_TAG_NAME, Listing, Walk, is_cache_directory
+from obnam.model.entry import Attributes, Kind, Reason, printable
+from obnam.pool.read_files import FileToRead
+
+_DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
+
+
+@frozen
+class ScanSettings:
+    """What the user chose about scanning."""
+
+    roots: tuple[bytes, ...]
+    full: bool = False
+    skip_cache_directories: bool = True
+
+
+@define
+class ScanCounts:
+    """What the scan saw, for the report and the progress display."""
+
+    entries: int = 0
+    unchanged: int = 0
+    unchanged_bytes: int = 0
+    warnings: list[str] = field(factory=list)
+
+
+@frozen
+class _Directory:
+    """A directory that is entered: where its row is, and its own number."""
+
+    parent: int
+    name: bytes
+    number: int
+    known: KnownRow | None
+
+
+class Scan:
+    """One scan of all roots into a nascent generation."""
+
+    def __init__(
+        self,
+        nascent: NascentGeneration,
+        settings: ScanSettings,
+        slab_bytes: int,
+        *,
+        first: bool,
+    ) -> None:
+        self.counts = ScanCounts()
+        self._nascent = nascent
+        self._settings = settings
+        self._first = first
+        self._batches = Batches(slab_bytes)
+        self._entered: dict[bytes, _Directory] = {}
+
+    def batches(self) -> Iterator[Batch]:
+        """Walk everything; gives batches of files to read as they become full.
+
+        Raises ``BadRoot`` before anything is given when a root cannot be walked.
+        """
+        walks = [Walk(root) for root in self._settings.roots]
+        try:
+            yield from self._roots(walks)
+        finally:
+            for walk in walks:
+                walk.close()
+        yield from self._batches.rest()
+
+    def _roots(self, walks: Sequence[Walk]) -> Iterator[Batch]:
+        known = self._nascent.known(ROOT_DIRECTORY)
+        roots = sorted(walks, key=lambda walk: walk.root)
+        plan = plan_directory(
+            [walk.root for walk in roots],
+            [walk.root_status for walk in roots],
+            known,
+            self._nascent.sequence,
+        )
+        self.counts.entries += len(roots)
+        self._apply(plan, ROOT_DIRECTORY, b"", -1)
+        for walk in roots:
+            yield from self._walk(walk)
+
+    def _walk(self, walk: Walk) -> Iterator[Batch]:
+        after, skipping = b"", False
+        for listing in walk:
+            directory = self._entered[listing.path]
+            if listing.last:
+                del self._entered[listing.path]
+            if listing.first:
+                after = b""
+                skipping = self._is_skipped(listing)
+                if skipping:
+                    yield from self._skip(listing, directory)
+            if skipping:
+                continue
+            if listing.error is not None:
+                self._failed_directory(listing, directory)
+            upto = None if listing.last or not listing.names else listing.names[-1]
+            plan = plan_directory(
+                listing.names,
+                listing.stats,
+                self._nascent.known(directory.number, after, upto),
+                self._nascent.sequence,
+                full=self._settings.full,
+                complete=listing.error is None,
+            )
+            after = listing.names[-1] if listing.names else after
+            self.counts.entries += len(listing.names)
+            walk.enter(self._apply(plan, directory.number, listing.path, listing.descriptor))
+            yield from self._read(plan, directory.number, listing.path)
+
+    def _read(self, plan: Plan, directory: int, path: bytes) -> Iterator[Batch]:
+        for entry in plan.read:
+            status = entry.status
+            if status.st_nlink > 1 and self._nascent.follow(
+                status.st_dev, status.st_ino, directory, entry.name, entry.mark.reason
+            ):
+                continue
+            file = FileToRead(entry.name, entry.mark.reason, entry.mark.since)
+            batch = self._batches.add(directory, path, file, status.st_size)
+            if batch is not None:
+                yield batch
+
+    def _apply(self, plan: Plan, directory: int, path: bytes, descriptor: int) -> list[bytes]:
+        """Write what the plan says but for content; gives the directories to enter."""
+        self.counts.unchanged += plan.unchanged
+        self.counts.unchanged_bytes += plan.unchanged_bytes
+        if plan.gone:
+            self._nascent.drop(directory, plan.gone)
+        for name, error in plan.failed:
+            self._failed_entry(directory, path, name, error)
+        numbers = {}
+        for name, known in plan.enter:
+            number = known.number if known is not None else None
+            numbers[name] = self._nascent.new_directory() if number is None else number
+            inside = join(path, name) if path else name
+            self._entered[inside] = _Directory(directory, name, numbers[name], known)
+        if plan.write:
+            rows = [
+                self._row(directory, path, entry, numbers.get(entry.name), descriptor)
+                for entry in plan.write
+            ]
+            self._nascent.put(row for row in rows if row is not None)
+        return list(numbers)
+
+    def _row(
+        self, directory: int, path: bytes, entry: Entry, number: int | None, descriptor: int
+    ) -> EntryRow | None:
+        """The row of an entry without content; ``None`` when it vanished or cannot be read."""
+        status, target = entry.status, None
+        try:
+            if directory == ROOT_DIRECTORY:
+                attributes = root_attributes(entry.name)
+            else:
+                attributes = read_attributes_at(descriptor, entry.name)
+            if entry.kind is Kind.SYMLINK:
+                target = read_link(descriptor, entry.name)
+        except FileNotFoundError:
+            self._nascent.drop(directory, [entry.name])
+            return None
+        except OSError as error:
+            self._failed_entry(directory, path, entry.name, error)
+            return None
+        return EntryRow(
+            directory,
+            entry.name,
+            entry.kind.value,
+            entry.mark.reason,
+            entry.mark.since,
+            status.st_mode & 0o7777,
+            status.st_uid,
+            status.st_gid,
+            None,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            status.st_rdev if entry.kind in _DEVICES else None,
+            None,
+            None,
+            None,
+            number,
+            encode_attributes(attributes) if attributes else None,
+            target,
+        )
+
+    # Cache directories
+
+    def _is_skipped(self, listing: Listing) -> bool:
+        return (
+            self._settings.skip_cache_directories
+            and (not listing.last or CACHE_TAG_NAME in listing.names)
+            and is_cache_directory(listing.descriptor)
+        )
+
+    def _skip(self, listing: Listing, directory: _Directory) -> Iterator[Batch]:
+        """Store a cache directory with its tag only."""
+        known = directory.known
+        if known is not None and known.reason == Reason.SKIPPED:
+            since = known.since
+        else:
+            since = self._nascent.sequence
+            if not self._first:
+                self.counts.warnings.append(
+                    f"{printable(listing.path)}: a new CACHEDIR.TAG: its files are no longer "
+                    f"backed up. If you did not expect that, look who put it there"
+                )
+        self._nascent.set_reason(directory.parent, directory.name, Reason.SKIPPED, since)
+        try:
+            status = os.stat(CACHE_TAG_NAME, dir_fd=listing.descriptor, follow_symlinks=False)
+        except FileNotFoundError:
+            return
+        plan = plan_directory(
+            [CACHE_TAG_NAME],
+            [status],
+            self._nascent.known(directory.number),
+            self._nascent.sequence,
+            full=self._settings.full,
+        )
+        self.counts.entries += 1
+        self._apply(plan, directory.number, listing.path, listing.descriptor)
+        yield from self._read(plan, directory.number, listing.path)
+
+    # What cannot be read
+
+    def _failed_directory(self, listing: Listing, directory: _Directory) -> None:
+        if isinstance(listing.error, FileNotFoundError):
+            self._nascent.drop(directory.parent, [directory.name])
+            return
+        self._nascent.mark_error(directory.parent, directory.name)
+        self._warn(listing.path, listing.error)
+
+    def _failed_entry(self, directory: int, path: bytes, name: bytes, error: OSError) -> None:
+        if not self._nascent.mark_error(directory, name):
+            self._nascent.put([error_row(directory, name, self._nascent.sequence)])
+        self._warn(join(path, name) if path else name, error)
+
+    def _warn(self, path: bytes, error: OSError | None) -> None:
+        why = error.strerror if error is not None else "unknown error"
+        self.counts.warnings.append(f"{printable(path)}: cannot be read: {why}")
+
+
+def root_attributes(path: bytes) -> Attributes:
+    """The extended attributes of a root, which has no directory above it."""
+    descriptor = open_directory(path)
+    try:
+        return read_attributes(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def error_row(directory: int, name: bytes, sequence: int) -> EntryRow:
+    """The row of a file that is there, and of which nothing could be read."""
+    nothing = (None,) * (len(EntryRow._fields) - 5)
+    return EntryRow._make(
+        (directory, name, Kind.FILE.value, Reason.ERROR.value, sequence, *nothing)
+    )

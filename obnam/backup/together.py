@@ -1,0 +1,34 @@
+"""Runs coroutines side by side; when one fails, the others are stopped."""
+
+from collections.abc import Coroutine, Sequence
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.python.failure import Failure
+
+T = TypeVar("T")
+
+
+async def all_of(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
+    """The results, in order. Raises the first failure, after all the others have ended too."""
+    running = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
+    return await all_fired(running)
+
+
+async def all_fired(running: Sequence["Deferred[T]"]) -> list[T]:
+    """The same for what runs already."""
+    first: list[Failure] = []
+
+    def stop_others(failure: Failure) -> Failure:
+        if not first:
+            first.append(failure)
+            for other in running:
+                other.cancel()
+        return failure
+
+    for deferred in running:
+        deferred.addErrback(stop_others)
+    ended = await DeferredList(running, consumeErrors=True)
+    if first:
+        first[0].raiseException()
+    return [result for _, result in ended]

@@ -1,0 +1,100 @@
+"""The process pool's front: jobs in, Deferreds out."""
+
+import multiprocessing
+from collections.abc import Callable
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any, TypeVar
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFromThreads
+from zope.interface import Interface, implementer
+
+from obnam.crypto.envelope import Compression
+from obnam.crypto.keys import RepositoryKeys
+from obnam.crypto.seal import Suite
+from obnam.errors import ObnamError
+from obnam.pool import worker
+
+T = TypeVar("T")
+
+
+class WorkerDied(ObnamError):
+    """A worker process ended in the middle of a job: killed, or out of memory."""
+
+    def __str__(self) -> str:
+        return (
+            "a worker process died (was it killed, or is memory short?); "
+            "what was stored so far is kept: run the command again"
+        )
+
+
+class IPool(Interface):
+    """Runs jobs elsewhere, so that the reactor stays free."""
+
+    def run(job: Callable[..., T], *arguments: object) -> "Deferred[T]":
+        """Do ``job(tools, *arguments)``; fires with its result or its exception.
+
+        Job, arguments and result are picklable and small; what is large lies in slabs.
+        """
+
+    def close() -> None:
+        """End the workers; jobs that have not begun are dropped."""
+
+
+@implementer(IPool)
+class ProcessPool:
+    """Worker processes, started when there is work, each with the repository's keys."""
+
+    def __init__(
+        self,
+        reactor: IReactorFromThreads,
+        workers: int,
+        keys: RepositoryKeys,
+        suite: Suite,
+        compression: Compression,
+    ) -> None:
+        self._reactor = reactor
+        self._workers = workers
+        self._tools = (keys, suite, compression)
+        self._executor: ProcessPoolExecutor | None = None
+
+    def run(self, job: Callable[..., T], *arguments: object) -> "Deferred[T]":
+        """See `IPool`."""
+        fired: Deferred[T] = Deferred()
+        future: Future[T] = self._started().submit(worker.run, job, *arguments)
+        future.add_done_callback(
+            lambda done: self._reactor.callFromThread(self._deliver, done, fired)
+        )
+        return fired
+
+    def close(self) -> None:
+        """See `IPool`."""
+        if self._executor is not None:
+            self._executor.shutdown(wait=False, cancel_futures=True)
+            self._executor = None
+
+    def _started(self) -> ProcessPoolExecutor:
+        if self._executor is None:
+            # Never a plain fork: this process has threads and a running reactor. The fork server
+            # imports the jobs once; workers are forked from it and share that memory.
+            context = multiprocessing.get_context("forkserver")
+            context.set_forkserver_preload(["obnam.pool.jobs"])
+            self._executor = ProcessPoolExecutor(
+                self._workers, context, initializer=worker.start, initargs=self._tools
+            )
+        return self._executor
+
+    @staticmethod
+    def _deliver(done: "Future[Any]", fired: "Deferred[Any]") -> None:
+        if fired.called or done.cancelled():
+            return
+        error = done.exception()
+        if error is None:
+            fired.callback(done.result())
+        elif isinstance(error, BrokenProcessPool):
+            died = WorkerDied()
+            died.__cause__ = error
+            fired.errback(died)
+        else:
+            fired.errback(error)

@@ -1,0 +1,47 @@
+"""What the engine tells about its work; how that is shown is for others to decide."""
+
+from attrs import define, field
+from zope.interface import Interface, implementer
+
+
+class IProgress(Interface):
+    """The engine's listener. Its methods return at once and never fail."""
+
+    def stage(name: str) -> None:
+        """Another part of the work begins, such as ``backup`` or ``commit``."""
+
+    def expect(size_bytes: int) -> None:
+        """So many bytes more of live data are known to lie ahead."""
+
+    def advance(files: int, size_bytes: int) -> None:
+        """So many files, with so many bytes, are done."""
+
+    def warn(message: str) -> None:
+        """Something went wrong that does not stop the work. One line, names quoted."""
+
+    def close() -> None:
+        """The work is over, well or not."""
+
+
+@implementer(IProgress)
+@define
+class NullProgress:
+    """Shows nothing, and remembers the warnings."""
+
+    warnings: list[str] = field(factory=list)
+
+    def stage(self, name: str) -> None:
+        """See `IProgress`."""
+
+    def expect(self, size_bytes: int) -> None:
+        """See `IProgress`."""
+
+    def advance(self, files: int, size_bytes: int) -> None:
+        """See `IProgress`."""
+
+    def warn(self, message: str) -> None:
+        """See `IProgress`."""
+        self.warnings.append(message)
+
+    def close(self) -> None:
+        """See `IProgress`."""
