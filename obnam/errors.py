@@ -191,6 +191,17 @@ class ServerUnreachable(ObnamError):
 
 
 @define(eq=False)
+class EmbeddedServerFailed(ObnamError):
+    """The server of a repository in a directory does not start, or its command fails."""
+
+    directory: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"the repository in {self.directory} cannot be used: {self.problem}"
+
+
+@define(eq=False)
 class ServerBusy(ObnamError):
     """The server asks to come back later (429, 503, 5xx)."""
 

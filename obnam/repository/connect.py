@@ -19,6 +19,7 @@ from zope.interface import implementer
 
 from obnam.repository import tls
 from obnam.repository.deferring import returns_deferred
+from obnam.repository.embedded import EmbeddedServer
 from obnam.repository.exchange import Exchange
 from obnam.repository.http import HttpRepository
 
@@ -150,3 +151,14 @@ def unix_exchange(connections: Connections, path: str, token: str | None) -> Exc
     """Requests through the Unix socket at ``path``."""
     client = _client(connections, UnixEndpoints(connections, path))
     return Exchange(client, connections.reactor, "http://embedded", token=token)
+
+
+def open_embedded(reactor: ReactorBase, server: EmbeddedServer, token: str) -> HttpRepository:
+    """The repository on an embedded server, which ends when the repository is closed."""
+    connections = Connections.none_yet(reactor)
+
+    async def close() -> None:
+        await connections.close()
+        await server.stop()
+
+    return HttpRepository(unix_exchange(connections, server.socket_path, token), close)

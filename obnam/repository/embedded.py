@@ -1,0 +1,204 @@
+"""A repository in a directory: the real server as a child process, for the time of one command.
+
+The server listens on a Unix socket in a private directory and is spoken to like any other one.
+A socket pair between the two says when it is ready, and ends it: it stops when our end is
+closed, even when that is because this process was killed.
+"""
+
+import json
+import os
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from attrs import define, field
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred, TimeoutError
+from twisted.internet.endpoints import quoteStringArgument
+from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorSocket
+from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory
+from twisted.internet.utils import getProcessOutputAndValue
+from twisted.python.failure import Failure
+
+from obnam.errors import EmbeddedServerFailed
+from obnam.model.ids import ClientName
+
+SOCKET_PATH_MAX = 107
+"""Bytes of a Unix socket's path on Linux (``sun_path`` has 108, the last of them a zero)."""
+
+START_S = 60.0
+"""How long the server may take to be ready: it may have an index to open on a slow disk."""
+
+STOP_S = 30.0
+"""How long it may take to stop before it is killed; it gives requests under way 10 s itself."""
+
+OUTPUT_KEPT = 8192
+"""Bytes of the child's output that are kept, for the message when it fails."""
+
+_LIFELINE = 3
+"""The child's number for its end of the socket pair."""
+
+# -P: no module is taken from the directory that the user happens to be in.
+_SERVER = ("-P", "-m", "twisted", "obnam-server", f"--lifeline={_LIFELINE}", "--config")
+_ADMIN = ("-P", "-c", "from obnam_server.admin.main import main; main()", "--config")
+
+
+@define(eq=False)
+class _Child(ProcessProtocol):
+    """The server's process. ``ready`` fires when it says so, ``ended`` when it is gone."""
+
+    data_directory: Path
+    ready: "Deferred[None]" = field(factory=Deferred)
+    ended: "Deferred[None]" = field(factory=Deferred)
+    output: bytes = b""
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
+        """Its log."""
+        self.output = (self.output + data)[-OUTPUT_KEPT:]
+
+    def processEnded(self, reason: Failure) -> None:  # noqa: N802
+        """It is gone, and all that it printed was read."""
+        if not self.ready.called:
+            problem = _last_line(self.output) or "its server ended at once"
+            self.ready.errback(EmbeddedServerFailed(str(self.data_directory), problem))
+        self.ended.callback(None)
+
+
+@define(eq=False)
+class _Lifeline(Protocol):
+    """Our end of the socket pair. Its loss needs no answer: the process's end will tell."""
+
+    child: _Child
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """The server says one thing only: that it is ready."""
+        if not self.child.ready.called:
+            self.child.ready.callback(None)
+
+
+@define(eq=False)
+class EmbeddedServer:
+    """A server that runs until `stop`; ``socket_path`` is where it listens."""
+
+    data_directory: Path
+    socket_path: str
+    _private: Path
+    _reactor: ReactorBase
+    _process: IProcessTransport
+    _child: _Child
+    _lifeline: _Lifeline
+
+    async def invite(self, client: ClientName, scopes: Sequence[str]) -> str:
+        """A code for `obnam.repository.enrol`: whoever owns the directory may invite himself.
+
+        Raises `EmbeddedServerFailed`.
+        """
+        arguments = ["client", "add", client, *(f"--scope={scope}" for scope in scopes)]
+        output, errors, status = await getProcessOutputAndValue(  # type: ignore[no-untyped-call]
+            sys.executable,
+            [*_ADMIN, str(self._private / "server.yaml"), *arguments],
+            env=dict(os.environ),
+            reactor=self._reactor,
+        )
+        invitation = _last_line(output)
+        if status != 0 or "#" not in invitation:
+            raise EmbeddedServerFailed(str(self.data_directory), _last_line(errors or output))
+        return invitation.partition("#")[2].partition(".")[0]
+
+    async def stop(self) -> None:
+        """End the server, wait for it, and remove its private directory."""
+        if self._lifeline.transport is not None:
+            self._lifeline.transport.loseConnection()
+        patience = self._reactor.callLater(STOP_S, self._process.signalProcess, "KILL")
+        await self._child.ended
+        if patience.active():
+            patience.cancel()
+        shutil.rmtree(self._private, ignore_errors=True)
+
+
+async def start(
+    reactor: ReactorBase, data_directory: Path, private_parents: Sequence[Path]
+) -> EmbeddedServer:
+    """Start the server of ``data_directory`` (which it makes, if need be); return when it listens.
+
+    Its private directory is made in the first of ``private_parents`` where its path is short
+    enough for a socket: ``XDG_RUNTIME_DIR``, ``TMPDIR``, ``/tmp``. Raises `EmbeddedServerFailed`.
+    """
+    private = _private_directory(data_directory, private_parents)
+    try:
+        server = _spawn(reactor, data_directory.absolute(), private)
+    except BaseException:
+        shutil.rmtree(private, ignore_errors=True)
+        raise
+    child = server._child
+    child.ready.addTimeout(START_S, reactor)
+    try:
+        await child.ready
+    except TimeoutError as error:
+        await server.stop()
+        problem = f"its server was not ready after {START_S:g} seconds"
+        raise EmbeddedServerFailed(str(data_directory), problem) from error
+    except BaseException:
+        await server.stop()
+        raise
+    return server
+
+
+def _spawn(reactor: ReactorBase, data_directory: Path, private: Path) -> EmbeddedServer:
+    socket_path = str(private / "socket")
+    configuration = private / "server.yaml"
+    settings = {
+        "data_directory": str(data_directory),
+        "listen": ["unix:" + quoteStringArgument(socket_path)],  # type: ignore[no-untyped-call]
+    }
+    configuration.write_text(json.dumps(settings))  # JSON is YAML
+    child = _Child(data_directory)
+    lifeline = _Lifeline(child)
+    ours, theirs = socket.socketpair()
+    nothing = os.open(os.devnull, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        process = cast(IReactorProcess, reactor).spawnProcess(
+            child,
+            os.fsencode(sys.executable),
+            [sys.executable, *_SERVER, str(configuration)],
+            env=dict(os.environ),
+            childFDs={0: nothing, 1: "r", 2: "r", _LIFELINE: theirs.fileno()},
+        )
+        # The reactor makes a copy of our end.
+        cast(IReactorSocket, reactor).adoptStreamConnection(
+            ours.fileno(),
+            socket.AF_UNIX,
+            cast(ServerFactory, ServerFactory.forProtocol(lambda: lifeline)),
+        )
+    finally:
+        os.close(nothing)
+        ours.close()
+        theirs.close()
+    return EmbeddedServer(data_directory, socket_path, private, reactor, process, child, lifeline)
+
+
+def _private_directory(data_directory: Path, parents: Sequence[Path]) -> Path:
+    """A new directory that only we can enter, with room for a socket's name."""
+    problem = "there is no directory for its socket"
+    for parent in parents:
+        try:
+            private = Path(tempfile.mkdtemp(prefix="obnam-", dir=parent))  # mode 0700
+        except OSError as error:
+            problem = f"no directory for its socket can be made in {parent}: {error.strerror}"
+            continue
+        if len(os.fsencode(private / "socket")) <= SOCKET_PATH_MAX:
+            return private
+        private.rmdir()
+        problem = f"the path of {parent} is too long for a socket; set TMPDIR to a shorter one"
+    raise EmbeddedServerFailed(str(data_directory), problem)
+
+
+def _last_line(output: bytes) -> str:
+    """The last line that says something, fit for a terminal."""
+    lines = output.decode("utf-8", "replace").split("\n")
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+    return "".join(c if c.isprintable() else "?" for c in last)
