@@ -198,13 +198,14 @@ class FramesInto:
 class BodyProtocol(Protocol):
     """Feeds a response's body to a receiver; ``done`` fires when that has all of it.
 
-    It fails with what the receiver raises, or with the connection's loss. Cancelling ``done``
-    closes the connection. Afterwards the receiver, and the memory it writes to, is forgotten.
+    It fails with what the receiver raises, or with the connection's loss; cancelling it closes
+    the connection. Then the receiver, and the memory it writes to, is forgotten already.
     """
 
     def __init__(self, receiver: Receiver, heard: Callable[[], None]) -> None:
         self._receiver: Receiver | None = receiver
         self._heard = heard
+        self._wrong: Exception | None = None
         self.done: Deferred[None] = Deferred(lambda _: self._stop())
 
     def _stop(self) -> None:
@@ -221,16 +222,20 @@ class BodyProtocol(Protocol):
         try:
             self._receiver.take(data)
         except (BadFrame, TooLong) as error:
+            # Told when twisted.web has put the connection where it belongs, see below.
+            self._wrong = error
             self._stop()
-            self.done.errback(error)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """The body's end, or the connection's."""
         receiver, self._receiver = self._receiver, None
-        if receiver is None:
+        if self.done.called:
+            return  # Cancelled.
+        if self._wrong is not None:
+            self.done.errback(self._wrong)
             return
         # PotentialDataLoss: a body that ended with the connection; the receiver knows its length.
-        if not isinstance(reason.value, ResponseDone | PotentialDataLoss):
+        if receiver is None or not isinstance(reason.value, ResponseDone | PotentialDataLoss):
             self.done.errback(reason)
             return
         try:
