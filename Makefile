@@ -22,6 +22,7 @@ CODE := obnam obnam_server twisted tests benchmarks demo docs/conf.py setup.py
 # What the programs below are given; for example `make test ARGS='-k keyring -x'`.
 ARGS ?=
 DIR ?=
+WORK ?= .demo
 
 .PHONY: help
 help:  ## list the targets
@@ -29,7 +30,7 @@ help:  ## list the targets
 
 .PHONY: demo
 demo: $(VENV)/.installed  ## back up DIR to a real server, restore it, compare (DIR=…)
-	@$(BIN)/python demo/run.py --commands $(BIN) --work .demo $(if $(DIR),"$(DIR)")
+	@$(BIN)/python -B -m demo --commands $(BIN) --work "$(WORK)" $(if $(DIR),"$(DIR)")
 
 .PHONY: test
 test: $(VENV)/.test $(VENV)/.installed  ## all tests, with the installed commands (ARGS='-k …')

@@ -2,7 +2,7 @@
 
 project = "Obnam"
 author = "the Obnam developers"
-copyright = "the Obnam developers"  # noqa: A001
+copyright = "the Obnam developers"
 
 extensions = ["myst_parser"]
 source_suffix = {".md": "markdown"}
