@@ -238,11 +238,11 @@ def _stats(descriptor: int, names: list[bytes]) -> tuple[list[Found], OSError | 
     The hot loop of a scan: no function of ours and no value of ours per entry.
     """
     stats: list[Found] = []
-    append, status = stats.append, os.stat
+    append, status = stats.append, os.lstat
     denied: OSError | None = None
     for name in names:
         try:
-            append(status(name, dir_fd=descriptor, follow_symlinks=False))
+            append(status(name, dir_fd=descriptor))
         except PermissionError as error:
             denied = error
             append(error)
