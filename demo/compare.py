@@ -9,8 +9,8 @@ import stat
 from collections.abc import Iterator
 
 READ_BYTES = 1 << 20
-LINK_MODES = 0o777
-"""Permission bits without set-user-id and its like."""
+ALL_MODES, PERMISSIONS = 0o7777, 0o777
+"""With and without set-user-id and its like, which only an owner can set."""
 
 OWN_ATTRIBUTES = ("user.", "system.posix_acl_")
 """Extended attributes that a user who is not root may set; the others are root's."""
@@ -83,7 +83,7 @@ class _Trees:
             yield (
                 f"owner: {live.st_uid}:{live.st_gid}, restored {restored.st_uid}:{restored.st_gid}"
             )
-        bits = stat.S_IMODE(-1) if own else LINK_MODES
+        bits = ALL_MODES if own else PERMISSIONS
         if stat.S_ISLNK(live.st_mode):
             self._found.links += 1
             if os.readlink(live_path) != os.readlink(restored_path):

@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
-from importlib.metadata import distribution, requires
+import sysconfig
+from importlib.metadata import requires
 from pathlib import Path
 
 import pytest
 
 COMMANDS = Path(sys.executable).parent
-LINKED = '"editable": true' in (distribution("obnam").read_text("direct_url.json") or "")
+LINKED = any(Path(sysconfig.get_path("purelib")).glob("__editable__*obnam*"))
 
 
 def run(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
