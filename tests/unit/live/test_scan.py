@@ -7,7 +7,7 @@ import pytest
 
 from obnam.errors import BadRoot
 from obnam.live import scan
-from obnam.live.scan import CACHE_TAG_NAME, CACHE_TAG_SIGNATURE, Walk, is_cache_directory
+from obnam.live.scan import CACHE_TAG_NAME, CACHE_TAG_SIGNATURE, Listing, Walk, is_cache_directory
 from tests.unit.live.trees import (
     ODD_NAMES,
     as_ordinary_user,
@@ -152,7 +152,8 @@ def test_a_tree_moved_meanwhile_is_left_and_the_rest_is_walked(
     root.mkdir()
     depth = scan.OPEN_DIRECTORIES + 50
     make_chain(root, [b"d"] * depth, beside=b"e")
-    failed, fine = [], []
+    failed: list[Listing] = []
+    fine: list[Listing] = []
 
     with Walk(os.fsencode(root)) as walk:
         for listing in walk:
@@ -227,7 +228,11 @@ def test_unreadable_and_unsearchable_directories_are_reported() -> None:
                 (place / name).chmod(mode)
             try:
                 return [
-                    (os.path.basename(each.path), each.names, each.error and each.error.errno)
+                    (
+                        os.path.basename(each.path),
+                        each.names,
+                        each.error.errno if each.error else None,
+                    )
                     for each in walk_all(os.fsencode(place))
                 ]
             finally:

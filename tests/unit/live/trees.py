@@ -11,9 +11,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from obnam.live.apply import Missed
+from obnam.live.overwrite import Overwrite
 from obnam.live.scan import Listing, Walk
+from obnam.live.target import prepare_target
+from obnam.live.write import Target, write_at
+from obnam.model.entry import Metadata
 
 ORDINARY_USER = 65534
+ME = (os.geteuid(), os.getegid())
+MTIME_NS = 1_234_567_890_123_456_789
+METADATA = Metadata(0o640, *ME, MTIME_NS)
 _PR_SET_DUMPABLE = 4
 
 ODD_NAMES = [
@@ -103,3 +111,24 @@ def as_ordinary_user(function: Callable[[], Any]) -> Any:
     if failure is not None:
         raise AssertionError(failure)
     return result
+
+
+def target_at(path: Path, overwrite: Overwrite | None = None) -> Target:
+    """A target, made or opened."""
+    return Target.join(prepare_target(os.fsencode(path), overwrite))
+
+
+def restore_file(
+    target: Target,
+    name: bytes,
+    content: bytes = b"new",
+    parts: tuple[bytes, ...] = (),
+    metadata: Metadata = METADATA,
+) -> Missed | None:
+    """Restore a file in one go; ``None`` when what stood there was kept."""
+    made = target.create(parts, name, len(content), metadata.mtime_ns)
+    if made is None:
+        return None
+    file, descriptor = made
+    write_at(descriptor, [content], 0)
+    return target.finish(file, descriptor, metadata)
