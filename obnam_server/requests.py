@@ -126,6 +126,7 @@ class ApiRequest(Request):
                 self.repository.begin_upload, self._services.work, self.channel, self._refuse
             )
             self._services.uploads.add(id(self))
+            self.channel.upload = self.upload
         held, self._held = self._held, []
         for piece in held:
             self.handleContentChunk(piece)
@@ -163,6 +164,7 @@ class ApiRequest(Request):
     def process(self) -> None:
         """The request is whole, or what is left of it is not wanted."""
         self._whole = True
+        self.channel.upload = None
         if self._refused is not None:
             self._answer_refusal(self._refused)
         elif self._admitted:

@@ -100,10 +100,11 @@ class ServerService(Service):
         """TLS on every endpoint but Unix sockets, which only their owner can open."""
         if endpoint.startswith("unix:"):
             return self._site
-        from twisted.protocols.tls import TLSMemoryBIOFactory
+        # Only now: an embedded server, on a Unix socket, starts without OpenSSL.
+        from obnam_server.transport import TlsFactory
 
         options = server_options(self._settings, certificate_files(self._settings))
-        return TLSMemoryBIOFactory(options, False, self._site, self._reactor)
+        return TlsFactory(options, self._site, self._reactor)
 
     def _listen(
         self, endpoints: Sequence[str], factory_for: Callable[[str], IProtocolFactory]

@@ -1,0 +1,171 @@
+"""A real server: ``twist obnam-server`` as a child process, with TLS (or a Unix socket).
+
+It is ready when its log says that it listens; nothing here sleeps or polls.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event, Thread
+
+import obnam_server
+from obnam.model.ids import parse_client_name, parse_repository_name
+from obnam_server.admin.clients import invite
+from obnam_server.admin.listening import read_listening
+from obnam_server.config import load
+
+START_S = 30.0
+"""A server that does not listen by then is ended, and the test fails with its log."""
+
+STOP_S = 30.0
+
+LISTENS = "obnam-server listens on"
+"""What the server logs once it does."""
+
+
+class ServerProcess:
+    """A server of its own in ``folder``, on a port that the system chooses, or on a socket.
+
+    The data directory is ``folder/data``. Use it as a context manager, or call `start` and
+    `stop`; it can be started again after `stop` and after `kill`, on a new port.
+    """
+
+    def __init__(self, folder: Path, *, unix: bool = False, more: str = "") -> None:
+        self.folder = folder
+        self.data = folder / "data"
+        self.config = folder / "server.yaml"
+        self.socket = folder / "server.socket"
+        listen = f"unix:{self.socket}" if unix else "tcp:0:interface=127.0.0.1"
+        folder.mkdir(parents=True, exist_ok=True)
+        self.config.write_text(f"data_directory: {self.data}\nlisten: ['{listen}']\n{more}")
+        self.log: list[str] = []
+        self._child: subprocess.Popen[str] | None = None
+        self._reader: Thread | None = None
+        self._said = Event()
+        self._listens = False
+
+    def __enter__(self) -> "ServerProcess":
+        self.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    @property
+    def pid(self) -> int:
+        """The process id of the running server."""
+        assert self._child is not None
+        return self._child.pid
+
+    @property
+    def url(self) -> str:
+        """``https://127.0.0.1:PORT`` or ``unix:PATH`` of the running server."""
+        found = read_listening(self.data)
+        assert found is not None, "the server does not run"
+        return found.addresses[0]
+
+    @property
+    def pin(self) -> str:
+        """The pin of the server's self-signed certificate."""
+        return self.invite("only-for-its-pin").rpartition(".")[2]
+
+    def invite(
+        self,
+        name: str,
+        repository: str | None = None,
+        scopes: Sequence[str] = ("backup", "restore"),
+        expires_ns: int | None = None,
+    ) -> str:
+        """The invitation line for a client."""
+        line = invite(
+            load(self.config),
+            parse_client_name(name),
+            parse_repository_name(repository or name),
+            scopes,
+            time.time_ns() + 3600 * 10**9 if expires_ns is None else expires_ns,
+        )
+        return str(line)
+
+    def start(self) -> None:
+        """Start it, and return when it listens."""
+        self._said.clear()
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "twisted", "obnam-server", "--config", str(self.config)],
+            cwd=self.folder,
+            env={**os.environ, "PYTHONPATH": _with_our_plugin()},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = Thread(target=self._read, args=(self._child,), daemon=True)
+        self._reader.start()
+        in_time = self._said.wait(START_S)
+        if not in_time or self._child.poll() is not None or not self._listens:
+            self._child.kill()
+            self._ended()
+            raise AssertionError("the server did not start:\n" + self.log_text)
+
+    def _read(self, child: "subprocess.Popen[str]") -> None:
+        """Take its log in, so that it never waits for us."""
+        assert child.stdout is not None
+        self._listens = False
+        for line in child.stdout:
+            self.log.append(line)
+            if LISTENS in line:
+                self._listens = True
+                self._said.set()
+        self._said.set()
+
+    def stop(self) -> int:
+        """SIGTERM, and wait: its exit code. Harmless when it does not run."""
+        if self._child is None:
+            return 0
+        self._child.send_signal(signal.SIGTERM)
+        return self._ended()
+
+    def kill(self) -> None:
+        """SIGKILL: what a power failure does to a process."""
+        assert self._child is not None
+        self._child.kill()
+        self._ended()
+
+    def restart(self) -> None:
+        """`stop` and `start`."""
+        self.stop()
+        self.start()
+
+    def _ended(self) -> int:
+        assert self._child is not None
+        assert self._reader is not None
+        child, self._child = self._child, None
+        try:
+            code = child.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+            raise AssertionError("the server did not stop:\n" + self.log_text) from None
+        finally:
+            self._reader.join()
+            assert child.stdout is not None
+            child.stdout.close()
+        return code
+
+    @property
+    def log_text(self) -> str:
+        """All that it said, up to its last end."""
+        return "".join(self.log)
+
+
+def _with_our_plugin() -> str:
+    """``PYTHONPATH`` with the folder that holds our packages, and so ``twisted/plugins``.
+
+    An editable install hides the plugin: its finder knows packages, and it is none.
+    """
+    ours = str(Path(obnam_server.__file__).parent.parent)
+    theirs = os.environ.get("PYTHONPATH")
+    return f"{ours}{os.pathsep}{theirs}" if theirs else ours

@@ -1,0 +1,89 @@
+"""server.yaml: what is accepted, and that what is not is one line that names the thing."""
+
+from pathlib import Path
+
+import pytest
+
+from obnam.errors import ConfigurationError
+from obnam_server.config import KEYS, load
+
+
+def write(folder: Path, text: str) -> Path:
+    path = folder / "server.yaml"
+    path.write_text(text)
+    return path
+
+
+def refusal(folder: Path, text: str) -> str:
+    path = write(folder, text)
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    message = str(caught.value)
+    assert message.startswith(str(path))
+    assert "\n" not in message
+    return message
+
+
+def test_only_the_data_directory_is_needed(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, "data_directory: data\n"))
+    assert settings.data_directory == tmp_path / "data"
+    assert settings.listen == ("tcp:8443",)
+    assert settings.certificate is None
+
+
+def test_paths_start_from_the_folder_of_the_file(tmp_path: Path) -> None:
+    text = "data_directory: /srv\ncertificate: c.pem\nprivate_key: /etc/k.pem\n"
+    settings = load(write(tmp_path, text))
+    assert settings.data_directory == Path("/srv")
+    assert settings.certificate == tmp_path / "c.pem"
+    assert settings.private_key == Path("/etc/k.pem")
+
+
+def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
+    message = refusal(tmp_path, "data_directory: data\nlisten_on: tcp:1\n")
+    assert "listen_on" in message
+    for key in KEYS:
+        assert key in message
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("", "data_directory"),
+        ("[]", "mapping"),
+        ("listen: tcp:1", "data_directory is missing"),
+        ("data_directory: 3", "data_directory"),
+        ("data_directory: {", "YAML (line 2)"),
+        ("data_directory: d\nlisten: []", "listen"),
+        ("data_directory: d\nlisten: [3]", "listen"),
+        ("data_directory: d\nlisten: [ssl:443]", "ssl:443"),
+        ("data_directory: d\nlisten: ['unix:/s:mode=666']", "mode=600"),
+        ("data_directory: d\ncertificate: c.pem", "private_key"),
+        ("data_directory: d\npublic_url: http://example.org", "https"),
+        ("data_directory: d\npublic_url: https://", "https"),
+        ("data_directory: d\npublic_url: https://example.org/x", "https"),
+        ("data_directory: d\npublic_url: https://[::1", "https"),
+    ],
+)
+def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
+    assert named in refusal(tmp_path, text)
+
+
+def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
+    with pytest.raises(ConfigurationError, match="No such file"):
+        load(tmp_path / "none.yaml")
+    path = tmp_path / "server.yaml"
+    path.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(ConfigurationError, match="UTF-8"):
+        load(path)
+
+
+def test_a_unix_socket_is_only_for_its_owner(tmp_path: Path) -> None:
+    text = "data_directory: d\nlisten: ['unix:/run/s', 'unix:/run/t:mode=600']\n"
+    settings = load(write(tmp_path, text))
+    assert settings.listen == ("unix:/run/s:mode=600", "unix:/run/t:mode=600")
+
+
+def test_a_public_url_ends_without_a_slash(tmp_path: Path) -> None:
+    text = "data_directory: d\npublic_url: https://example.org:1/\n"
+    assert load(write(tmp_path, text)).public_url == "https://example.org:1"
