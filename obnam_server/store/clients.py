@@ -1,16 +1,33 @@
 """Who may talk to the server: clients, their tokens (hashed), and invitations.
 
 Kept apart from the repositories, in ``DATA/server.sqlite``; the `obnam-server` command changes it
-while the server runs.
+while the server runs, so the server asks it anew each time. Tokens and codes are random and long,
+so a plain SHA-256 of them tells nothing.
 """
 
+import hashlib
+import hmac
+import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
-from attrs import frozen
+from attrs import define, field, frozen
 
+from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
-from obnam.wire.messages import EnrolmentAnswer
+from obnam.wire.messages import SCOPES, EnrolmentAnswer
+from obnam_server.store.database import Database, database_errors
+from obnam_server.store.files import LOCAL_FILES
+from obnam_server.store.layout import prepare_directory
+
+SCHEMA_VERSION = (1, 0)
+DATABASE_NAME = "server.sqlite"
+
+CODE_BYTES = 18
+"""Random bytes of a one-time code: 24 characters."""
+
+_COLUMNS = "name, repository, scopes, created, token IS NOT NULL, revoked"
 
 
 @frozen
@@ -25,13 +42,26 @@ class Client:
     revoked_ns: int | None
 
 
+@define(eq=False)
 class Clients:
     """All clients of a server. Any thread; several processes at a time."""
 
+    _database: Database = field(repr=False)
+    _clock: Callable[[], int]
+
     @classmethod
     def open(cls, data_directory: Path, clock: Callable[[], int]) -> "Clients":
-        """Open (or make) the clients of a data directory, without taking hold of the rest of it."""
-        raise NotImplementedError
+        """Open (or make) the clients of a data directory, without taking hold of the rest of it.
+
+        ``clock``: ns since the epoch. `BadDataDirectory`, `UnknownFormat`, `StoreFailed`.
+        """
+        data = data_directory.absolute()
+        prepare_directory(data, LOCAL_FILES)
+        database = Database(data / DATABASE_NAME, "server.sql", SCHEMA_VERSION)
+        database.prepare()
+        # SQLite gives its other files the mode of this one.
+        database.path.chmod(0o600)
+        return cls(database, clock)
 
     def invite(
         self,
@@ -40,25 +70,110 @@ class Clients:
         scopes: Sequence[str],
         expires_ns: int,
     ) -> str:
-        """A one-time code. Inviting a client again withdraws its earlier codes, not its token."""
-        raise NotImplementedError
+        """A one-time code. Inviting a client again withdraws its earlier codes, not its token.
+
+        The token it makes with the code takes the place of the one it had, and may have other
+        scopes or another repository. ``ValueError``: an unknown scope.
+        """
+        if not scopes or not set(scopes) <= set(SCOPES):
+            raise ValueError(f"scopes are {', '.join(SCOPES)}")
+        code = secrets.token_urlsafe(CODE_BYTES)
+        with self._database.transaction(durable=True) as connection:
+            connection.execute(
+                "INSERT INTO clients (name, repository, scopes, created) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT (name) DO NOTHING",
+                (client, repository, " ".join(scopes), self._clock()),
+            )
+            connection.execute(
+                "DELETE FROM codes WHERE client = ? OR expires <= ?", (client, self._clock())
+            )
+            connection.execute(
+                "INSERT INTO codes (code, client, repository, scopes, expires) "
+                "VALUES (?, ?, ?, ?, ?)",
+                (_digest(code), client, repository, " ".join(scopes), expires_ns),
+            )
+        return code
 
     def enrol(self, code: str, token_sha256: str) -> EnrolmentAnswer:
-        """Use a code. `AccessDenied`; repeating it with the same digest is fine."""
-        raise NotImplementedError
+        """Use a code: from now on the token with this SHA-256 (64 hexadecimal digits) is good.
+
+        Repeating it with the same digest is fine. `AccessDenied`: unknown, expired, or used.
+        """
+        token = bytes.fromhex(token_sha256)
+        with self._database.transaction(durable=True) as connection:
+            row = connection.execute(
+                "SELECT client, repository, scopes, token FROM codes "
+                "WHERE code = ? AND expires > ?",
+                (_digest(code), self._clock()),
+            ).fetchone()
+            if row is None or (row[3] is not None and not hmac.compare_digest(row[3], token)):
+                raise AccessDenied("the server", "the invitation is unknown, expired or used")
+            client, repository, scopes, used = row
+            if used is None:
+                taken = connection.execute(
+                    "SELECT 1 FROM clients WHERE token = ? AND name <> ?", (token, client)
+                ).fetchone()
+                if taken:
+                    raise AccessDenied("the server", "the token is another client's")
+                connection.execute(
+                    "UPDATE clients SET repository = ?, scopes = ?, token = ?, revoked = NULL "
+                    "WHERE name = ?",
+                    (repository, scopes, token, client),
+                )
+                connection.execute(
+                    "UPDATE codes SET token = ? WHERE code = ?", (token, _digest(code))
+                )
+        return EnrolmentAnswer(RepositoryName(repository), ClientName(client))
 
     def authenticate(self, token: str) -> Client | None:
         """The client with this token, unless revoked."""
-        raise NotImplementedError
+        digest = _digest(token)
+        with database_errors(self._database.path):
+            row = (
+                self._database.get()
+                .execute(
+                    f"SELECT {_COLUMNS}, token FROM clients WHERE token = ? AND revoked IS NULL",
+                    (digest,),
+                )
+                .fetchone()
+            )
+        # The look-up goes by the digest, so its time tells nothing of any token.
+        if row is None or not hmac.compare_digest(row[6], digest):
+            return None
+        return _client(row)
 
     def revoke(self, name: ClientName) -> None:
-        """Revoke token and codes of a client. `NotFound`."""
-        raise NotImplementedError
+        """Revoke the token and the codes of a client. `NotFound`."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute("DELETE FROM codes WHERE client = ?", (name,))
+            changed = connection.execute(
+                "UPDATE clients SET revoked = coalesce(revoked, ?), token = NULL WHERE name = ?",
+                (self._clock(), name),
+            ).rowcount
+            if not changed:
+                raise NotFound(f"client {name}")
 
     def list(self) -> list[Client]:
         """All, by name."""
-        raise NotImplementedError
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(f"SELECT {_COLUMNS} FROM clients ORDER BY name")
+            return [_client(row) for row in rows]
 
     def close(self) -> None:
         """Close the database, for all threads."""
-        raise NotImplementedError
+        self._database.close()
+
+
+def _digest(secret: str) -> bytes:
+    return hashlib.sha256(secret.encode("utf-8", "replace")).digest()
+
+
+def _client(row: tuple[Any, ...]) -> Client:
+    return Client(
+        name=ClientName(row[0]),
+        repository=RepositoryName(row[1]),
+        scopes=tuple(row[2].split()),
+        created_ns=row[3],
+        enrolled=bool(row[4]),
+        revoked_ns=row[5],
+    )

@@ -47,16 +47,34 @@ class BadDataDirectory(StoreError):
 
 @define(eq=False)
 class StoreFailed(StoreError):
-    """The disk or the index failed in a way that leaves the newest state unknown.
-
-    The repository takes no more changes until it is opened again, which finds out.
-    """
+    """The disk or the index failed. What was asked for was not done."""
 
     path: str
     problem: str
 
     def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; look at the disk and the system's log"
+
+
+class StoreUncertain(StoreFailed):
+    """It is not known whether what was asked for was done.
+
+    The repository takes no more changes until it is opened again, which finds out.
+    """
+
+    def __str__(self) -> str:
         return f"{self.path}: {self.problem}; look at the disk, then restart the server"
+
+
+@define(eq=False)
+class DamagedIndex(StoreError):
+    """A repository's index cannot be read. Its chunks are not concerned."""
+
+    path: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; run: obnam-server rebuild-index"
 
 
 @define(eq=False)

@@ -112,10 +112,11 @@ class ISegmentStore(Interface):
     def delete(repository: RepositoryName, segment: SegmentNumber) -> None:
         """Delete a finished segment, durably. One that is not there is fine."""
 
-    def remove_unfinished(repository: RepositoryName) -> int:
-        """Remove what a crash left of segments never finished; how many there were.
+    def settle(repository: RepositoryName) -> int:
+        """Clear up behind a crash; how many unfinished segments there were.
 
-        Called once, before the first `begin`.
+        They are removed, and the finished ones are made durable. Called once, before the first
+        `begin`.
         """
 
 
@@ -138,8 +139,11 @@ class IChunkIndex(Interface):
         offset) is kept: nobody can replace a stored chunk by sending it again.
         """
 
-    def put_absent(chunks: Sequence[tuple[ChunkId, ChunkNumber]]) -> None:
+    def put_wanted(chunks: Sequence[tuple[ChunkId, ChunkNumber]]) -> None:
         """Note chunks that have a number but are not stored yet."""
+
+    def damage(ids: Sequence[ChunkId]) -> None:
+        """Note that stored chunks turned out to be damaged: they are missing from now on."""
 
     def lose(segment: SegmentNumber, from_offset: int) -> int:
         """Note that a segment's chunks that end beyond ``from_offset`` are damaged; how many.
@@ -147,11 +151,23 @@ class IChunkIndex(Interface):
         They keep their numbers, and are missing from now on.
         """
 
+    def all_stored() -> BitMap64:
+        """The numbers of all chunks that are stored and undamaged. Reads the whole index."""
+
     def absent() -> BitMap64:
         """The numbers of all chunks that are not stored, or damaged."""
 
     def absent_ids(numbers: Sequence[ChunkNumber]) -> list[ChunkId]:
         """The ids of absent chunks, as far as they are known."""
+
+    def put_lost(numbers: Sequence[ChunkNumber]) -> None:
+        """Note chunks that a generation needs and that no segment holds; their ids are unknown."""
+
+    def forget_wanted() -> None:
+        """Forget the chunks that were never stored. Only while there is no session."""
+
+    def damaged_count() -> int:
+        """How many chunks were stored once and are damaged or lost."""
 
 
 class ISegmentIndex(Interface):
@@ -165,6 +181,9 @@ class ISegmentIndex(Interface):
 
     def segments() -> dict[SegmentNumber, int]:
         """All known segments, with their sizes in bytes."""
+
+    def used_bytes() -> int:
+        """The sum of their sizes."""
 
     def next_numbers() -> tuple[SegmentNumber, ChunkNumber]:
         """The lowest segment number and chunk number never given."""
@@ -232,7 +251,7 @@ class IIndex(IChunkIndex, ISegmentIndex, ISessionIndex, IGenerationIndex):
     ones only from within `transaction`, one thread at a time.
     """
 
-    path = Attribute("Where it lies, for messages.")
+    clean = Attribute("Whether it was closed properly before it was opened; false for a new one.")
 
     def transaction(durable: bool) -> AbstractContextManager[None]:
         """All changes within, or none. `StoreFull`, `StoreFailed`.

@@ -1,8 +1,16 @@
-"""One repository's store: what the API talks to."""
+"""One repository's store: what the API talks to. Everything blocks.
 
-from collections.abc import Iterator, Sequence
+Methods marked WRITER change state and are called from one thread, one after the other; all others
+from any thread. Whatever a method answers is durable by then.
+"""
 
-from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from attrs import define, field
+
+from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
 from obnam.wire.messages import (
     Commit,
     CommittedGeneration,
@@ -11,58 +19,148 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
-from obnam_server.store.interfaces import Location
+from obnam_server.store.errors import DamagedSegment, StoreUncertain
+from obnam_server.store.fetch import plan_runs, read_run
+from obnam_server.store.generations import Generations
+from obnam_server.store.interfaces import IIndex, Location
+from obnam_server.store.keyring import KeyringStore
+from obnam_server.store.numbers import Numbers
+from obnam_server.store.parts import RepositoryHome, read
+from obnam_server.store.recovery import Recovery
+from obnam_server.store.segment_format import SegmentKind
+from obnam_server.store.sessions import Sessions
+from obnam_server.store.upload import Upload
+
+__all__ = ["RepositoryStore", "Upload"]
 
 
-class Upload:
-    """One body on its way into a segment. One thread at a time; abort it or accept it."""
-
-    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
-        """Next pieces of the body. `obnam.wire.frames.BadFrame`, `StoreFull`."""
-        raise NotImplementedError
-
-    def finish(self) -> None:
-        """End of the body: durable once this returns. `BadFrame`, `StoreFull`, `StoreFailed`."""
-        raise NotImplementedError
-
-    def abort(self) -> None:
-        """Throw it away. Harmless when repeated, and after `RepositoryStore.accept`."""
-        raise NotImplementedError
-
-
+@define(eq=False)
 class RepositoryStore:
-    """All of one repository. Methods marked WRITER are called from one thread only."""
+    """All of one repository. ``problems``: what was found wrong when it was opened."""
+
+    _home: RepositoryHome
+    _index: IIndex
+    _clock: Callable[[], int]
+    problems: Sequence[str] = field(init=False)
+    _numbers: Numbers = field(init=False)
+    _sessions: Sessions = field(init=False)
+    _generations: Generations = field(init=False)
+    _keyring: KeyringStore = field(init=False)
+    _uncertain: StoreUncertain | None = field(init=False, default=None)
+    _unreadable: set[ChunkId] = field(init=False, factory=set)
+    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def __attrs_post_init__(self) -> None:
+        self._home.segments.settle(self._home.name)
+        self.problems = Recovery(self._home, self._index).run()
+        self._numbers = Numbers(self._index, *self._index.next_numbers())
+        self._sessions = Sessions(self._index, self._numbers, self._clock)
+        self._sessions.expire()
+        if not self._index.sessions(None):
+            with self._index.transaction(durable=False):
+                self._index.forget_wanted()
+        self._generations = Generations(
+            self._home, self._index, self._numbers, self._sessions, self._clock
+        )
+        self._keyring = KeyringStore(self._home, self._index, self._numbers, self._clock)
+
+    @property
+    def name(self) -> RepositoryName:
+        """Its name."""
+        return self._home.name
+
+    # Chunks in
 
     def begin_upload(self) -> Upload:
-        """Any thread."""
-        raise NotImplementedError
+        """A new upload. `StoreFull`, `StoreFailed`."""
+        writer = self._home.segments.begin(self._home.name)
+        upload = Upload(writer, self._numbers, self._home.repository_id, self._clock())
+        try:
+            upload.begin()
+        except BaseException:
+            upload.abort()
+            raise
+        return upload
 
     def accept(self, session: SessionId, upload: Upload) -> None:
-        """WRITER. After `Upload.finish`. `SessionLost`, `StoreFull`, `StoreFailed`."""
-        raise NotImplementedError
+        """WRITER. After `Upload.finish`: its chunks are stored. `SessionLost`, `StoreFull`.
+
+        After an error: `Upload.abort`.
+        """
+        if upload.summary is None:
+            raise ValueError("the upload is not finished")
+        with self._changing():
+            live = self._sessions.get(session)
+            # The segment is durable, and adopted should this be undone by a power failure.
+            with self._index.transaction(durable=False):
+                kept = self._index.put(upload.chunks)
+                if kept:
+                    self._index.put_segment(upload.summary, SegmentKind.CHUNKS)
+                self._index.put_next_numbers(*self._numbers.next_numbers())
+                self._index.touch_session(session, live.touched_ns)
+            live.protect(chunk.number for chunk in upload.chunks)
+        if kept:
+            upload.accepted()
+        else:
+            # All of it was there already: an upload repeated because its answer was lost.
+            upload.abort()
 
     def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> list[bool]:
-        """Any thread. Which of ``ids`` must be stored; the others are protected. `SessionLost`."""
-        raise NotImplementedError
+        """Which of ``ids`` must be stored (again); the others are protected. `SessionLost`."""
+        live = self._sessions.get(session)
+        stored = self._index.stored_numbers(ids)
+        for chunk_id in self._unreadable_of(ids):
+            stored.pop(chunk_id, None)
+        live.protect(stored.values())
+        return [chunk_id not in stored for chunk_id in ids]
+
+    # Chunks out
 
     def locate(self, ids: Sequence[ChunkId]) -> list[Location | None]:
-        """Any thread."""
-        raise NotImplementedError
+        """Where chunks are; ``None``: absent, or found to be damaged."""
+        found = self._index.locate(ids)
+        for chunk_id in self._unreadable_of(ids):
+            found.pop(chunk_id, None)
+        return [found.get(chunk_id) for chunk_id in ids]
 
     def read(self, location: Location) -> bytes:
-        """Any thread. The sealed bytes. `DamagedSegment`."""
-        raise NotImplementedError
+        """The sealed bytes at ``location``. `DamagedSegment`, `StoreFailed`."""
+        return read(self._home, location)
 
     def frames(self, ids: Sequence[ChunkId]) -> Iterator[bytearray]:
-        """Any thread. The body of an answer to fetch, in pieces of about 1 MiB (at most 4).
+        """The body of an answer to a fetch, in pieces of about 1 MiB (at most 4).
 
-        Frames in the order asked; absent (or unreadable) chunks have length 0.
+        Frames in the order asked; absent chunks have length 0. Together they are as long as the
+        frames of what `locate` says. A chunk that cannot be read raises `DamagedSegment` in
+        midstream, and is absent from then on, so that asking again gets everything else.
         """
-        raise NotImplementedError
+        for run in plan_runs(list(zip(ids, self.locate(ids), strict=True))):
+            try:
+                yield read_run(self._home, run)
+            except DamagedSegment:
+                self._find_unreadable([chunk_id for chunk_id, _ in run.chunks])
+                raise
+
+    def _find_unreadable(self, ids: Sequence[ChunkId]) -> None:
+        for chunk_id, location in self._index.locate(ids).items():
+            try:
+                read(self._home, location)
+            except DamagedSegment:
+                with self._lock:
+                    self._unreadable.add(chunk_id)
+
+    def _unreadable_of(self, ids: Sequence[ChunkId]) -> list[ChunkId]:
+        if not self._unreadable:
+            return []
+        with self._lock:
+            return [chunk_id for chunk_id in ids if chunk_id in self._unreadable]
+
+    # Sessions
 
     def begin_session(self, client: ClientName, base: GenerationId | None) -> SessionId:
-        """WRITER. `NotFound`."""
-        raise NotImplementedError
+        """WRITER. Begin a backup on top of ``base``. `NotFound`."""
+        with self._changing():
+            return self._sessions.begin(client, base)
 
     def refer(
         self,
@@ -71,45 +169,86 @@ class RepositoryStore:
         added: Sequence[ChunkId],
         removed: Sequence[ChunkId],
     ) -> None:
-        """WRITER. `SessionLost`."""
-        raise NotImplementedError
+        """WRITER. Add to the session's chunk set, then remove from it. `SessionLost`."""
+        with self._changing():
+            self._sessions.refer(client, session, added, removed)
 
     def end_session(self, client: ClientName, session: SessionId) -> None:
-        """WRITER. An unknown one is fine."""
-        raise NotImplementedError
+        """WRITER. Forget a session; an unknown one is fine."""
+        with self._changing():
+            self._sessions.end(client, session)
+
+    # Generations
 
     def commit(self, client: ClientName, session: SessionId, commit: Commit) -> Receipt:
-        """WRITER. `CommitConflict`, `ChunksMissing`, `SetDiffers`, `SessionLost`, `StoreFull`."""
-        raise NotImplementedError
+        """WRITER. Make the session's set a generation, all or nothing.
+
+        `CommitConflict`, `ChunksMissing`, `SetDiffers`, `RequestRefused` (the generation id is
+        taken), `SessionLost`, `StoreFull`. Repeating what went through gives its receipt again.
+        """
+        with self._changing():
+            return self._generations.commit(client, session, commit)
 
     def list_generations(self, after_sequence: int, limit: int) -> list[GenerationSummary]:
-        """Any thread."""
-        raise NotImplementedError
+        """At most ``limit`` generations with higher sequence numbers, oldest first."""
+        return self._generations.list(after_sequence, limit)
 
     def get_generation(self, generation: GenerationId) -> CommittedGeneration:
-        """Any thread. `NotFound`, `DamagedSegment`."""
-        raise NotImplementedError
+        """One generation with its manifest. `NotFound`, `DamagedSegment`."""
+        return self._generations.get(generation)
 
     def latest(self, client: ClientName) -> CommittedGeneration | None:
-        """Any thread."""
-        raise NotImplementedError
+        """A client's newest generation with its manifest. `DamagedSegment`."""
+        return self._generations.latest(client)
+
+    # Keyring
 
     def get_keyring(self) -> Keyring:
-        """Any thread."""
-        raise NotImplementedError
+        """All slots. `DamagedSegment`."""
+        return self._keyring.get()
 
     def put_keyring(self, slots: Sequence[KeyringSlot], etag: str) -> Keyring:
-        """WRITER. `KeyringChanged`."""
-        raise NotImplementedError
+        """WRITER. Replace all slots. `KeyringChanged`, `StoreFull`."""
+        with self._changing():
+            return self._keyring.put(slots, etag)
+
+    # Figures
 
     def used_bytes(self) -> int:
-        """Any thread; of all segments."""
-        raise NotImplementedError
+        """The size of all segments."""
+        return self._index.used_bytes()
 
     def generation_count(self) -> int:
-        """Any thread."""
-        raise NotImplementedError
+        """How many generations there are."""
+        return self._index.generation_count()
 
     def damaged_chunk_count(self) -> int:
-        """Any thread."""
-        raise NotImplementedError
+        """How many chunks were stored once, and are damaged or lost."""
+        with self._lock:
+            return self._index.damaged_count() + len(self._unreadable)
+
+    def close(self) -> None:
+        """Close the index. No other call may be under way."""
+        if self._uncertain is None:
+            self._index.close()
+
+    @contextmanager
+    def _changing(self) -> Iterator[None]:
+        """Around every change: none happens when it is not known what the last one did."""
+        if self._uncertain is not None:
+            raise StoreUncertain(self._uncertain.path, self._uncertain.problem)
+        self._note_unreadable()
+        try:
+            yield
+        except StoreUncertain as error:
+            self._uncertain = error
+            raise
+
+    def _note_unreadable(self) -> None:
+        """Let the index know of damage that readers met."""
+        if not self._unreadable:
+            return
+        with self._lock:
+            with self._index.transaction(durable=True):
+                self._index.damage(list(self._unreadable))
+            self._unreadable.clear()

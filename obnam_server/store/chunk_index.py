@@ -1,0 +1,140 @@
+"""The part of the index that knows where chunks are. SQL only; see ``sql/index.sql``."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any, TypeVar
+
+from attrs import define
+from pyroaring import BitMap64
+from zope.interface import implementer
+
+from obnam.model.ids import ChunkId
+from obnam_server.store.database import Database, database_errors
+from obnam_server.store.interfaces import (
+    ChunkNumber,
+    IChunkIndex,
+    Location,
+    NumberedChunk,
+    SegmentNumber,
+)
+
+Key = TypeVar("Key", ChunkId, ChunkNumber)
+
+_BATCHES = (512, 64, 8, 1)
+"""Ids in one query: few sizes, so that SQLite need not compile a statement for each."""
+
+_PUT = """
+    INSERT INTO chunks (id, number, segment, offset, length) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (id) DO UPDATE
+    SET segment = excluded.segment, offset = excluded.offset, length = excluded.length
+    WHERE (excluded.segment, excluded.offset) < (chunks.segment, chunks.offset)
+"""
+
+
+@implementer(IChunkIndex)
+@define(eq=False, slots=False)
+class ChunkIndex:
+    """See `IChunkIndex`."""
+
+    _database: Database
+
+    def locate(self, ids: Sequence[ChunkId]) -> dict[ChunkId, Location]:
+        """See `IChunkIndex`."""
+        rows = self._rows("SELECT id, segment, offset, length FROM chunks WHERE id IN", ids)
+        return {ChunkId(row[0]): Location(row[1], row[2], row[3]) for row in rows}
+
+    def numbers(self, ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkNumber]:
+        """See `IChunkIndex`."""
+        # Both tables as they are at one moment: chunks move from one to the other.
+        with self._database.reading():
+            found = self.stored_numbers(ids)
+            found.update(self._rows("SELECT id, number FROM absent WHERE id IN", ids))
+        return found
+
+    def stored_numbers(self, ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkNumber]:
+        """See `IChunkIndex`."""
+        return dict(self._rows("SELECT id, number FROM chunks WHERE id IN", ids))
+
+    def put(self, chunks: Sequence[NumberedChunk]) -> int:
+        """See `IChunkIndex`."""
+        connection = self._database.get()
+        rows = [
+            (c.chunk_id, c.number, c.location.segment, c.location.offset, c.location.length)
+            for c in chunks
+        ]
+        # In the order of the keys, so that each page of the table is changed once.
+        kept = connection.executemany(_PUT, sorted(rows)).rowcount
+        connection.executemany("DELETE FROM absent WHERE number = ?", [(row[1],) for row in rows])
+        return kept
+
+    def put_wanted(self, chunks: Sequence[tuple[ChunkId, ChunkNumber]]) -> None:
+        """See `IChunkIndex`."""
+        self._database.get().executemany(
+            "INSERT OR IGNORE INTO absent (id, number, damaged) SELECT ?1, ?2, 0 "
+            "WHERE NOT EXISTS (SELECT 1 FROM chunks WHERE id = ?1)",
+            chunks,
+        )
+
+    def put_lost(self, numbers: Sequence[ChunkNumber]) -> None:
+        """See `IChunkIndex`."""
+        self._database.get().executemany(
+            "INSERT INTO absent (number, id, damaged) VALUES (?, NULL, 1) "
+            "ON CONFLICT (number) DO UPDATE SET damaged = 1",
+            [(number,) for number in numbers],
+        )
+
+    def damage(self, ids: Sequence[ChunkId]) -> None:
+        """See `IChunkIndex`."""
+        for chunk_id in ids:
+            self._move_to_absent("id = ?", (chunk_id,))
+
+    def lose(self, segment: SegmentNumber, from_offset: int) -> int:
+        """See `IChunkIndex`."""
+        return self._move_to_absent("segment = ? AND offset + length > ?", (segment, from_offset))
+
+    def _move_to_absent(self, condition: str, values: tuple[Any, ...]) -> int:
+        connection = self._database.get()
+        connection.execute(
+            "INSERT OR REPLACE INTO absent (number, id, damaged) "
+            f"SELECT number, id, 1 FROM chunks WHERE {condition}",
+            values,
+        )
+        return connection.execute(f"DELETE FROM chunks WHERE {condition}", values).rowcount
+
+    def all_stored(self) -> BitMap64:
+        """See `IChunkIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute("SELECT number FROM chunks")
+            return BitMap64(row[0] for row in rows)
+
+    def absent(self) -> BitMap64:
+        """See `IChunkIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute("SELECT number FROM absent")
+            return BitMap64(row[0] for row in rows)
+
+    def absent_ids(self, numbers: Sequence[ChunkNumber]) -> list[ChunkId]:
+        """See `IChunkIndex`."""
+        query = "SELECT id FROM absent WHERE id IS NOT NULL AND number IN"
+        return [ChunkId(row[0]) for row in self._rows(query, numbers)]
+
+    def forget_wanted(self) -> None:
+        """See `IChunkIndex`."""
+        self._database.get().execute("DELETE FROM absent WHERE damaged = 0")
+
+    def damaged_count(self) -> int:
+        """See `IChunkIndex`."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute("SELECT count(*) FROM absent WHERE damaged = 1")
+            return int(row.fetchone()[0])
+
+    def _rows(self, query: str, keys: Sequence[Key]) -> Iterator[Any]:
+        """The rows of ``query`` for ``keys``, in batches; sorted, for SQLite reads in order."""
+        connection = self._database.get()
+        left = sorted(set(keys))
+        with database_errors(self._database.path):
+            at = 0
+            for size in _BATCHES:
+                text = f"{query} ({', '.join('?' * size)})"
+                while len(left) - at >= size:
+                    yield from connection.execute(text, left[at : at + size])
+                    at += size

@@ -1,0 +1,155 @@
+"""SQLite as the store uses it: one connection per thread, WAL, failures named."""
+
+import sqlite3
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import resources
+from pathlib import Path
+
+from attrs import define, field
+
+from obnam.errors import UnknownFormat
+from obnam_server.store.errors import StoreFailed, StoreFull, StoreUncertain
+
+BUSY_TIMEOUT_S = 30.0
+"""How long a writer waits for another process, which holds the lock for milliseconds."""
+
+_CACHE_KIB = 16 * 1024
+_LOG_LIMIT_BYTES = 64 << 20
+"""The write-ahead log is cut back to this when it has been emptied."""
+
+
+def is_full(error: sqlite3.DatabaseError) -> bool:
+    """Whether SQLite found no room on the disk."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether SQLite found the file itself to be broken."""
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+@contextmanager
+def database_errors(path: Path) -> Iterator[None]:
+    """Name what SQLite said: `StoreFull` when there is no room, else `StoreFailed`."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        if is_full(error):
+            raise StoreFull(str(path)) from error
+        raise StoreFailed(str(path), str(error)) from error
+
+
+@define(eq=False)
+class Database:
+    """One SQLite file. ``schema``: a file in ``sql/``, whose ``meta`` table holds its version."""
+
+    path: Path
+    _schema: str
+    _version: tuple[int, int]
+    _mine: threading.local = field(init=False, factory=threading.local)
+    _all: list[sqlite3.Connection] = field(init=False, factory=list)
+    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+    _writing: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def prepare(self) -> None:
+        """Make the tables where there are none, and check the version. `UnknownFormat`."""
+        with database_errors(self.path):
+            connection = self.get()
+            connection.execute("PRAGMA journal_mode = WAL")
+            with self.transaction(durable=True):
+                if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
+                    self._make(connection)
+            found = dict(
+                connection.execute(
+                    "SELECT name, value FROM meta WHERE name LIKE 'schema_version_%'"
+                ).fetchall()
+            )
+        major, minor = found.get("schema_version_major"), found.get("schema_version_minor")
+        if major != self._version[0] or minor is None or minor > self._version[1]:
+            known = f"{self._version[0]}.{self._version[1]}"
+            raise UnknownFormat(str(self.path), f"{major}.{minor}", known)
+
+    def _make(self, connection: sqlite3.Connection) -> None:
+        sql = resources.files("obnam_server.store").joinpath("sql", self._schema).read_text("utf-8")
+        # Not executescript(), which would end the transaction.
+        statement = ""
+        for line in sql.splitlines(keepends=True):
+            statement += line
+            if sqlite3.complete_statement(statement):
+                connection.execute(statement)
+                statement = ""
+        connection.executemany(
+            "INSERT INTO meta (name, value) VALUES (?, ?)",
+            [
+                ("schema_version_major", self._version[0]),
+                ("schema_version_minor", self._version[1]),
+            ],
+        )
+
+    def get(self) -> sqlite3.Connection:
+        """This thread's connection."""
+        connection: sqlite3.Connection | None = getattr(self._mine, "connection", None)
+        if connection is None:
+            connection = self._connect()
+            self._mine.connection = connection
+        return connection
+
+    def _connect(self) -> sqlite3.Connection:
+        # Each connection stays on its thread; only close() comes from another.
+        connection = sqlite3.connect(
+            self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
+        )
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
+        connection.execute("PRAGMA foreign_keys = ON")
+        with self._lock:
+            self._all.append(connection)
+        return connection
+
+    @contextmanager
+    def transaction(self, durable: bool) -> Iterator[sqlite3.Connection]:
+        """See `obnam_server.store.interfaces.IIndex.transaction`."""
+        with self._writing, database_errors(self.path):
+            connection = self.get()
+            connection.execute(f"PRAGMA synchronous = {'FULL' if durable else 'NORMAL'}")
+            connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield connection
+                self._commit(connection)
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK")
+                raise
+
+    def _commit(self, connection: sqlite3.Connection) -> None:
+        try:
+            connection.execute("COMMIT")
+        except sqlite3.DatabaseError as error:
+            if is_full(error):
+                raise
+            # After a failed fsync nobody knows what the disk has.
+            raise StoreUncertain(str(self.path), str(error)) from error
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Several questions about one moment. May stand within a transaction of this thread."""
+        with database_errors(self.path):
+            connection = self.get()
+            if connection.in_transaction:
+                yield connection
+                return
+            connection.execute("BEGIN")
+            try:
+                yield connection
+            finally:
+                connection.execute("ROLLBACK")
+
+    def close(self) -> None:
+        """Close all connections."""
+        with self._lock:
+            for connection in self._all:
+                connection.close()
+            self._all.clear()

@@ -1,0 +1,127 @@
+"""The part of the index that knows the committed generations and the keyring. SQL only."""
+
+from typing import Any
+
+from attrs import define
+from pyroaring import BitMap64
+from zope.interface import implementer
+
+from obnam.model.ids import ChunkId, ClientName, GenerationId
+from obnam.wire.messages import GenerationSummary, Receipt
+from obnam_server.store.database import Database, database_errors
+from obnam_server.store.interfaces import GenerationRecord, IGenerationIndex, Location
+from obnam_server.store.session_index import pack_xor, unpack_sum
+
+_SUMMARY = "id, sequence, received, client, previous, partial, chunk_count"
+_COLUMNS = f"{_SUMMARY}, base, chunk_xor, manifest_id, segment, offset, length"
+
+
+@implementer(IGenerationIndex)
+@define(eq=False, slots=False)
+class GenerationIndex:
+    """See `IGenerationIndex`."""
+
+    _database: Database
+
+    def put_generation(self, record: GenerationRecord, numbers: BitMap64) -> None:
+        """See `IGenerationIndex`."""
+        summary, receipt, manifest = record.summary, record.summary.receipt, record.manifest
+        self._database.get().execute(
+            f"INSERT INTO generations ({_COLUMNS}, chunks) VALUES ({', '.join('?' * 14)})",
+            (
+                receipt.generation,
+                receipt.sequence,
+                receipt.received_ns,
+                summary.client,
+                summary.previous,
+                summary.partial,
+                summary.chunk_count,
+                record.base,
+                pack_xor(record.sum),
+                record.manifest_id,
+                manifest.segment,
+                manifest.offset,
+                manifest.length,
+                numbers.serialize(),
+            ),
+        )
+
+    def get_generation(self, generation: GenerationId) -> GenerationRecord | None:
+        """See `IGenerationIndex`."""
+        return self._one("WHERE id = ?", (generation,))
+
+    def generation_set(self, generation: GenerationId) -> BitMap64 | None:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            row = (
+                self._database.get()
+                .execute("SELECT chunks FROM generations WHERE id = ?", (generation,))
+                .fetchone()
+            )
+            return None if row is None else BitMap64.deserialize(row[0])
+
+    def list_generations(self, after_sequence: int, limit: int) -> list[GenerationSummary]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                f"SELECT {_SUMMARY} FROM generations WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                (after_sequence, limit),
+            )
+            return [_summary(row) for row in rows]
+
+    def latest(self, client: ClientName | None) -> GenerationRecord | None:
+        """See `IGenerationIndex`."""
+        if client is None:
+            return self._one("ORDER BY sequence DESC LIMIT 1", ())
+        return self._one("WHERE client = ? ORDER BY sequence DESC LIMIT 1", (client,))
+
+    def generation_count(self) -> int:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute("SELECT count(*) FROM generations").fetchone()
+            return int(row[0])
+
+    def put_keyring(self, location: Location, version: int) -> None:
+        """See `IGenerationIndex`."""
+        self._database.get().execute(
+            "INSERT OR REPLACE INTO keyring (one, version, segment, offset, length) "
+            "VALUES (1, ?, ?, ?, ?)",
+            (version, location.segment, location.offset, location.length),
+        )
+
+    def get_keyring(self) -> tuple[Location, int] | None:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            row = (
+                self._database.get()
+                .execute("SELECT segment, offset, length, version FROM keyring")
+                .fetchone()
+            )
+            return None if row is None else (Location(*row[:3]), int(row[3]))
+
+    def _one(self, condition: str, values: tuple[Any, ...]) -> GenerationRecord | None:
+        with database_errors(self._database.path):
+            row = (
+                self._database.get()
+                .execute(f"SELECT {_COLUMNS} FROM generations {condition}", values)
+                .fetchone()
+            )
+            if row is None:
+                return None
+            return GenerationRecord(
+                summary=_summary(row),
+                base=None if row[7] is None else GenerationId(row[7]),
+                sum=unpack_sum(row[6], row[8]),
+                manifest_id=ChunkId(row[9]),
+                manifest=Location(row[10], row[11], row[12]),
+            )
+
+
+def _summary(row: tuple[Any, ...]) -> GenerationSummary:
+    return GenerationSummary(
+        receipt=Receipt(GenerationId(row[0]), row[1], row[2]),
+        client=ClientName(row[3]),
+        previous=None if row[4] is None else GenerationId(row[4]),
+        partial=bool(row[5]),
+        chunk_count=row[6],
+    )

@@ -1,0 +1,102 @@
+"""The index of one repository in one SQLite file: its parts together."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from zope.interface import implementer
+
+from obnam_server.store.chunk_index import ChunkIndex
+from obnam_server.store.database import Database, database_errors, is_damaged
+from obnam_server.store.errors import DamagedIndex, StoreFailed
+from obnam_server.store.generation_index import GenerationIndex
+from obnam_server.store.interfaces import ChunkNumber, IIndex, SegmentNumber, SegmentSummary
+from obnam_server.store.session_index import SessionIndex
+
+SCHEMA_VERSION = (1, 0)
+"""An index with the same first number and a second one not above ours can be used."""
+
+
+@implementer(IIndex)
+class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
+    """See `IIndex`. The three parts share one database; segments are looked after here."""
+
+    def __init__(self, path: Path) -> None:
+        """`DamagedIndex`, `UnknownFormat`, `StoreFull`, `StoreFailed`."""
+        super().__init__(Database(path, "index.sql", SCHEMA_VERSION))
+        try:
+            self._database.prepare()
+            with self.transaction(durable=True):
+                self.clean = bool(self._meta("clean", 0))
+                self._put_meta("clean", 0)
+        except StoreFailed as error:
+            if is_damaged(error.__cause__):
+                raise DamagedIndex(str(path), error.problem) from error
+            raise
+
+    @contextmanager
+    def transaction(self, durable: bool) -> Iterator[None]:
+        """See `IIndex`."""
+        with self._database.transaction(durable):
+            yield
+
+    def close(self) -> None:
+        """See `IIndex`."""
+        with self.transaction(durable=True):
+            self._put_meta("clean", 1)
+        self._database.close()
+
+    def put_segment(self, summary: SegmentSummary, kind: int) -> None:
+        """See `ISegmentIndex`."""
+        self._database.get().execute(
+            "INSERT OR REPLACE INTO segments (number, kind, size) VALUES (?, ?, ?)",
+            (summary.segment, kind, summary.size_bytes),
+        )
+
+    def forget_segment(self, segment: SegmentNumber) -> None:
+        """See `ISegmentIndex`."""
+        self._database.get().execute("DELETE FROM segments WHERE number = ?", (segment,))
+
+    def segments(self) -> dict[SegmentNumber, int]:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            return dict(self._database.get().execute("SELECT number, size FROM segments"))
+
+    def used_bytes(self) -> int:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute("SELECT coalesce(sum(size), 0) FROM segments")
+            return int(row.fetchone()[0])
+
+    def next_numbers(self) -> tuple[SegmentNumber, ChunkNumber]:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            return (
+                SegmentNumber(self._meta("next_segment", 1)),
+                ChunkNumber(self._meta("next_chunk", 0)),
+            )
+
+    def put_next_numbers(self, segment: SegmentNumber, chunk: ChunkNumber) -> None:
+        """See `ISegmentIndex`."""
+        self._raise_meta("next_segment", segment)
+        self._raise_meta("next_chunk", chunk)
+
+    def _meta(self, name: str, default: int) -> int:
+        row = (
+            self._database.get()
+            .execute("SELECT value FROM meta WHERE name = ?", (name,))
+            .fetchone()
+        )
+        return default if row is None else int(row[0])
+
+    def _put_meta(self, name: str, value: int) -> None:
+        self._database.get().execute(
+            "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value)
+        )
+
+    def _raise_meta(self, name: str, value: int) -> None:
+        self._database.get().execute(
+            "INSERT INTO meta (name, value) VALUES (?, ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+            (name, value),
+        )

@@ -1,0 +1,59 @@
+"""Make a repository's index anew from its segments, when it is lost or damaged.
+
+All of it comes back but running sessions: those backups start again and find their chunks.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from obnam.model.ids import RepositoryName
+from obnam_server.store import layout
+from obnam_server.store.files import LOCAL_FILES, IFiles, disk_errors
+from obnam_server.store.index import SqliteIndex
+from obnam_server.store.parts import RepositoryHome
+from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.segments import LocalSegmentStore
+from obnam_server.store.store import INDEX_NAME
+
+_LEFTOVERS = ("", "-wal", "-shm")
+"""The files of one SQLite database."""
+
+
+def rebuild_index(
+    data_directory: Path,
+    name: RepositoryName,
+    clock: Callable[[], int],
+    files: IFiles = LOCAL_FILES,
+) -> list[str]:
+    """Replace the index of a repository; what is wrong with it, one line each.
+
+    The old index is in use until the new one is whole. `NotFound`, `StoreInUse`,
+    `BadDataDirectory`, `StoreFull`, `StoreFailed`.
+    """
+    data = data_directory.absolute()
+    layout.prepare_directory(data, files)
+    lock = layout.Lock(data)
+    try:
+        segments = LocalSegmentStore(layout.repositories_of(data), files)
+        home = RepositoryHome(name, layout.repository_id(data, name), segments)
+        target = layout.repositories_of(data) / name / INDEX_NAME
+        new = target.with_name(f"{INDEX_NAME}.new")
+        _remove_database(new, files)
+        repository = RepositoryStore(home, SqliteIndex(new), clock)
+        repository.close()
+        segments.close()
+        with disk_errors(target):
+            # The old write-ahead log must never meet the new file.
+            _remove_database(target, files)
+            files.sync_directory(target.parent)
+            files.rename(new, target)
+            files.sync_directory(target.parent)
+        return list(repository.problems)
+    finally:
+        lock.release()
+
+
+def _remove_database(path: Path, files: IFiles) -> None:
+    with disk_errors(path):
+        for suffix in _LEFTOVERS:
+            files.remove(path.with_name(path.name + suffix))

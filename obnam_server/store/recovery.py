@@ -1,0 +1,184 @@
+"""What opening a repository finds out: segments that the index does not know, and the reverse.
+
+Segments are the truth. One that the index does not know was finished right before a crash, or the
+index is older than they are, or empty: it is adopted. Nothing here gives up on one bad segment:
+what is wrong is put into words and the rest goes on.
+"""
+
+from collections.abc import Sequence
+
+from attrs import define, field
+from pyroaring import BitMap64
+
+from obnam.errors import UnknownFormat
+from obnam_server.store.errors import DamagedSegment
+from obnam_server.store.generations import read_commit
+from obnam_server.store.interfaces import (
+    ChunkNumber,
+    IIndex,
+    NumberedChunk,
+    SegmentNumber,
+    SegmentSummary,
+)
+from obnam_server.store.keyring import read_keyring
+from obnam_server.store.parts import RepositoryHome, is_whole, read_trailer
+from obnam_server.store.segment_format import Entry, Footer, SegmentKind, name_of
+from obnam_server.store.upload import numbered
+
+_SEGMENTS_PER_TRANSACTION = 64
+"""Adopted at a time, so that a rebuild neither waits for the disk at each nor piles up changes."""
+
+
+@define(eq=False)
+class Recovery:
+    """One repository being made whole. ``problems``: one line each, for the server's log."""
+
+    _home: RepositoryHome
+    _index: IIndex
+    problems: list[str] = field(init=False, factory=list)
+    _commits: list[tuple[SegmentNumber, SegmentSummary, Sequence[Entry]]] = field(
+        init=False, factory=list
+    )
+    _replaced: list[SegmentNumber] = field(init=False, factory=list)
+
+    def run(self) -> list[str]:
+        """Do it; what is wrong with the repository. `StoreFull`, `StoreFailed`."""
+        on_disk = set(self._home.segments.list(self._home.name))
+        known = self._index.segments()
+        if not self._index.clean:
+            self._check_sizes({n: size for n, size in known.items() if n in on_disk})
+        self._adopt(sorted(on_disk - known.keys()))
+        # After adopting: a copy elsewhere may have what a lost segment had.
+        for segment in sorted(known.keys() - on_disk):
+            self._lost(segment)
+        return self.problems
+
+    def _check_sizes(self, known: dict[SegmentNumber, int]) -> None:
+        for segment, size_bytes in known.items():
+            try:
+                found = self._home.segments.size_bytes(self._home.name, segment)
+            except DamagedSegment as error:
+                self.problems.append(str(error))
+                continue
+            if found != size_bytes:
+                with self._index.transaction(durable=True):
+                    count = self._index.lose(segment, found)
+                self.problems.append(
+                    f"segment {name_of(segment)}: has {found} bytes instead of {size_bytes}; "
+                    f"{count} chunks in it are damaged"
+                )
+
+    def _lost(self, segment: SegmentNumber) -> None:
+        with self._index.transaction(durable=True):
+            count = self._index.lose(segment, 0)
+            self._index.forget_segment(segment)
+        self.problems.append(f"segment {name_of(segment)}: is lost, and {count} chunks with it")
+
+    def _adopt(self, segments: Sequence[SegmentNumber]) -> None:
+        for first in range(0, len(segments), _SEGMENTS_PER_TRANSACTION):
+            with self._index.transaction(durable=False):
+                for segment in segments[first : first + _SEGMENTS_PER_TRANSACTION]:
+                    self._adopt_one(segment)
+        for segment in self._replaced:
+            self._home.segments.delete(self._home.name, segment)
+        # Commits last, when all chunks are known.
+        if self._commits:
+            stored = self._index.all_stored()
+            with self._index.transaction(durable=True):
+                for segment, summary, entries in self._commits:
+                    self._adopt_or_report(segment, summary, entries, stored)
+
+    def _adopt_one(self, segment: SegmentNumber) -> None:
+        # Its number is used up, whatever is in it.
+        self._index.put_next_numbers(SegmentNumber(segment + 1), ChunkNumber(0))
+        try:
+            footer, entries = read_trailer(self._home, segment)
+            summary = SegmentSummary(segment, footer.size_bytes)
+            if footer.kind == SegmentKind.CHUNKS:
+                self._adopt_chunks(footer, summary, entries)
+            elif footer.kind == SegmentKind.COMMIT:
+                self._commits.append((segment, summary, entries))
+            elif footer.kind == SegmentKind.KEYRING:
+                self._adopt_keyring(summary, entries)
+            else:
+                self.problems.append(
+                    f"segment {name_of(segment)}: is of the unknown kind {footer.kind}"
+                )
+        except (DamagedSegment, UnknownFormat) as error:
+            self.problems.append(str(error))
+
+    def _adopt_chunks(
+        self, footer: Footer, summary: SegmentSummary, entries: Sequence[Entry]
+    ) -> None:
+        chunks = numbered(footer.segment, entries)
+        ids = [chunk.chunk_id for chunk in chunks]
+        numbers = self._index.numbers(ids)
+        fitting = [c for c in chunks if numbers.get(c.chunk_id, c.number) == c.number]
+        if len(fitting) < len(chunks):
+            self.problems.append(
+                f"segment {name_of(footer.segment)}: gives {len(chunks) - len(fitting)} chunks "
+                "other numbers than the index; they are left out"
+            )
+        self._drop_bad_copies(fitting)
+        self._index.put(fitting)
+        self._index.put_segment(summary, footer.kind)
+        highest = max((c.number for c in fitting), default=ChunkNumber(-1))
+        self._index.put_next_numbers(footer.segment, ChunkNumber(highest + 1))
+
+    def _drop_bad_copies(self, chunks: Sequence[NumberedChunk]) -> None:
+        """A second copy of a chunk was stored because of a race, or because the first one was
+        damaged: which of the two is not written anywhere, so it is looked at."""
+        places = self._index.locate([chunk.chunk_id for chunk in chunks])
+        self._index.damage(
+            [
+                chunk_id
+                for chunk_id, place in places.items()
+                if not is_whole(self._home, place.segment, chunk_id)
+            ]
+        )
+
+    def _adopt_keyring(self, summary: SegmentSummary, entries: Sequence[Entry]) -> None:
+        location, version = read_keyring(self._home, summary.segment, entries)
+        known = self._index.get_keyring()
+        if known is not None and known[1] > version:
+            # Replaced, and to be removed when the crash came.
+            self._replaced.append(summary.segment)
+            return
+        if known is not None:
+            self._index.forget_segment(known[0].segment)
+            self._replaced.append(known[0].segment)
+        self._index.put_segment(summary, SegmentKind.KEYRING)
+        self._index.put_keyring(location, version)
+
+    def _adopt_or_report(
+        self,
+        segment: SegmentNumber,
+        summary: SegmentSummary,
+        entries: Sequence[Entry],
+        stored: BitMap64,
+    ) -> None:
+        try:
+            record, numbers = read_commit(self._home, segment, entries)
+        except DamagedSegment as error:
+            self.problems.append(str(error))
+            return
+        receipt = record.summary.receipt
+        newest = self._index.latest(None)
+        due = 1 if newest is None else newest.summary.receipt.sequence + 1
+        if receipt.sequence < due:
+            self.problems.append(
+                f"segment {name_of(segment)}: commit {receipt.sequence} is there already"
+            )
+            return
+        if receipt.sequence > due:
+            self.problems.append(
+                f"commits {due} to {receipt.sequence - 1} are lost, before segment "
+                f"{name_of(segment)}"
+            )
+        lacking = numbers - stored
+        if lacking:
+            self._index.put_lost([ChunkNumber(number) for number in lacking])
+            self._index.put_next_numbers(segment, ChunkNumber(lacking.max() + 1))
+            self.problems.append(f"generation {receipt.generation}: lacks {len(lacking)} chunks")
+        self._index.put_segment(summary, SegmentKind.COMMIT)
+        self._index.put_generation(record, numbers)

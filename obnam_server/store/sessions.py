@@ -1,0 +1,172 @@
+"""Sessions: the chunk sets of running backups, and the chunks that they rely on.
+
+Sets and sums are on the disk, step by step, so that a backup goes on after a restart of the
+server. Which chunks a session has found present (and must find again at its commit) is only in
+memory: whoever collects chunks waits for sessions that are older than the server's start
+(``whole`` false), a day at most.
+"""
+
+import secrets
+import threading
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import define, field
+from pyroaring import BitMap64
+
+from obnam.errors import NotFound, SessionLost
+from obnam.model.chunk import SetSum
+from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
+from obnam.wire.limits import SESSION_IDLE_S
+from obnam_server.store.interfaces import ChunkNumber, IIndex, SessionRecord
+from obnam_server.store.numbers import Numbers
+
+SESSIONS_PER_CLIENT_MAX = 16
+"""Beyond these the client's longest unused session is forgotten: each costs memory."""
+
+_IDLE_NS = int(SESSION_IDLE_S * 1_000_000_000)
+
+
+@define(eq=False)
+class Session:
+    """A running backup. ``numbers``: its chunk set; ``protected``: what it relies on besides."""
+
+    session: SessionId
+    client: ClientName
+    base: GenerationId | None
+    numbers: BitMap64
+    sum: SetSum
+    touched_ns: int
+    whole: bool
+    protected: BitMap64 = field(factory=BitMap64)
+    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def protect(self, numbers: Iterable[ChunkNumber]) -> None:
+        """Keep chunks from being collected while the session lives. Any thread."""
+        with self._lock:
+            self.protected.update(numbers)
+
+
+@define(eq=False)
+class Sessions:
+    """The sessions of one repository. Changes come from the writer thread."""
+
+    _index: IIndex
+    _numbers: Numbers
+    _clock: Callable[[], int]
+    _live: dict[SessionId, Session] = field(init=False, factory=dict)
+    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def begin(self, client: ClientName, base: GenerationId | None) -> SessionId:
+        """A new session, whose set is that of ``base``. `NotFound`."""
+        self.expire()
+        numbers, total = BitMap64(), SetSum()
+        if base is not None:
+            generation = self._index.get_generation(base)
+            found = self._index.generation_set(base)
+            if generation is None or found is None:
+                raise NotFound(f"generation {base}")
+            numbers, total = found, generation.sum
+        now = self._clock()
+        session = SessionId(secrets.token_hex(16))
+        older = self._index.sessions(client)
+        crowded = older[: max(0, len(older) + 1 - SESSIONS_PER_CLIENT_MAX)]
+        with self._index.transaction(durable=True):
+            for record in crowded:
+                self._index.end_session(record.session)
+            self._index.put_session(SessionRecord(session, client, base, total, now))
+        with self._lock:
+            for record in crowded:
+                self._live.pop(record.session, None)
+            self._live[session] = Session(session, client, base, numbers, total, now, whole=True)
+        return session
+
+    def get(self, session: SessionId, client: ClientName | None = None) -> Session:
+        """A live session (of one client). Any thread. `SessionLost`."""
+        now = self._clock()
+        with self._lock:
+            live = self._live.get(session)
+            if live is None:
+                live = self._load(session)
+            if client not in (None, live.client) or live.touched_ns + _IDLE_NS < now:
+                raise SessionLost(session)
+            live.touched_ns = max(now, live.touched_ns)
+            return live
+
+    def _load(self, session: SessionId) -> Session:
+        found = self._index.get_session(session)
+        if found is None:
+            raise SessionLost(session)
+        record, numbers = found
+        live = Session(
+            session,
+            record.client,
+            record.base,
+            numbers,
+            record.sum,
+            record.touched_ns,
+            whole=False,
+        )
+        self._live[session] = live
+        return live
+
+    def refer(
+        self,
+        client: ClientName,
+        session: SessionId,
+        added: Sequence[ChunkId],
+        removed: Sequence[ChunkId],
+    ) -> None:
+        """Add to a session's set, then remove from it. `SessionLost`."""
+        live = self.get(session, client)
+        given = self._numbers.give(added)
+        try:
+            going = {**self._index.numbers(removed), **given.numbers}
+            coming = {i: n for i, n in given.numbers.items() if n not in live.numbers}
+            going = {
+                i: going[i]
+                for i in dict.fromkeys(removed)
+                if i in going and (going[i] in live.numbers or i in coming)
+            }
+            total = live.sum.add(coming).remove(going)
+            plus, minus = BitMap64(coming.values()), BitMap64(going.values())
+            with self._index.transaction(durable=True):
+                self._index.put_wanted([(i, given.numbers[i]) for i in given.unknown])
+                self._index.put_next_numbers(*self._numbers.next_numbers())
+                self._index.change_session(session, plus, minus, total, live.touched_ns)
+        finally:
+            self._numbers.release(given)
+        live.numbers |= plus
+        live.numbers -= minus
+        live.sum = total
+
+    def end(self, client: ClientName, session: SessionId) -> None:
+        """Forget a session. One that is unknown, or another client's, is fine."""
+        try:
+            self.get(session, client)
+        except SessionLost:
+            return
+        with self._index.transaction(durable=False):
+            self._index.end_session(session)
+        self.ended(session)
+
+    def ended(self, session: SessionId) -> None:
+        """The index has forgotten the session."""
+        with self._lock:
+            self._live.pop(session, None)
+
+    def expire(self) -> None:
+        """Forget sessions that nobody has used for `SESSION_IDLE_S`."""
+        limit = self._clock() - _IDLE_NS
+        with self._lock:
+            used = {s.session: s.touched_ns for s in self._live.values()}
+        old = [
+            r.session
+            for r in self._index.sessions(None)
+            if used.get(r.session, r.touched_ns) < limit
+        ]
+        if old:
+            with self._index.transaction(durable=False):
+                for session in old:
+                    self._index.end_session(session)
+            for session in old:
+                self.ended(session)
