@@ -9,7 +9,7 @@ from attrs import define, field
 from treq.client import HTTPClient
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint, wrapClientTLS
+from twisted.internet.endpoints import HostnameEndpoint, UNIXClientEndpoint
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
 from twisted.internet.tcp import Connection
 from twisted.web.client import URI, Agent, HTTPConnectionPool
@@ -18,6 +18,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from obnam.repository import tls
+from obnam.repository.bulk_tls import BulkTlsEndpoint
 from obnam.repository.deferring import returns_deferred
 from obnam.repository.embedded import EmbeddedServer
 from obnam.repository.exchange import Exchange
@@ -106,7 +107,7 @@ class TlsEndpoints:
         reactor = self.connections.reactor
         plain = HostnameEndpoint(reactor, uri.host, uri.port, timeout=CONNECT_S)
         creator = self.policy.creatorForNetloc(uri.host, uri.port)
-        return wrapClientTLS(creator, Tuned(plain, self.connections), clock=reactor)
+        return BulkTlsEndpoint(creator, Tuned(plain, self.connections), reactor)
 
 
 @implementer(IAgentEndpointFactory)
