@@ -117,4 +117,4 @@ class BulkTlsEndpoint:
         wrapper = _Factory(self.creator, True, factory, clock=self.clock)
         # What the endpoint gives is what `_Factory` built.
         transport = cast(BulkTlsTransport, await self.plain.connect(wrapper))
-        return cast(IProtocol, transport.wrappedProtocol)
+        return transport.wrappedProtocol
