@@ -4,8 +4,9 @@ Plaintext and sealed bytes lie in slabs while they travel; what is pickled betwe
 only a slab's name and where in it something lies.
 """
 
+import mmap
+import os
 from collections import deque
-from multiprocessing.shared_memory import SharedMemory
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
@@ -16,31 +17,29 @@ class Slab:
     """One piece of shared memory, mapped in this process. ``name`` finds it in another."""
 
     name: str
-    view: memoryview
-    _memory: SharedMemory = field(repr=False)
+    view: memoryview = field(repr=False)
+    _descriptor: int = field(repr=False)
 
     def remove(self) -> None:
-        """Take its name away, so that the memory goes with the last process that maps it."""
-        self._memory.unlink()
+        """Take its name away; the memory goes with the last process that maps it."""
+        os.close(self._descriptor)
 
 
 def _make(size_bytes: int) -> Slab:
-    memory = SharedMemory(create=True, size=size_bytes)
-    return Slab(memory.name, _view(memory)[:size_bytes], memory)
+    # Memory without a name in any directory: however this process ends, nothing is left behind.
+    descriptor = os.memfd_create("obnam-slab", os.MFD_CLOEXEC)
+    os.ftruncate(descriptor, size_bytes)
+    name = f"/proc/{os.getpid()}/fd/{descriptor}"
+    return Slab(name, memoryview(mmap.mmap(descriptor, size_bytes)), descriptor)
 
 
-def _view(memory: SharedMemory) -> memoryview:
-    if memory.buf is None:
-        raise ValueError("the shared memory is closed")
-    return memory.buf
-
-
-def attach(name: str) -> Slab:
+def attach(name: str) -> memoryview:
     """Map a slab that another process made."""
-    # The resource tracker is shared with the maker's, which unlinks the memory in the end (and
-    # the tracker does so when the maker dies): nothing to register or to take back here.
-    memory = SharedMemory(name)
-    return Slab(name, _view(memory), memory)
+    descriptor = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        return memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size))
+    finally:
+        os.close(descriptor)
 
 
 class SlabRack:

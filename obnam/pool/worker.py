@@ -19,7 +19,7 @@ from obnam.crypto.envelope import Compression
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
 from obnam.crypto.seal import Opener, Sealer, Suite
-from obnam.pool.slabs import Slab, attach
+from obnam.pool.slabs import attach
 
 
 @frozen
@@ -29,7 +29,7 @@ class Tools:
     keys: RepositoryKeys = field(repr=False)
     suite: Suite
     compression: Compression
-    _slabs: dict[str, Slab] = field(factory=dict, repr=False)
+    _slabs: dict[str, memoryview] = field(factory=dict, repr=False)
 
     @cached_property
     def cutter(self) -> Cutter:
@@ -56,7 +56,7 @@ class Tools:
         slab = self._slabs.get(name)
         if slab is None:
             slab = self._slabs[name] = attach(name)
-        return slab.view
+        return slab
 
 
 _tools: list[Tools] = []
