@@ -72,20 +72,22 @@ class ApiRequest(Request):
     repository: RepositoryStore
     upload: UploadBody | None = None
 
-    _services: Services
     _refused: Failure | None = None
     _admission: Deferred[None] | None = None
     _admitted = False
     _whole = False
     _expects_continue = False
 
+    def __init__(self, channel: "ApiChannel", *args: Any, **more: Any) -> None:
+        super().__init__(channel, *args, **more)
+        self._services = channel.site.services
+        self._held: list[bytes] = []
+
     # From the headers
 
     def gotLength(self, length: int | None) -> None:
         """The headers are in; ``length`` (bytes) of the body, ``None``: it does not say."""
-        self._services = self.channel.site.services
         self.content = self._kept = BytesIO()
-        self._held: list[bytes] = []
         # HTTPChannel would send "100 Continue" before anybody was asked.
         self._expects_continue = self.requestHeaders.hasHeader(b"Expect")
         self.requestHeaders.removeHeader(b"Expect")

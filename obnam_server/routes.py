@@ -133,6 +133,8 @@ def find(url_map: Map, routes: dict[str, Route], method: bytes, target: bytes) -
     """The route of a request line. Raises `Refused`: there is none, or not with this method."""
     try:
         path = target.split(b"?", 1)[0].decode("ascii")
+        if path.startswith("//"):
+            raise Refused(NOT_FOUND)  # werkzeug takes it for one
         matcher = url_map.bind("server", default_method="GET")
         endpoint, _ = matcher.match(path, method.decode("ascii"))
     except MethodNotAllowed as error:

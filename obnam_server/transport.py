@@ -5,6 +5,8 @@ of many MiB these calls cost more than the encryption. Here a whole piece is enc
 socket is asked once. Leans on `TLSMemoryBIOProtocol` of Twisted 24.7 and later.
 """
 
+from typing import Any
+
 from OpenSSL.SSL import Error
 from twisted.internet.interfaces import IProtocolFactory, IReactorTime
 from twisted.internet.ssl import CertificateOptions
@@ -20,6 +22,8 @@ RECORD_OVERHEAD = 64
 
 class LargeWrites(BufferingTLSTransport):
     """Encrypts what it is given at once, and writes that at once."""
+
+    transport: Any  # a socket's, never None while this is called
 
     def _write(self, data: bytes) -> None:
         if len(data) <= RECORD_BYTES or not self._handshakeDone or self._appSendBuffer:

@@ -4,7 +4,7 @@ from collections import deque
 from collections.abc import Callable
 from email.parser import BytesParser
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field, frozen
 from twisted.internet.address import IPv4Address
@@ -21,7 +21,7 @@ from obnam_server.metrics import Counters
 from obnam_server.requests import Repositories, Services
 from obnam_server.site import ApiChannel, ApiSite
 from obnam_server.store.store import Store
-from obnam_server.work import Work
+from obnam_server.work import Work, shielded
 
 HOUR_NS = 3600 * 10**9
 
@@ -39,24 +39,18 @@ class WorkByHand(Work):
             try:
                 result = call(*args, **kwargs)
             except Exception:
-                done.errback(Failure())
+                done.errback()
             else:
                 done.callback(result)
 
         self._under_way += 1
         self._queue.append(do)
-        return _shielded(done.addBoth(self._done))
+        return shielded(done.addBoth(self._done))
 
     def do_all(self) -> None:
         """Do what is asked for, and what that leads to."""
         while self._queue:
             self._queue.popleft()()
-
-
-def _shielded(work: "Deferred[Any]") -> "Deferred[Any]":
-    from obnam_server.work import shielded
-
-    return shielded(work)
 
 
 @frozen
@@ -73,7 +67,7 @@ class Wire:
     """One connection to the server."""
 
     channel: ApiChannel
-    transport: StringTransport
+    transport: Any  # StringTransport, which has no annotations
     server: "ServerInMemory"
 
     def send(self, data: bytes) -> None:
@@ -138,7 +132,7 @@ class Wire:
 
     def lose(self) -> None:
         """The client goes away."""
-        self.channel.connectionLost(Failure(ConnectionDone()))
+        self.channel.connectionLost(Failure(ConnectionDone()))  # type: ignore[no-untyped-call]
         self.server.work.do_all()
 
 
@@ -169,10 +163,10 @@ class ServerInMemory:
 
     def connect(self) -> Wire:
         """A new connection."""
-        channel = self.site.buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        assert isinstance(channel, ApiChannel)
-        wire = Wire(channel, StringTransport(), self)
-        channel.makeConnection(wire.transport)
+        channel: Any = cast(Any, self.site).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
+        transport = cast(Any, StringTransport)()
+        wire = Wire(channel, transport, self)
+        channel.makeConnection(transport)
         self.wires.append(wire)
         return wire
 

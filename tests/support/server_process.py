@@ -26,6 +26,9 @@ STOP_S = 30.0
 LISTENS = "obnam-server listens on"
 """What the server logs once it does."""
 
+STOPPED = "obnam-server has stopped"
+"""What it logs when all that was under way is done."""
+
 
 class ServerProcess:
     """A server of its own in ``folder``, on a port that the system chooses, or on a socket.
@@ -93,6 +96,7 @@ class ServerProcess:
     def start(self) -> None:
         """Start it, and return when it listens."""
         self._said.clear()
+        self.log.clear()
         self._child = subprocess.Popen(
             [sys.executable, "-m", "twisted", "obnam-server", "--config", str(self.config)],
             cwd=self.folder,
@@ -121,12 +125,15 @@ class ServerProcess:
                 self._said.set()
         self._said.set()
 
-    def stop(self) -> int:
-        """SIGTERM, and wait: its exit code. Harmless when it does not run."""
+    def stop(self) -> None:
+        """SIGTERM, and wait. Harmless when it does not run. Fails if it did not end by the book."""
         if self._child is None:
-            return 0
+            return
         self._child.send_signal(signal.SIGTERM)
-        return self._ended()
+        code = self._ended()
+        # Twisted ends with the signal that it was given, once everything is stopped.
+        if code not in (0, -signal.SIGTERM) or STOPPED not in self.log_text:
+            raise AssertionError(f"the server ended with {code}:\n" + self.log_text)
 
     def kill(self) -> None:
         """SIGKILL: what a power failure does to a process."""
@@ -157,7 +164,7 @@ class ServerProcess:
 
     @property
     def log_text(self) -> str:
-        """All that it said, up to its last end."""
+        """All that it said since it was last started."""
         return "".join(self.log)
 
 

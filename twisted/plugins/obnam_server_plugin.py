@@ -2,7 +2,7 @@
 
 from twisted.application.service import ServiceMaker
 
-obnam_server = ServiceMaker(
+obnam_server = ServiceMaker(  # type: ignore[no-untyped-call]
     "Obnam chunk server",
     "obnam_server.tap",
     "Keeps sealed chunks and generations for Obnam clients.",

@@ -7,6 +7,7 @@ import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.python.failure import Failure
 
 from obnam.wire.limits import MIB, SILENCE_S
 from obnam_server.streams import PIECE_BYTES, READ_AHEAD, ClientGone, LengthDiffers, Stream
@@ -69,9 +70,9 @@ class Case:
         self.work.do_all()
 
     def failure_of(self, kind: type[Exception]) -> None:
-        failed: list[object] = []
-        self.done.addErrback(lambda failure: failed.append(failure.trap(kind)))
-        assert failed
+        failed: list[Failure] = []
+        self.done.addErrback(failed.append)
+        assert [failure.type for failure in failed] == [kind]
 
 
 def test_all_parts_in_order_in_small_pieces() -> None:

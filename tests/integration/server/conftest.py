@@ -1,0 +1,13 @@
+"""A real server for the tests of a module, and real clients for it."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.server_process import ServerProcess
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
+    with ServerProcess(tmp_path_factory.mktemp("server")) as running:
+        yield running
