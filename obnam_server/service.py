@@ -62,6 +62,11 @@ class ServerService(Service):
         if self._settings.metrics_listen is not None:
             site = Site(MetricsPage(services.counters), timeout=SILENCE_S, reactor=self._reactor)
             self._listen((self._settings.metrics_listen,), lambda _: site)
+        # Not before a SIGTERM would be answered by `stopService`.
+        self._reactor.callWhenRunning(self._announce, addresses)
+
+    def _announce(self, addresses: list[str]) -> None:
+        """Tell whoever started us that we can be used now."""
         write_listening(self._settings.data_directory, addresses)
         log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
 

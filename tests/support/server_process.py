@@ -98,7 +98,10 @@ class ServerProcess:
         self._said.clear()
         self.log.clear()
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "twisted", "obnam-server", "--config", str(self.config)],
+            [
+                *(sys.executable, "-m", "twisted", "--log-format", "text"),
+                *("obnam-server", "--config", str(self.config)),
+            ],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": _with_our_plugin()},
             stdin=subprocess.DEVNULL,
