@@ -200,11 +200,13 @@ class BodyProtocol(Protocol):
 
     It fails with what the receiver raises, or with the connection's loss; cancelling it closes
     the connection. Then the receiver, and the memory it writes to, is forgotten already.
+    ``length``: the body's in bytes, as announced; ``None``: it was not.
     """
 
-    def __init__(self, receiver: Receiver, heard: Callable[[], None]) -> None:
+    def __init__(self, receiver: Receiver, heard: Callable[[], None], length: int | None) -> None:
         self._receiver: Receiver | None = receiver
         self._heard = heard
+        self._left = length
         self._wrong: Exception | None = None
         self.done: Deferred[None] = Deferred(lambda _: self._stop())
 
@@ -219,12 +221,16 @@ class BodyProtocol(Protocol):
         if self._receiver is None:
             return
         self._heard()
+        if self._left is not None:
+            self._left -= len(data)
         try:
             self._receiver.take(data)
         except (BadFrame, TooLong) as error:
-            # Told when twisted.web has put the connection where it belongs, see below.
-            self._wrong = error
-            self._stop()
+            # Told in `connectionLost`, when twisted.web is through with the connection; it keeps
+            # it for the next request if this was the whole body, so it must not be closed then.
+            self._wrong, self._receiver = error, None
+            if self._left != 0:
+                self._stop()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """The body's end, or the connection's."""

@@ -12,6 +12,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -25,7 +26,7 @@ from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 
 from obnam.errors import EmbeddedServerFailed
-from obnam.model.ids import ClientName
+from obnam.model.ids import ClientName, RepositoryName
 
 SOCKET_PATH_MAX = 107
 """Bytes of a Unix socket's path on Linux (``sun_path`` has 108, the last of them a zero)."""
@@ -92,16 +93,19 @@ class EmbeddedServer:
     _child: _Child
     _lifeline: _Lifeline
 
-    async def invite(self, client: ClientName, scopes: Sequence[str]) -> str:
+    async def invite(
+        self, client: ClientName, repository: RepositoryName, scopes: Sequence[str]
+    ) -> str:
         """A code for `obnam.repository.enrol`: whoever owns the directory may invite himself.
 
         Raises `EmbeddedServerFailed`.
         """
-        arguments = ["client", "add", client, *(f"--scope={scope}" for scope in scopes)]
+        arguments = ["client", "add", client, f"--repository={repository}"]
+        arguments += [f"--scope={scope}" for scope in scopes]
         output, errors, status = await getProcessOutputAndValue(  # type: ignore[no-untyped-call]
             sys.executable,
             [*_ADMIN, str(self._private / "server.yaml"), *arguments],
-            env=dict(os.environ),
+            env=_environment(self.data_directory),
             reactor=self._reactor,
         )
         invitation = _last_line(output)
@@ -165,7 +169,7 @@ def _spawn(reactor: ReactorBase, data_directory: Path, private: Path) -> Embedde
             child,
             os.fsencode(sys.executable),
             [sys.executable, *_SERVER, str(configuration)],
-            env=dict(os.environ),
+            env=_environment(data_directory),
             childFDs={0: nothing, 1: "r", 2: "r", _LIFELINE: theirs.fileno()},
         )
         # The reactor makes a copy of our end.
@@ -179,6 +183,18 @@ def _spawn(reactor: ReactorBase, data_directory: Path, private: Path) -> Embedde
         ours.close()
         theirs.close()
     return EmbeddedServer(data_directory, socket_path, private, reactor, process, child, lifeline)
+
+
+def _environment(data_directory: Path) -> dict[str, str]:
+    """Ours, and the place of the server's package and plugin.
+
+    An editable install hides the plugin: its finder knows packages, and a plugin is none.
+    """
+    found = find_spec("obnam_server")
+    if found is None or found.origin is None:
+        raise EmbeddedServerFailed(str(data_directory), "obnam-server is not installed here")
+    places = [str(Path(found.origin).parent.parent), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, places))}
 
 
 def _private_directory(data_directory: Path, parents: Sequence[Path]) -> Path:

@@ -12,7 +12,7 @@ from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
-from twisted.web.iweb import IResponse
+from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from obnam.errors import RequestRefused, ServerMisbehaved, ServerUnreachable
 from obnam.repository.answers import FAILURES, Answer, Asked, broken, causes, read_json, refusal
@@ -142,7 +142,8 @@ class Exchange:
         return await pending
 
     async def _receive(self, response: IResponse, receiver: Receiver, silence: Silence) -> None:
-        protocol = BodyProtocol(receiver, silence.heard)
+        length = None if response.length is UNKNOWN_LENGTH else response.length
+        protocol = BodyProtocol(receiver, silence.heard, length)
         silence.watch(protocol.done)
         response.deliverBody(protocol)  # type: ignore[no-untyped-call]
         await protocol.done
