@@ -5,9 +5,11 @@ itself; what fits into no slab goes alone. So 100,000 small files are about a hu
 """
 
 from enum import Enum
+from typing import NamedTuple
 
 from attrs import define, field, frozen
 
+from obnam.live.read import Identity
 from obnam.pool.read_files import FileToRead, Group
 
 BUNDLE_FILE_MAX = 128 * 1024
@@ -15,6 +17,14 @@ BUNDLE_FILE_MAX = 128 * 1024
 
 BATCH_FILES_MAX = 2048
 """Files in one batch: beyond 1,024 there was no gain in speed."""
+
+
+class Place(NamedTuple):
+    """A directory with files to read: number, path, and identity as the scan saw it."""
+
+    directory: int
+    path: bytes
+    identity: Identity
 
 
 class Cut(Enum):
@@ -44,9 +54,9 @@ class _Open:
     size_bytes: int = 0
     file_count: int = 0
 
-    def add(self, directory: int, path: bytes, file: FileToRead, size_bytes: int) -> None:
-        if not self.groups or self.groups[-1].directory != directory:
-            self.groups.append(Group(directory, path, []))
+    def add(self, place: Place, file: FileToRead, size_bytes: int) -> None:
+        if not self.groups or self.groups[-1].directory != place.directory:
+            self.groups.append(Group(*place, []))
         self.groups[-1].files.append(file)
         self.size_bytes += size_bytes
         self.file_count += 1
@@ -67,15 +77,15 @@ class Batches:
         self._bundle = _Open(Cut.BUNDLE)
         self._each = _Open(Cut.EACH)
 
-    def add(self, directory: int, path: bytes, file: FileToRead, size_bytes: int) -> Batch | None:
+    def add(self, place: Place, file: FileToRead, size_bytes: int) -> Batch | None:
         """Take a file; returns a batch that became full by it."""
         if size_bytes > self._slab_bytes:
-            return Batch(Cut.PARTS, (Group(directory, path, [file]),), size_bytes, 1)
+            return Batch(Cut.PARTS, (Group(*place, [file]),), size_bytes, 1)
         batch = self._bundle if size_bytes < BUNDLE_FILE_MAX else self._each
         full = None
         if batch.size_bytes + size_bytes > self._slab_bytes or batch.file_count == BATCH_FILES_MAX:
             full = batch.close()
-        batch.add(directory, path, file, size_bytes)
+        batch.add(place, file, size_bytes)
         return full
 
     def rest(self) -> list[Batch]:

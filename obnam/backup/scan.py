@@ -10,12 +10,12 @@ from os.path import join
 
 from attrs import define, field, frozen
 
-from obnam.backup.batches import Batch, Batches
+from obnam.backup.batches import Batch, Batches, Place
 from obnam.backup.plan import Entry, Plan, plan_directory
 from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
 from obnam.live.metadata import encode_attributes, read_attributes, read_attributes_at, read_link
-from obnam.live.read import open_directory
+from obnam.live.read import identity_of, open_directory
 from obnam.live.scan import CACHE_TAG_NAME, Listing, Walk, is_cache_directory
 from obnam.model.entry import Attributes, Kind, Reason, printable
 from obnam.pool.read_files import FileToRead
@@ -124,9 +124,13 @@ class Scan:
             after = listing.names[-1] if listing.names else after
             self.counts.entries += len(listing.names)
             walk.enter(self._apply(plan, directory.number, listing.path, listing.descriptor))
-            yield from self._read(plan, directory.number, listing.path)
+            yield from self._read(plan, directory.number, listing)
 
-    def _read(self, plan: Plan, directory: int, path: bytes) -> Iterator[Batch]:
+    def _read(self, plan: Plan, directory: int, listing: Listing) -> Iterator[Batch]:
+        if not plan.read:
+            return
+        # The workers open it by its path, and must find this directory, not one swapped for it.
+        place = Place(directory, listing.path, identity_of(os.fstat(listing.descriptor)))
         for entry in plan.read:
             status = entry.status
             if status.st_nlink > 1 and self._nascent.follow(
@@ -134,7 +138,7 @@ class Scan:
             ):
                 continue
             file = FileToRead(entry.name, entry.mark.reason, entry.mark.since)
-            batch = self._batches.add(directory, path, file, status.st_size)
+            batch = self._batches.add(place, file, status.st_size)
             if batch is not None:
                 yield batch
 
@@ -235,7 +239,7 @@ class Scan:
         )
         self.counts.entries += 1
         self._apply(plan, directory.number, listing.path, listing.descriptor)
-        yield from self._read(plan, directory.number, listing.path)
+        yield from self._read(plan, directory.number, listing)
 
     # What cannot be read
 

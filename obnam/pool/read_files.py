@@ -12,7 +12,14 @@ import xxhash
 from obnam.chunking.bundle import PieceExtent, lay_out
 from obnam.generation.rows import EntryRow, ExtentRow
 from obnam.live.metadata import encode_attributes, read_attributes
-from obnam.live.read import advise, data_ranges, open_directory, open_with_status, read_into
+from obnam.live.read import (
+    Identity,
+    advise,
+    data_ranges,
+    open_directory,
+    open_with_status,
+    read_into,
+)
 from obnam.model.chunk import ChunkKind
 from obnam.model.entry import Kind
 from obnam.model.ids import ChunkId
@@ -32,10 +39,11 @@ class FileToRead(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Files of one directory, by its number and its path."""
+    """Files of one directory, by its number, its path, and the identity that the scan saw."""
 
     directory: int
     path: bytes
+    identity: Identity
     files: list[FileToRead]
 
 
@@ -151,7 +159,7 @@ def name_part(tools: Tools, slab_name: str, group: Group, start: int) -> NamedPa
     slab = tools.slab(slab_name)
     file = group.files[0]
     try:
-        directory = open_directory(group.path)
+        directory = open_directory(group.path, group.identity)
         try:
             descriptor, status = open_with_status(file.name, directory)
         finally:
@@ -193,7 +201,7 @@ class _ReadFiles:
         """Read them all; what goes wrong with one is noted, and the next is read."""
         for group in groups:
             try:
-                directory = open_directory(group.path)
+                directory = open_directory(group.path, group.identity)
             except OSError as error:
                 self._troubles.extend(_trouble(group, file, error) for file in group.files)
                 continue
@@ -220,7 +228,7 @@ class _ReadFiles:
             for _ in range(READ_TRIES):
                 room = self._slab[self.end :]
                 if status.st_size > len(room):
-                    alone = Group(group.directory, group.path, [file])
+                    alone = group._replace(files=[file])
                     self._grown.append((alone, status.st_size))
                     return
                 ranges, size = self._read(descriptor, room, status)
