@@ -59,8 +59,6 @@ class Clients:
         prepare_directory(data, LOCAL_FILES)
         database = Database(data / DATABASE_NAME, "server.sql", SCHEMA_VERSION)
         database.prepare()
-        # SQLite gives its other files the mode of this one.
-        database.path.chmod(0o600)
         return cls(database, clock)
 
     def invite(

@@ -1,5 +1,6 @@
 """SQLite as the store uses it: one connection per thread, WAL, failures named."""
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from attrs import define, field
 
 from obnam.errors import UnknownFormat
 from obnam_server.store.errors import StoreFailed, StoreFull, StoreUncertain
+from obnam_server.store.files import disk_errors
 
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another process, which holds the lock for milliseconds."""
@@ -56,6 +58,9 @@ class Database:
 
     def prepare(self) -> None:
         """Make the tables where there are none, and check the version. `UnknownFormat`."""
+        with disk_errors(self.path):
+            # SQLite gives its other files the mode of this one.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
         with database_errors(self.path):
             connection = self.get()
             connection.execute("PRAGMA journal_mode = WAL")

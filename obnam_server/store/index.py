@@ -29,8 +29,9 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
             with self.transaction(durable=True):
                 self.clean = bool(self._meta("clean", 0))
                 self._put_meta("clean", 0)
-        except StoreFailed as error:
-            if is_damaged(error.__cause__):
+        except BaseException as error:
+            self._database.close()
+            if isinstance(error, StoreFailed) and is_damaged(error.__cause__):
                 raise DamagedIndex(str(path), error.problem) from error
             raise
 
