@@ -1,0 +1,158 @@
+"""The server dies, or the disk fails, at each single file operation."""
+
+import errno
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+
+from obnam_server.store.errors import StoreError, StoreFailed, StoreFull
+from obnam_server.store.store import Store
+from tests.damage.store_workload import check, check_sets, run
+from tests.support.failing_files import FailingFiles, die
+from tests.support.stored import (
+    ALICE,
+    HOME,
+    Clock,
+    all_right,
+    back_up,
+    body_of,
+    finished,
+    held,
+    index_path,
+)
+
+
+def crash(data: Path, fail_at: int, torn: bool) -> tuple[bool, list[str]]:
+    """Run in a child process that dies there: whether it came to the end; what it acknowledged."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            files = FailingFiles(fail_at, die, torn)
+            run(data, lambda what: (os.write(writing, what.encode() + b"\n"), None)[1], files)
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        acknowledged = pipe.read().decode().splitlines()
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    assert status in (0, 9)
+    return status == 0, acknowledged
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Iterator[Path]:
+    """Where to work, in memory if possible: a process that dies takes no page cache with it."""
+    memory = Path("/dev/shm")
+    base = memory if os.access(memory, os.W_OK) else tmp_path
+    with TemporaryDirectory(dir=base) as name:
+        yield Path(name) / "data"
+
+
+@pytest.mark.parametrize("torn", [False, True], ids=["before", "torn"])
+def test_dies_at_each_operation(data: Path, torn: bool) -> None:
+    count, ended = 0, False
+    while not ended:
+        ended, acknowledged = crash(data, count, torn)
+        assert ended == (len(acknowledged) == 16)
+        check(data, acknowledged)
+        check_sets(data)
+        # And all goes on as if nothing had been.
+        run(data, lambda _: None)
+        check(data, ["generation three", "chunk f", "keyring 3"])
+        shutil.rmtree(data)
+        count += 1
+    assert count > 60
+
+
+@pytest.mark.parametrize(
+    ("number", "expected"), [(errno.ENOSPC, StoreFull), (errno.EIO, StoreFailed)]
+)
+def test_fails_at_each_operation(data: Path, number: int, expected: type[StoreError]) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    count, failed = 0, True
+    while failed:
+        acknowledged: list[str] = []
+        failed = _fails(data, FailingFiles(count, fail), acknowledged, expected)
+        check(data, acknowledged)
+        check_sets(data)
+        run(data, acknowledged.append)
+        check(data, acknowledged)
+        shutil.rmtree(data)
+        count += 1
+    assert count > 60
+
+
+def _fails(
+    data: Path, files: FailingFiles, acknowledged: list[str], expected: type[StoreError]
+) -> bool:
+    """Whether the workload met the failure."""
+    try:
+        run(data, acknowledged.append, files)
+    except expected:
+        return True
+    return False
+
+
+def test_goes_on_after_a_full_disk(tmp_path: Path) -> None:
+    """Without a restart: the same store takes the same upload once there is room again."""
+
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    files = FailingFiles(-1, full)
+    store = Store.open(tmp_path / "data", Clock(), files)
+    home = store.create_repository(HOME)
+    back_up(home, ALICE, "one", "ab")
+    session = home.begin_session(ALICE, None)
+    start = files.done
+    finished(home, body_of("cd")).abort()
+    for step in range(files.done - start):
+        files.fail_at = files.done + step
+        try:
+            finished(home, body_of("cd")).abort()
+        except StoreFull:
+            continue
+    files.fail_at = -1
+    upload = finished(home, body_of("cd"))
+    home.accept(session, upload)
+    assert held(home, "abcd") == all_right("abcd")
+    store.close()
+    check_sets(tmp_path / "data")
+
+
+def test_the_index_forgets_the_last_hour(tmp_path: Path) -> None:
+    """A power failure undoes what the index had not made durable; or it is an old copy."""
+    data = tmp_path / "data"
+    store = Store.open(data, Clock())
+    back_up(store.create_repository(HOME), ALICE, "zero", "h")
+    store.close()
+    for name in ("", "-wal", "-shm"):
+        path = index_path(data).with_name(index_path(data).name + name)
+        if path.exists():
+            shutil.copy(path, tmp_path / f"old{name}")
+    store = Store.open(data, Clock())
+    home = store.create_repository(HOME)
+    for name in ("one", "two"):
+        back_up(home, ALICE, name, name + "xyz")
+    held_before = held(home, "honetwxyz")
+    store.close()
+    after = index_path(data).read_bytes()
+    shutil.copy(tmp_path / "old", index_path(data))
+    assert index_path(data).read_bytes() != after
+    store = Store.open(data, Clock())
+    home = store.create_repository(HOME)
+    assert home.problems == []
+    assert home.generation_count() == 3
+    assert held(home, "honetwxyz") == held_before == all_right("honetwxyz")
+    # Numbers go on after those that the old index did not know of.
+    back_up(home, ALICE, "four", "pqr")
+    store.close()
+    check_sets(data)
