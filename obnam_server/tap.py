@@ -12,6 +12,7 @@ from twisted.python import usage
 from obnam.errors import ConfigurationError, ObnamError
 from obnam_server.config import Settings, load
 from obnam_server.lifeline import Lifeline
+from obnam_server.memory import reuse_buffers
 from obnam_server.service import ServerService
 
 
@@ -64,4 +65,5 @@ def makeService(options: Options) -> MultiService:
     """What twistd calls."""
     from twisted.internet import reactor
 
+    reuse_buffers()
     return compose(options["settings"], cast(ReactorBase, reactor), options["lifeline"])

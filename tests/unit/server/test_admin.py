@@ -1,0 +1,144 @@
+"""The `obnam-server` command, without a running server."""
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from obnam_server.admin.listening import (
+    public_url,
+    read_listening,
+    remove_listening,
+    write_listening,
+)
+from obnam_server.admin.main import main
+from obnam_server.config import Settings, load
+from obnam_server.store.store import Store
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "server.yaml"
+    path.write_text("data_directory: data\nlisten: ['tcp:8443:interface=127.0.0.1']\n")
+    return path
+
+
+@pytest.fixture
+def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    def command(*arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        with pytest.raises(SystemExit) as ended:
+            main(["--config", str(config), *arguments])
+        out, err = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, out, err
+
+    return command
+
+
+def test_an_invitation_is_one_line(run: Command) -> None:
+    code, out, err = run("client", "add", "laptop")
+    assert (code, err) == (0, "")
+    (line,) = out.splitlines()
+    assert line.startswith("https://127.0.0.1:8443/#")
+    secret, dot, pin = line.partition("#")[2].partition(".")
+    assert len(secret) >= 16
+    assert (dot, len(pin)) == (".", 43)
+
+
+def test_clients_are_listed_and_revoked(run: Command) -> None:
+    run("client", "add", "laptop", "--repository", "home", "--scope", "backup")
+    run("client", "add", "desktop")
+    _, out, _ = run("--json", "client", "list")
+    found = {each["name"]: each for each in json.loads(out)}
+    assert found["laptop"]["repository"] == "home"
+    assert found["laptop"]["scopes"] == ["backup"]
+    assert found["desktop"]["repository"] == "desktop"
+    assert found["desktop"]["scopes"] == ["backup", "restore"]
+    assert not found["desktop"]["enrolled"]
+
+    assert run("client", "revoke", "laptop")[0] == 0
+    _, out, _ = run("client", "list")
+    assert [line.split("\t")[0::3] for line in out.splitlines()] == [
+        ["desktop", "invited"],
+        ["laptop", "revoked"],
+    ]
+    code, _, err = run("client", "revoke", "nobody")
+    assert code == 1
+    assert "nobody" in err
+    assert len(err.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("client", "add", "Not A Name"),
+        ("client", "add", "laptop", "--repository", "../etc"),
+        ("client", "add", "laptop", "--scope", "everything"),
+        ("client", "add", "laptop", "--expires-hours", "0"),
+        ("nonsense",),
+    ],
+)
+def test_wrong_usage(run: Command, arguments: tuple[str, ...]) -> None:
+    assert run(*arguments)[0] == 2
+
+
+def test_a_wrong_configuration_is_one_line(run: Command, config: Path) -> None:
+    config.write_text("data: x\n")
+    code, _, err = run("status")
+    assert code == 2
+    assert err.count("\n") == 1
+    assert str(config) in err
+
+
+def test_status_and_rebuilding(run: Command, config: Path) -> None:
+    data = load(config).data_directory
+    store = Store.open(data, lambda: 1)
+    store.create_repository("home")  # type: ignore[arg-type]
+    store.close()
+    found = json.loads(run("--json", "status")[1])
+    assert found["running"] is False
+    assert [each["name"] for each in found["repositories"]] == ["home"]
+    assert "repository home" in run("status")[1]
+
+    assert json.loads(run("--json", "rebuild-index")[1]) == {"rebuilt": {"home": []}}
+    assert run("rebuild-index", "--repository", "other")[0] == 1
+    store = Store.open(data, lambda: 1)
+    code, _, err = run("rebuild-index", "--repository", "home")
+    store.close()
+    assert code == 1
+    assert "in use by process" in err
+
+
+def test_the_address_of_an_invitation(tmp_path: Path) -> None:
+    def url(listen: str, public: str | None = None) -> str:
+        return public_url(Settings(tmp_path / "s", tmp_path, (listen,), public_url=public))
+
+    assert url("tcp:1", "https://example.org") == "https://example.org"
+    assert url("tcp:1:interface=192.0.2.7") == "https://192.0.2.7:1"
+    assert url("tcp6:1:interface=\\:\\:1") == "https://[::1]:1"
+    assert url("tcp:1") == f"https://{os.uname().nodename}:1"
+    assert url("unix:/run/s:mode=600") == "unix:/run/s"
+    with pytest.raises(Exception, match="public_url"):
+        url("tcp:0")
+    write_listening(tmp_path, ["unix:/run/s", "https://0.0.0.0:77"])
+    assert url("tcp:0") == f"https://{os.uname().nodename}:77"
+
+
+def test_what_a_crash_left_does_not_count(tmp_path: Path) -> None:
+    assert read_listening(tmp_path) is None
+    write_listening(tmp_path, ["https://127.0.0.1:1"])
+    found = read_listening(tmp_path)
+    assert found is not None
+    assert found.pid == os.getpid()
+    path = tmp_path / "listening.json"
+    for text in ("{", "[]", '{"pid": 4194305, "addresses": []}'):
+        path.write_text(text)
+        assert read_listening(tmp_path) is None
+    remove_listening(tmp_path)
+    remove_listening(tmp_path)
+    assert not path.exists()
