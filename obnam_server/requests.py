@@ -29,6 +29,10 @@ UPLOADS_MAX = 128
 """Uploads open at once, each with a file and up to 4 MiB of memory; more are answered 503."""
 
 
+ANSWER_HEADERS = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
+"""In every answer: nobody on the way is to keep it, or to take it for a page."""
+
+
 @define
 class Repositories:
     """The repositories that are open. The first request of a client opens (or makes) its own."""
@@ -82,6 +86,8 @@ class ApiRequest(Request):
         super().__init__(channel, *args, **more)
         self._services = channel.site.services
         self._held: list[bytes] = []
+        for name, value in ANSWER_HEADERS:
+            self.responseHeaders.setRawHeaders(name, [value])
 
     # From the headers
 

@@ -186,6 +186,7 @@ class ApiChannel(HTTPChannel):
 class ApiSite(Site):
     """All connections of the server."""
 
+    noisy = False
     protocol = ApiChannel  # type: ignore[assignment]  # Twisted's own is a function
 
     def __init__(self, resource: Resource, services: Services, reactor: IReactorTime) -> None:

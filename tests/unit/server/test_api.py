@@ -332,6 +332,57 @@ def test_malformed_bodies(server: ServerInMemory, method: str, path: str, body: 
     assert wire.request("GET", "/health").status == 200  # the connection is fine
 
 
+def test_no_room_is_said_before_the_body_ends(
+    server: ServerInMemory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from obnam_server.store.errors import StoreFull
+    from obnam_server.store.repository import RepositoryStore
+
+    def full(self: object) -> None:
+        raise StoreFull("/srv")
+
+    token, wire = server.token("laptop"), server.connect()
+    session = begin(wire, token)
+    monkeypatch.setattr(RepositoryStore, "begin_upload", full)
+    assert problem(store(wire, token, session, 1)) == "full"
+    head = wire.head("POST", "/v1/chunks", token=token, session=session, Content_Length="9000000")
+    wire.send(head)
+    wire.send(bytes(2**20))
+    answer = wire.answer()
+    assert (answer.status, problem(answer)) == (507, "full")
+    assert wire.closed
+    assert b"/srv" not in answer.body
+
+
+def test_nobody_is_to_keep_an_answer(server: ServerInMemory) -> None:
+    for path in ("/health", "/nowhere"):
+        answer = server.connect().request("GET", path)
+        assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+
+
+def test_when_the_server_stops(server: ServerInMemory) -> None:
+    token, idle, busy, stuck = server.token("laptop"), *(server.connect() for _ in range(3))
+    session = begin(idle, token)
+    head = busy.head("POST", "/v1/chunks", frames(1), token=token, session=session)
+    busy.send(head[:-10])
+    stuck.send(head[:-10])
+    done: list[None] = []
+    server.site.drain().addCallback(done.append)
+    assert idle.closed
+    assert not busy.closed
+    busy.send(head[-10:])
+    assert busy.answer().status == 204
+    assert busy.closed
+    idle.lose()
+    busy.lose()
+    assert not done
+    server.site.abort()
+    assert stuck.transport.disconnected
+    stuck.lose()
+    assert done
+
+
 def test_an_unforeseen_failure_is_logged_and_says_little(
     server: ServerInMemory, monkeypatch: pytest.MonkeyPatch, flush_logged_errors: Any
 ) -> None:
