@@ -1,5 +1,6 @@
 """The server dies, or the disk fails, at each single file operation."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -9,7 +10,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from obnam_server.store.errors import StoreError, StoreFailed, StoreFull
+from obnam_server.store.errors import StoreError, StoreFailed, StoreFull, StoreUncertain
 from obnam_server.store.store import Store
 from tests.damage.store_workload import check, check_sets, run
 from tests.support.failing_files import FailingFiles, die
@@ -20,7 +21,10 @@ from tests.support.stored import (
     all_right,
     back_up,
     body_of,
+    chunk_id,
+    commit_of,
     finished,
+    generation_id,
     held,
     index_path,
 )
@@ -156,3 +160,95 @@ def test_the_index_forgets_the_last_hour(tmp_path: Path) -> None:
     back_up(home, ALICE, "four", "pqr")
     store.close()
     check_sets(data)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EIO])
+def test_goes_on_after_each_failure_of_a_change(data: Path, number: int) -> None:
+    """Without a restart: what was refused leaves nothing that the next change trips over."""
+
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    files = FailingFiles(-1, fail)
+    store = Store.open(data, Clock(), files)
+    home = store.create_repository(HOME)
+    names = iter(f"generation {n}" for n in range(1000))
+    failures = 0
+    for change in (
+        lambda: back_up(home, ALICE, next(names), "ab"),
+        lambda: home.put_keyring([], home.get_keyring().etag),
+    ):
+        change()
+        start = files.done
+        change()
+        for step in range(files.done - start):
+            files.fail_at = files.done + step
+            with contextlib.suppress(StoreFull, StoreFailed):
+                change()
+            assert files.done > files.fail_at
+            failures += 1
+            change()
+    assert failures >= 10
+    count = home.generation_count()
+    store.close()
+    store = Store.open(data, Clock())
+    home = store.repository(HOME)
+    assert home.problems == []
+    assert home.generation_count() == count
+    store.close()
+    check_sets(data)
+
+
+def test_the_index_is_full(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "data", Clock())
+    home = store.create_repository(HOME)
+    database = home._index._database  # type: ignore[attr-defined]
+    pages = database.get().execute("PRAGMA page_count").fetchone()[0]
+    session = home.begin_session(ALICE, None)
+    back_up(home, ALICE, "one", "ab")
+    many = [f"chunk {n}" for n in range(500)]
+    database.get().execute(f"PRAGMA max_page_count = {pages + 3}")
+    upload = finished(home, body_of(many))
+    with pytest.raises(StoreFull):
+        home.accept(session, upload)
+    upload.abort()
+    with pytest.raises(StoreFull):
+        home.refer(ALICE, session, [chunk_id(n) for n in many], [])
+    assert home.missing(session, [chunk_id(n) for n in many]) == [True] * 500
+    database.get().execute("PRAGMA max_page_count = 100000")
+    home.refer(ALICE, session, [chunk_id(n) for n in many], [])
+    home.accept(session, finished(home, body_of(many)))
+    home.commit(ALICE, session, commit_of("two", generation_id("one"), many))
+    assert held(home, many) == all_right(many)
+    store.close()
+    check_sets(tmp_path / "data")
+
+
+def test_no_more_changes_when_the_last_one_is_uncertain(tmp_path: Path) -> None:
+    """The commit's segment is there, its directory cannot be made durable, nor can it go."""
+    files = FailingFiles(-1, lambda: None)
+    store = Store.open(tmp_path / "data", Clock(), files)
+    home = store.create_repository(HOME)
+    back_up(home, ALICE, "one", "ab")
+    session = home.begin_session(ALICE, None)
+
+    def broken() -> None:
+        files.fail_at = files.done
+        raise OSError(errno.EIO, "Input/output error")
+
+    files.fail = broken
+    # create, append, sync, rename, then the directory's fsync, and all after it.
+    files.fail_at = files.done + 4
+    with pytest.raises(StoreUncertain):
+        home.commit(ALICE, session, commit_of("two", generation_id("one"), ""))
+    files.fail_at = -1
+    with pytest.raises(StoreUncertain, match="restart"):
+        home.begin_session(ALICE, None)
+    assert held(home, "ab") == all_right("ab")
+    store.close()
+    store = Store.open(tmp_path / "data", Clock())
+    home = store.repository(HOME)
+    assert home.problems == []
+    assert home.generation_count() == 2
+    back_up(home, ALICE, "three", "c")
+    store.close()
