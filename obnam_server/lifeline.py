@@ -5,11 +5,12 @@ however it comes (the parent closes it, or is killed), stops the server as SIGTE
 """
 
 import socket
-from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.application.service import Service
+from twisted.internet.base import ReactorBase
+from twisted.internet.error import ReactorNotRunning
 from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor
 from twisted.internet.main import CONNECTION_DONE
 from twisted.python.failure import Failure
@@ -21,29 +22,33 @@ READY = b"ready\n"
 @implementer(IReadDescriptor)
 @define(eq=False)
 class Lifeline(Service):
-    """``descriptor``: the inherited socket. To be started after all that must be ready.
+    """``descriptor``: the inherited socket. To be started after all that must be ready."""
 
-    ``stop`` is called once, when the parent's end is closed.
-    """
-
-    _reactor: IReactorFDSet
-    _stop: Callable[[], None]
+    _reactor: ReactorBase
     _descriptor: int
     _socket: socket.socket | None = field(default=None, init=False)
 
     def startService(self) -> None:  # noqa: N802
-        """Tell the parent that the server is ready. ``OSError``: it is no socket, or closed."""
+        """Watch the parent. ``OSError``: it is no socket."""
         super().startService()
         self._socket = socket.socket(fileno=self._descriptor)
         self._socket.setblocking(False)
-        self._socket.sendall(READY)
-        self._reactor.addReader(self)
+        cast(IReactorFDSet, self._reactor).addReader(self)
+        self._reactor.callWhenRunning(self._announce)
+
+    def _announce(self) -> None:
+        """Tell the parent that the server is ready; like `ServerService` does, and after it."""
+        if self._socket is not None:
+            try:
+                self._socket.sendall(READY)
+            except OSError:
+                self._stop()  # the parent is gone already
 
     def stopService(self) -> None:  # noqa: N802
         """Let go."""
         super().stopService()
         if self._socket is not None:
-            self._reactor.removeReader(self)
+            cast(IReactorFDSet, self._reactor).removeReader(self)
             self._socket.close()
             self._socket = None
 
@@ -64,6 +69,12 @@ class Lifeline(Service):
     def connectionLost(self, reason: Failure) -> None:  # noqa: N802
         """The parent is gone: stop the server."""
         self._stop()
+
+    def _stop(self) -> None:
+        try:
+            self._reactor.stop()
+        except ReactorNotRunning:
+            return  # a signal was faster
 
     def logPrefix(self) -> str:  # noqa: N802
         """See `ILoggingContext`."""

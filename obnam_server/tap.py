@@ -6,7 +6,6 @@ from typing import ClassVar, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
-from twisted.internet.interfaces import IReactorFDSet
 from twisted.python import usage
 
 from obnam.errors import ConfigurationError, ObnamError
@@ -57,7 +56,7 @@ def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = Non
     server = _Server()
     ServerService(settings, reactor, time.time_ns).setServiceParent(server)
     if lifeline is not None:
-        Lifeline(cast(IReactorFDSet, reactor), reactor.stop, lifeline).setServiceParent(server)
+        Lifeline(reactor, lifeline).setServiceParent(server)
     return server
 
 

@@ -43,7 +43,9 @@ OUTPUT_KEPT = 8192
 _LIFELINE = 3
 """The child's number for its end of the socket pair."""
 
-# -P: no module is taken from the directory that the user happens to be in.
+# No module is to be taken from the directory that the user happens to be in: neither by Python
+# (-P), nor by Twisted, which looks into its working directory whatever Python was told; so both
+# commands run in the private one.
 _SERVER = ("-P", "-m", "twisted", "obnam-server", f"--lifeline={_LIFELINE}", "--config")
 _ADMIN = ("-P", "-c", "from obnam_server.admin.main import main; main()", "--config")
 
@@ -106,6 +108,7 @@ class EmbeddedServer:
             sys.executable,
             [*_ADMIN, str(self._private / "server.yaml"), *arguments],
             env=_environment(self.data_directory),
+            path=str(self._private),
             reactor=self._reactor,
         )
         invitation = _last_line(output)
@@ -170,6 +173,7 @@ def _spawn(reactor: ReactorBase, data_directory: Path, private: Path) -> Embedde
             os.fsencode(sys.executable),
             [sys.executable, *_SERVER, str(configuration)],
             env=_environment(data_directory),
+            path=str(private),
             childFDs={0: nothing, 1: "r", 2: "r", _LIFELINE: theirs.fileno()},
         )
         # The reactor makes a copy of our end.

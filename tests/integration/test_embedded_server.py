@@ -1,0 +1,119 @@
+"""The server that a client starts for itself: how it begins, fails and ends."""
+
+import os
+import select
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet import reactor as global_reactor
+
+from obnam.errors import EmbeddedServerFailed
+from obnam.repository import embedded
+from obnam_server.admin.listening import read_listening
+
+ensure = pytest_twisted.ensureDeferred
+reactor: Any = global_reactor
+
+ENDS_S = 30.0
+
+CLIENT = """
+import os, sys
+from pathlib import Path
+from twisted.internet import defer, reactor
+from obnam.repository import embedded
+
+async def main():
+    await embedded.start(reactor, Path(sys.argv[1]), [Path(sys.argv[2])])
+    print("started", flush=True)
+
+defer.ensureDeferred(main())
+reactor.run()
+"""
+
+
+@pytest.fixture
+def runtime() -> Iterator[Path]:
+    """A directory with a short path; what a killed client leaves there goes with it."""
+    with TemporaryDirectory(dir="/tmp") as path:
+        yield Path(path)
+
+
+@ensure
+async def test_a_directory_in_use(tmp_path: Path, runtime: Path) -> None:
+    first = await embedded.start(reactor, tmp_path / "data", [runtime])
+    try:
+        with pytest.raises(EmbeddedServerFailed, match="in use by process"):
+            await embedded.start(reactor, tmp_path / "data", [runtime])
+    finally:
+        await first.stop()
+
+
+@ensure
+async def test_a_directory_that_cannot_be_made(tmp_path: Path, runtime: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(EmbeddedServerFailed) as caught:
+        await embedded.start(reactor, tmp_path / "file" / "data", [runtime])
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+@ensure
+async def test_the_private_directory(tmp_path: Path, runtime: Path) -> None:
+    """Its path must be short enough for a socket, and only we may enter it."""
+    too_long = tmp_path / ("x" * 100)
+    too_long.mkdir()
+    parents = [tmp_path / "missing", too_long, runtime]
+    server = await embedded.start(reactor, tmp_path / "data", parents)
+    private = Path(server.socket_path).parent
+    assert private.parent == runtime
+    assert private.stat().st_mode & 0o777 == 0o700
+    await server.stop()
+    assert not private.exists()
+    assert list(too_long.iterdir()) == []
+    with pytest.raises(EmbeddedServerFailed, match="too long for a socket"):
+        await embedded.start(reactor, tmp_path / "data", [too_long])
+    with pytest.raises(EmbeddedServerFailed, match="no directory for its socket"):
+        await embedded.start(reactor, tmp_path / "data", [])
+
+
+@ensure
+async def test_it_takes_no_modules_from_where_the_user_is(
+    tmp_path: Path, runtime: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('taken over')")
+    monkeypatch.chdir(tmp_path)
+    server = await embedded.start(reactor, tmp_path / "data", [runtime])
+    await server.stop()
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)
+def test_the_server_does_not_outlive_its_client(
+    tmp_path: Path, runtime: Path, how: signal.Signals
+) -> None:
+    data = tmp_path / "data"
+    client = subprocess.Popen(
+        [sys.executable, "-c", CLIENT, str(data), str(runtime)],
+        stdout=subprocess.PIPE,
+        env=dict(os.environ),
+    )
+    assert client.stdout is not None
+    assert client.stdout.readline() == b"started\n"
+    listening = read_listening(data)
+    assert listening is not None
+    server = os.pidfd_open(listening.pid)
+    try:
+        client.send_signal(how)
+        client.wait()
+        client.stdout.close()
+        ended, _, _ = select.select([server], [], [], ENDS_S)
+        assert ended, "the server still runs"
+        assert read_listening(data) is None
+    finally:
+        os.close(server)

@@ -1,0 +1,189 @@
+"""Whom the client believes to be the server, over real TLS on loopback."""
+
+import datetime
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+import trustme
+from attrs import define, field
+from twisted.internet import reactor as global_reactor
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.ssl import Certificate, PrivateCertificate
+from twisted.protocols.tls import TLSMemoryBIOFactory
+
+from obnam.errors import ConfigurationError, ObnamError, UntrustedServer
+from obnam.model.ids import SessionId, parse_chunk_id
+from obnam.repository.connect import open_tls
+from obnam.repository.tls import Pin, Trust, parse_pin, pin_of, policy
+from tests.support.hostile_server import HostileServer, answer
+
+ensure = pytest_twisted.ensureDeferred
+reactor: Any = global_reactor
+
+SESSION = SessionId("0" * 32)
+CHUNK = parse_chunk_id(bytes([1]) * 33)
+WRONG_PIN = Pin(bytes(32))
+
+
+@define
+class Servers:
+    """Starts servers with TLS, and ends them."""
+
+    ports: list[Any] = field(factory=list)
+    servers: list[HostileServer] = field(factory=list)
+
+    def start(self, issued: trustme.LeafCert) -> tuple[str, HostileServer]:
+        """A server that says of every chunk that it is there."""
+        server = HostileServer(lambda connection, _: connection.send(answer(b"\x00")))
+        pem = issued.private_key_and_cert_chain_pem.bytes()
+        loaded = PrivateCertificate.loadPEM(pem)  # type: ignore[no-untyped-call]
+        factory = TLSMemoryBIOFactory(loaded.options(), False, server, reactor)
+        port = reactor.listenTCP(0, factory, interface="127.0.0.1")
+        self.ports.append(port)
+        self.servers.append(server)
+        return f"https://127.0.0.1:{port.getHost().port}", server
+
+
+@pytest_twisted.async_yield_fixture
+async def servers() -> AsyncIterator[Servers]:
+    servers = Servers()
+    yield servers
+    for port in servers.ports:
+        await port.stopListening()
+    for server in servers.servers:
+        for connection in set(server.connections) - set(server.lost):
+            connection.transport.abortConnection()  # type: ignore[union-attr]
+
+
+def pin(issued: trustme.LeafCert) -> Pin:
+    pem = issued.cert_chain_pems[0].bytes()
+    return pin_of(Certificate.loadPEM(pem).original)
+
+
+async def asked(url: str, trust: Trust) -> object:
+    """One question to a server, and the answer or the error."""
+    repository = open_tls(reactor, url, "secret-token", trust)
+    try:
+        return await repository.missing(SESSION, [CHUNK])
+    except ObnamError as error:
+        return error
+    finally:
+        await repository.close()
+
+
+def expired(ca: trustme.CA, *names: str) -> trustme.LeafCert:
+    return ca.issue_cert(
+        *names,
+        not_before=datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC),
+        not_after=datetime.datetime(2002, 1, 1, tzinfo=datetime.UTC),
+    )
+
+
+@ensure
+async def test_the_pinned_key(servers: Servers) -> None:
+    """Neither names nor dates count."""
+    issued = expired(trustme.CA(), "elsewhere.example")
+    url, server = servers.start(issued)
+    assert await asked(url, Trust(pin=pin(issued))) == [False]
+    assert b"secret-token" in server.requests[0]
+
+
+@ensure
+async def test_another_key_than_the_pinned_one(servers: Servers) -> None:
+    url, server = servers.start(trustme.CA().issue_cert("127.0.0.1"))
+    error = await asked(url, Trust(pin=WRONG_PIN))
+    assert isinstance(error, UntrustedServer)
+    assert not error.temporary
+    assert "not the pinned one, AAAA" in str(error)
+    assert server.requests == []
+
+
+@ensure
+async def test_a_pin_is_not_outvoted_by_an_authority(servers: Servers, tmp_path: Path) -> None:
+    ca = trustme.CA()
+    url, server = servers.start(ca.issue_cert("127.0.0.1"))
+    ca.cert_pem.write_to_path(tmp_path / "ca.pem")
+    error = await asked(url, Trust(WRONG_PIN, str(tmp_path / "ca.pem")))
+    assert isinstance(error, UntrustedServer)
+    assert server.requests == []
+
+
+@ensure
+async def test_the_key_of_another_certificate_in_the_chain(servers: Servers) -> None:
+    """The pin is of the server's own key: who has only the authority's certificate has nothing."""
+    ca = trustme.CA()
+    middle = ca.create_child_ca()
+    issued = middle.issue_cert("127.0.0.1")
+    url, server = servers.start(issued)
+    above = pin_of(Certificate.loadPEM(middle.cert_pem.bytes()).original)
+    assert isinstance(await asked(url, Trust(pin=above)), UntrustedServer)
+    assert server.requests == []
+
+
+@ensure
+async def test_a_trusted_authority(servers: Servers, tmp_path: Path) -> None:
+    ca = trustme.CA()
+    url, _ = servers.start(ca.issue_cert("127.0.0.1"))
+    both = trustme.CA().cert_pem.bytes() + b"some words\n" + ca.cert_pem.bytes()
+    (tmp_path / "ca.pem").write_bytes(both)
+    assert await asked(url, Trust(trusted_certificates=str(tmp_path / "ca.pem"))) == [False]
+
+
+@pytest.mark.parametrize("kind", ["self-signed", "system", "name", "expired"])
+@ensure
+async def test_untrusted(servers: Servers, tmp_path: Path, kind: str) -> None:
+    ca = trustme.CA()
+    issued = {
+        "name": lambda: ca.issue_cert("elsewhere.example"),
+        "expired": lambda: expired(ca, "127.0.0.1"),
+    }.get(kind, lambda: ca.issue_cert("127.0.0.1"))()
+    believed = trustme.CA() if kind == "self-signed" else ca
+    believed.cert_pem.write_to_path(tmp_path / "ca.pem")
+    url, server = servers.start(issued)
+    path = None if kind == "system" else str(tmp_path / "ca.pem")
+    error = await asked(url, Trust(trusted_certificates=path))
+    assert isinstance(error, UntrustedServer)
+    assert "`trusted_certificates`" in str(error)
+    assert "\n" not in str(error)
+    assert server.requests == []
+
+
+class NoTls(Protocol):
+    """An HTTP server that is surprised by TLS."""
+
+    received = b""
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        type(self).received += data
+        assert self.transport is not None
+        self.transport.write(b"HTTP/1.1 400 Bad Request\r\nContent-Length: 0\r\n\r\n")
+
+
+@ensure
+async def test_a_server_without_tls() -> None:
+    port = reactor.listenTCP(0, Factory.forProtocol(NoTls), interface="127.0.0.1")
+    error = await asked(f"https://127.0.0.1:{port.getHost().port}", Trust(pin=WRONG_PIN))
+    await port.stopListening()
+    assert isinstance(error, UntrustedServer)
+    assert "no TLS" in str(error)
+    assert NoTls.received
+    assert b"secret" not in NoTls.received
+
+
+@pytest.mark.parametrize("content", [None, b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n"
+                                     b"-----END CERTIFICATE-----\n"])  # fmt: skip
+def test_bad_files_of_authorities(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "ca.pem"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(ConfigurationError, match=r"ca\.pem: "):
+        policy(Trust(trusted_certificates=str(path)))
+
+
+@pytest.mark.parametrize("text", ["", "A" * 42, "A" * 44, "!" * 43, "A" * 42 + "é", "A" * 42 + "="])
+def test_bad_pins(text: str) -> None:
+    with pytest.raises(ValueError, match="pin"):
+        parse_pin(text)
