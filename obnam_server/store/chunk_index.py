@@ -1,6 +1,6 @@
 """The part of the index that knows where chunks are. SQL only; see ``sql/index.sql``."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeVar
 
 from attrs import define
@@ -47,7 +47,8 @@ class ChunkIndex:
         # Both tables as they are at one moment: chunks move from one to the other.
         with self._database.reading():
             found = self.stored_numbers(ids)
-            found.update(self._rows("SELECT id, number FROM absent WHERE id IN", ids))
+            rest = [chunk_id for chunk_id in ids if chunk_id not in found]
+            found.update(self._rows("SELECT id, number FROM absent WHERE id IN", rest))
         return found
 
     def stored_numbers(self, ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkNumber]:
@@ -127,14 +128,16 @@ class ChunkIndex:
             row = self._database.get().execute("SELECT count(*) FROM absent WHERE damaged = 1")
             return int(row.fetchone()[0])
 
-    def _rows(self, query: str, keys: Sequence[Key]) -> Iterator[Any]:
+    def _rows(self, query: str, keys: Sequence[Key]) -> list[Any]:
         """The rows of ``query`` for ``keys``, in batches; sorted, for SQLite reads in order."""
         connection = self._database.get()
         left = sorted(set(keys))
+        rows: list[Any] = []
+        at = 0
         with database_errors(self._database.path):
-            at = 0
             for size in _BATCHES:
                 text = f"{query} ({', '.join('?' * size)})"
                 while len(left) - at >= size:
-                    yield from connection.execute(text, left[at : at + size])
+                    rows += connection.execute(text, left[at : at + size]).fetchall()
                     at += size
+        return rows
