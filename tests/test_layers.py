@@ -20,7 +20,7 @@ TIERS = (
     ("wire", "chunking", "crypto"),
     ("live", "generation", "progress", "pool", "repository"),
     ("backup", "restore", "verify", "browse"),
-    ("config", "wiring"),
+    ("config", "credentials", "wiring"),
     ("cli",),
 )
 """Each may import those above it, and within its tier as long as there is no circle."""

@@ -1,0 +1,85 @@
+"""The command line's shape: the options before the command, and where each command is.
+
+A command's module is imported when the command is used.
+"""
+
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from attrs import define
+
+from obnam import __version__
+
+if TYPE_CHECKING:
+    from twisted.internet.base import ReactorBase
+
+MODULES = {
+    "init": "joining",
+    "backup": "backing_up",
+    "list": "looking",
+    "resolve": "looking",
+    "show-generation": "looking",
+    "list-files": "looking",
+    "restore": "getting_back",
+    "verify": "getting_back",
+    "status": "about",
+    "config": "about",
+    "chunkify": "about",
+    "key": "keys",
+}
+"""Command -> module of `obnam.cli` that has it, in the order of ``--help``."""
+
+
+@define
+class Options:
+    """What stands before the command, and the way to the reactor."""
+
+    reactor: "Callable[[], ReactorBase]"
+    configuration: Path | None = None
+    as_json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+
+
+class Commands(click.Group):
+    """The group whose commands are `MODULES`."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """All names."""
+        return list(MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of that name, which is imported now."""
+        if cmd_name not in MODULES:
+            return None
+        module = import_module(f"obnam.cli.{MODULES[cmd_name]}")
+        command: click.Command = module.COMMANDS[cmd_name]
+        return command
+
+
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog="The manual is in docs/manual; exit codes are 0 fine, 1 failed, 2 wrong usage, "
+    "3 done with warnings.",
+)
+@click.option(
+    "--config",
+    "configuration",
+    type=click.Path(path_type=Path),
+    help="The configuration file.  [default: ~/.config/obnam/obnam.yaml]",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: results, progress and errors.")
+@click.option("--quiet", is_flag=True, help="Print warnings and errors only.")
+@click.option("-v", "--verbose", is_flag=True, help="Say more.")
+@click.version_option(__version__, prog_name="obnam", message="%(prog)s %(version)s")
+@click.pass_obj
+def cli(
+    options: Options, configuration: Path | None, as_json: bool, quiet: bool, verbose: bool
+) -> None:
+    """Encrypted, deduplicating backups."""
+    options.configuration = configuration
+    options.as_json, options.quiet, options.verbose = as_json, quiet, verbose

@@ -1,0 +1,133 @@
+"""How a command ends: the one place where errors become text and an exit code.
+
+0: fine. 1: failed. 2: wrong usage. 3: done, with warnings. 128 and a signal's number: ended by it.
+"""
+
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from obnam.errors import ObnamError
+
+if TYPE_CHECKING:
+    from twisted.internet.base import ReactorBase
+
+FAILED = 1
+WRONG_USAGE = 2
+DONE_WITH_WARNINGS = 3
+
+_PLEA = (
+    "obnam: this should not have happened. Please report it, with the lines above and what you "
+    "did; nothing that was committed is lost"
+)
+
+
+class Interrupted(BaseException):
+    """A signal asked the program to end. Not an error of the command's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
+    """Run a command line; its exit code."""
+    from obnam.cli.commands import Options, cli
+
+    options = Options(reactor)
+    try:
+        code = cli.main(list(arguments), "obnam", standalone_mode=False, obj=options)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except BrokenPipeError:
+        # Whoever read our output has gone, such as `head`: not worth a word.
+        _point_at_nothing(sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except BaseException as error:
+        return _told(error, options.as_json, options.verbose)
+
+
+def leave(code: int) -> NoReturn:
+    """Exit. What is printed and not yet written goes out first."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:
+        _point_at_nothing(sys.stdout.fileno())
+        _point_at_nothing(sys.stderr.fileno())
+    sys.exit(code)
+
+
+def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
+    """Print what went wrong; the exit code."""
+    match error:
+        case Interrupted():
+            name = signal.Signals(error.number).name
+            _say(f"ended by {name}; what was sent so far is kept", "Interrupted", as_json)
+            return 128 + error.number
+        case click.exceptions.Abort() | KeyboardInterrupt():
+            _say("ended by SIGINT", "Interrupted", as_json)
+            return 128 + signal.SIGINT
+        case click.exceptions.Exit():
+            return error.exit_code
+        case click.UsageError():
+            command = error.ctx.command_path if error.ctx is not None else "obnam"
+            message = error.format_message().removesuffix(".")
+            _say(f"{message}; see `{command} --help`", "UsageError", as_json)
+            return WRONG_USAGE
+        case click.ClickException():
+            _say(error.format_message(), "UsageError", as_json)
+            return WRONG_USAGE
+        case ObnamError():
+            _explain(error, verbose)
+            _say(str(error), type(error).__name__, as_json, temporary=error.temporary)
+            return error.exit_code
+        case OSError() if error.strerror is not None:
+            # A full disk, a directory that may not be written: foreseen, and not ours to mend.
+            _explain(error, verbose)
+            where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+            _say(f"{where}{error.strerror}", "SystemError", as_json)
+            return FAILED
+        case _:
+            traceback.print_exception(error, file=sys.stderr)
+            print(_PLEA, file=sys.stderr)
+            return FAILED
+
+
+def _say(message: str, name: str, as_json: bool, *, temporary: bool = False) -> None:
+    """The last line: for people, or for programs."""
+    line = " ".join(message.splitlines())
+    if as_json:
+        print(json.dumps({"error": name, "message": line, "temporary": temporary}), file=sys.stderr)
+    else:
+        print(f"obnam: {line}", file=sys.stderr)
+
+
+def _explain(error: BaseException, verbose: bool) -> None:
+    """What lay behind an error, one line each, for who wants to know more."""
+    if verbose:
+        for cause in _causes(error):
+            text = " ".join(str(cause).split())
+            print(f"obnam: because of {type(cause).__name__}: {text}", file=sys.stderr)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    seen = {id(error)}
+    cause = error.__cause__
+    while cause is not None and id(cause) not in seen:
+        seen.add(id(cause))
+        yield cause
+        cause = cause.__cause__
+
+
+def _point_at_nothing(descriptor: int) -> None:
+    """What is still to be written there is dropped, without another error."""
+    nothing = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nothing, descriptor)
+    os.close(nothing)

@@ -1,0 +1,124 @@
+"""``obnam init``: join a repository, or make one."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from obnam import config, credentials
+from obnam.cli.passphrase import passphrases
+from obnam.cli.session import Session, session
+from obnam.credentials import Credentials
+from obnam.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from obnam.wiring import Surroundings
+
+
+@click.command()
+@click.argument("invitation", required=False)
+@click.option(
+    "--repository",
+    "directory",
+    type=click.Path(path_type=Path),
+    help="Keep backups in this directory, on another disk; no server is needed.",
+)
+@click.option(
+    "--passphrase-file", type=click.Path(path_type=Path), help="Do not ask: its first line."
+)
+@click.option("--no-passphrase", is_flag=True, help="Make none: secrets.yaml is the only key.")
+@session
+def init(
+    session: Session,
+    invitation: str | None,
+    directory: Path | None,
+    passphrase_file: Path | None,
+    no_passphrase: bool,
+) -> None:
+    """Join the repository that INVITATION leads to.
+
+    The server's administrator makes it with `obnam-server client add NAME`.
+    """
+    if (invitation is None) == (directory is None):
+        raise UsageError("give either an INVITATION, or --repository and a directory")
+    if passphrase_file is not None and no_passphrase:
+        raise UsageError("--passphrase-file and --no-passphrase exclude each other")
+    ask = passphrases(passphrase_file, none=no_passphrase)
+    secrets = session.places.secrets
+    if secrets.exists():
+        raise credentials.already_there(secrets)
+    settings = _configuration(session)
+
+    async def join(surroundings: "Surroundings") -> tuple[Credentials, bool]:
+        from obnam.pool.thread import OwnThread
+        from obnam.repository.enrol import parse_invitation
+        from obnam.repository.slots import Slots
+        from obnam.wiring import enrol_at_server, enrol_in_directory
+
+        if directory is not None:
+            enrolled = await enrol_in_directory(surroundings, directory)
+        else:
+            parsed = parse_invitation(invitation or "")
+            enrolled = await enrol_at_server(surroundings, settings, parsed)
+        thread = OwnThread(surroundings.reactor, "keyring")
+        try:
+            slots = Slots(enrolled.repository, thread, enrolled.client)
+            joined = await slots.join(ask)
+            known = Credentials(
+                location=enrolled.location,
+                client=enrolled.client,
+                repository=enrolled.repository_name,
+                token=enrolled.token,
+                master=joined.master,
+            )
+            credentials.save(secrets, known)
+            credentials.forget_joining(secrets)
+            return known, joined.protected
+        finally:
+            thread.close()
+            await enrolled.repository.close()
+
+    known, protected = session.run(join)
+    _tell(session, known, protected)
+
+
+def _configuration(session: Session) -> config.Settings:
+    """The settings; where there are none yet, a file to begin with is written."""
+    path = session.places.configuration
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        with path.open("x", encoding="utf-8") as file:
+            file.write(config.TEMPLATE)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise ConfigurationError(str(path), f"cannot be written: {error.strerror}") from error
+    return config.load(path)
+
+
+def _tell(session: Session, known: Credentials, protected: bool) -> None:
+    places = session.places
+    lines = [
+        f"client {known.client} has joined repository {known.repository}",
+        f"keys: {places.secrets}",
+        f"configuration: {places.configuration}",
+    ]
+    if not protected:
+        click.echo(
+            f"obnam: warning: there is no passphrase: if {places.secrets} is lost, so are all "
+            f"backups. Keep a copy of it elsewhere, or run `obnam key add`",
+            err=True,
+        )
+    session.say(
+        {
+            "client": known.client,
+            "repository": known.repository,
+            "secrets": str(places.secrets),
+            "configuration": str(places.configuration),
+            "passphrase": protected,
+        },
+        lines,
+    )
+
+
+COMMANDS = {"init": init}

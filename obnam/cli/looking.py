@@ -1,0 +1,112 @@
+"""Looking at generations: ``list``, ``resolve``, ``show-generation``, ``list-files``."""
+
+import json
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from obnam.cli.endings import DONE_WITH_WARNINGS
+from obnam.cli.session import Session, session
+
+if TYPE_CHECKING:
+    from obnam.browse.catalogue import Catalogue
+    from obnam.model.ids import GenerationId
+    from obnam.repository.generations import OpenedGeneration
+    from obnam.wiring import Client
+
+LINES_AT_ONCE = 2000
+"""Entries that are printed in one go."""
+
+
+@click.command("list")
+@session
+def list_(session: Session) -> int:
+    """All generations, oldest first."""
+
+    async def run(client: "Client") -> "Catalogue":
+        from obnam.browse.catalogue import fetch
+
+        catalogue = await fetch(client.repository, client.generations)
+        for warning in catalogue.warnings:
+            client.surroundings.progress.warn(warning)
+        return catalogue
+
+    catalogue = session.with_client(run)
+    from obnam.browse.listing import generation_line, generation_to_json
+
+    session.say(
+        [generation_to_json(each) for each in catalogue.summaries],
+        map(generation_line, catalogue.summaries),
+    )
+    return DONE_WITH_WARNINGS if catalogue.warnings else 0
+
+
+@click.command()
+@click.argument("reference", metavar="REF")
+@session
+def resolve(session: Session, reference: str) -> None:
+    """The id of the generation that REF stands for."""
+
+    async def run(client: "Client") -> "GenerationId":
+        return await session.find(client, reference)
+
+    generation = session.with_client(run)
+    session.say({"generation": generation}, [generation])
+
+
+@click.command("show-generation")
+@click.argument("reference", metavar="[REF]", default="latest")
+@session
+def show_generation(session: Session, reference: str) -> None:
+    """What a generation knows about itself."""
+
+    async def run(client: "Client") -> "OpenedGeneration":
+        return await client.generations.get(await session.find(client, reference))
+
+    opened = session.with_client(run)
+    from obnam.browse.listing import description, description_lines
+
+    session.say(description(opened), description_lines(opened))
+
+
+@click.command("list-files")
+@click.argument("reference", metavar="[REF]", default="latest")
+@session
+def list_files(session: Session, reference: str) -> None:
+    """The entries of a generation: kind, path, and in brackets the reason."""
+
+    async def run(client: "Client") -> None:
+        opened = await client.generations.get(await session.find(client, reference))
+        path = await client.generations.database(opened)
+        try:
+            await client.thread.call(_print_entries, session, path)
+        finally:
+            path.unlink(missing_ok=True)
+
+    session.with_client(run)
+
+
+def _print_entries(session: Session, path: Path) -> None:
+    """A line an entry; as JSON, too: there may be millions."""
+    from obnam.browse import listing
+
+    if session.options.quiet:
+        return
+    lines: Iterator[str] = (
+        (json.dumps(listing.entry_to_json(entry)) for entry in listing.entries(path))
+        if session.options.as_json
+        else map(listing.entry_line, listing.entries(path))
+    )
+    while some := list(islice(lines, LINES_AT_ONCE)):
+        print("\n".join(some))
+
+
+COMMANDS = {
+    "list": list_,
+    "resolve": resolve,
+    "show-generation": show_generation,
+    "list-files": list_files,
+}

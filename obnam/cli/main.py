@@ -1,0 +1,26 @@
+"""The ``obnam`` command: the process's beginning and end.
+
+Worker processes import this module again, since it is what the program was started from: so it
+imports nothing of weight, and does nothing, until `main` is called.
+"""
+
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn, cast
+
+if TYPE_CHECKING:
+    from twisted.internet.base import ReactorBase
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line, and exit. ``arguments``: those of the process, unless given."""
+    from obnam.cli import endings
+
+    endings.leave(endings.run(sys.argv[1:] if arguments is None else list(arguments), _reactor))
+
+
+def _reactor() -> "ReactorBase":
+    """The global reactor: for commands that talk to a server, and got only by them."""
+    from twisted.internet import reactor
+
+    return cast("ReactorBase", reactor)

@@ -1,0 +1,67 @@
+"""Passphrases: from a file, or from somebody at a terminal. They are never kept."""
+
+import getpass
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import frozen
+
+from obnam.errors import ConfigurationError, UsageError
+
+if TYPE_CHECKING:
+    from obnam.repository.slots import Passphrases
+
+LENGTH_MAX = 4096
+"""Characters; a longer first line is not a passphrase."""
+
+TRIES = 3
+
+
+def passphrases(file: Path | None, *, none: bool = False) -> "Passphrases":
+    """Where passphrases come from: the first line of ``file``, nowhere, or a terminal."""
+    if file is not None:
+        return _Given(_first_line(file))
+    return _Given(None) if none else _asked
+
+
+@frozen(repr=False)
+class _Given:
+    passphrase: str | None
+
+    def __call__(self, *, new: bool) -> str | None:
+        return self.passphrase
+
+
+def _asked(*, new: bool) -> str | None:
+    """Ask at the terminal; a new one twice, since nobody sees what is typed."""
+    from obnam.cli.running import raising_signals
+
+    if not sys.stdin.isatty():
+        raise UsageError(
+            "a passphrase is needed, and there is no terminal to ask at; use --passphrase-file"
+        )
+    with raising_signals():
+        for _ in range(TRIES):
+            if not new:
+                return getpass.getpass("Passphrase of the repository: ")
+            first = getpass.getpass("New passphrase: ")
+            if first and first == getpass.getpass("The same again: "):
+                return first
+            print("They differ." if first else "It must not be empty.", file=sys.stderr)
+    raise UsageError("no passphrase was given")
+
+
+def _first_line(path: Path) -> str:
+    """Raises `ConfigurationError`."""
+    try:
+        with path.open(encoding="utf-8", errors="surrogateescape") as file:
+            line = file.readline(LENGTH_MAX + 2)
+    except OSError as error:
+        raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
+    passphrase = line.rstrip("\r\n")
+    if not passphrase:
+        raise ConfigurationError(str(path), "its first line, the passphrase, is empty")
+    if len(passphrase) > LENGTH_MAX:
+        raise ConfigurationError(str(path), f"its first line is longer than {LENGTH_MAX}")
+    return passphrase

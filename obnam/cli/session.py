@@ -1,0 +1,103 @@
+"""What a command needs to do its work: settings, a way to print, a client that is connected."""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Coroutine, Iterable
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+from attrs import frozen
+
+from obnam import config, credentials
+from obnam.cli.commands import Options
+from obnam.config import Places, Settings
+
+if TYPE_CHECKING:
+    from obnam.model.ids import GenerationId
+    from obnam.wiring import Client, Surroundings
+
+T = TypeVar("T")
+
+
+@frozen
+class Session:
+    """One run of one command."""
+
+    options: Options
+
+    @property
+    def places(self) -> Places:
+        """Where the client's files lie."""
+        return Places.found(os.environ, self.options.configuration)
+
+    def settings(self) -> Settings:
+        """The configuration, checked."""
+        return config.load(self.places.configuration)
+
+    def say(self, value: Any, lines: Iterable[str]) -> None:
+        """Print a result: ``value`` as JSON, or else the lines."""
+        if self.options.quiet:
+            return
+        if self.options.as_json:
+            print(json.dumps(value, indent=1))
+        else:
+            for line in lines:
+                print(line)
+
+    def run(self, command: "Callable[[Surroundings], Coroutine[Any, Any, T]]") -> T:
+        """Run a command that talks to others, with progress, until it ends or a signal comes."""
+        # The first of these imports takes longest, and there is nothing to do meanwhile.
+        from obnam.cli.progress import progress_for
+        from obnam.cli.running import run
+        from obnam.wiring import Surroundings
+
+        progress = progress_for(self.options, sys.stderr)
+        surroundings = Surroundings(self.options.reactor(), self.places, progress)
+        try:
+            return run(surroundings.reactor, lambda: command(surroundings), progress.close)
+        finally:
+            progress.close()
+
+    def with_client(
+        self, command: "Callable[[Client], Coroutine[Any, Any, T]]", *, patient: bool = False
+    ) -> T:
+        """Run a command with a connected client, which is closed afterwards.
+
+        ``patient``: wait some minutes for a server that is away, not some seconds.
+        """
+        settings = self.settings()
+        known = credentials.load(self.places.secrets)
+
+        async def connected(surroundings: "Surroundings") -> T:
+            from obnam.wiring import BRIEF, PATIENT, open_client
+
+            policy = PATIENT if patient else BRIEF
+            client = await open_client(surroundings, settings, known, policy)
+            try:
+                return await command(client)
+            finally:
+                await client.close()
+
+        return self.run(connected)
+
+    async def find(self, client: "Client", reference: str) -> "GenerationId":
+        """The generation that a REF stands for; warnings are shown. Raises `UnknownReference`."""
+        from obnam.browse.catalogue import find
+
+        generation, warnings = await find(client.repository, client.generations, reference)
+        for warning in warnings:
+            client.surroundings.progress.warn(warning)
+        return generation
+
+
+def session(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command its `Session` as the first argument."""
+
+    @wraps(function)
+    @click.pass_obj
+    def with_session(options: Options, *arguments: Any, **named: Any) -> Any:
+        return function(Session(options), *arguments, **named)
+
+    return with_session

@@ -1,0 +1,172 @@
+"""``secrets.yaml``: what lets this computer use its repository without asking anybody.
+
+Token and master key stand in it in clear, so that backups run by themselves; so only its owner
+may read it. `Joining` is the same file while ``obnam init`` has not come to its end.
+"""
+
+import base64
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from attrs import field, frozen
+
+from obnam.config import read_yaml
+from obnam.crypto.keys import MasterKey
+from obnam.errors import ConfigurationError
+from obnam.model.ids import ClientName, RepositoryName, parse_client_name, parse_repository_name
+
+FORMAT = 1
+
+_PRIVATE = 0o600
+_HEADER = (
+    "# Made by `obnam init`. Whoever has this file can read all backups of the repository:\n"
+    "# keep it to yourself, and keep a copy where a fire does not reach both.\n"
+)
+
+
+@frozen
+class Location:
+    """Where the repository is: a server's ``url``, perhaps with its ``pin``, or a ``directory``."""
+
+    url: str | None = None
+    pin: str | None = None
+    directory: Path | None = None
+
+
+@frozen
+class Credentials:
+    """What ``secrets.yaml`` holds."""
+
+    location: Location
+    client: ClientName
+    repository: RepositoryName
+    token: str = field(repr=False)
+    master: MasterKey = field(repr=False)
+
+
+def load(path: Path) -> Credentials:
+    """Read ``secrets.yaml``. Raises `ConfigurationError`, also when others can read it."""
+    try:
+        mode = path.stat().st_mode
+    except OSError:
+        mode = _PRIVATE  # What is wrong with it is said by `read_yaml`.
+    if mode & 0o077:
+        problem = f"others can read it; say: chmod 600 {path}. If others use this computer, "
+        raise ConfigurationError(str(path), problem + "they may have seen the keys")
+    data = read_yaml(path, "`obnam init` joins a repository and makes it")
+    try:
+        return _credentials(data)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        problem = "is damaged, or of another Obnam; put back a copy, or remove it and join again"
+        raise ConfigurationError(str(path), problem) from error
+
+
+def save(path: Path, credentials: Credentials) -> None:
+    """Write it, durably and whole. Raises `ConfigurationError`; never replaces one."""
+    location = credentials.location
+    document = {
+        "format": FORMAT,
+        "url": location.url,
+        "pin": location.pin,
+        "repository_directory": None if location.directory is None else str(location.directory),
+        "client": credentials.client,
+        "repository": credentials.repository,
+        "token": credentials.token,
+        "master_key": base64.b64encode(credentials.master.secret).decode("ascii"),
+    }
+    # JSON's texts are YAML's.
+    lines = [f"{key}: {json.dumps(value)}\n" for key, value in document.items()]
+    temporary = path.with_suffix(".new")
+    try:
+        _write(temporary, _HEADER + "".join(lines))
+        os.link(temporary, path)
+        temporary.unlink()
+        _sync_directory(path.parent)
+    except FileExistsError as error:
+        raise already_there(path) from error
+    except OSError as error:
+        raise ConfigurationError(str(path), f"cannot be written: {error.strerror}") from error
+
+
+def already_there(path: Path) -> ConfigurationError:
+    """What is said when a computer that has joined is to join again."""
+    problem = "is there already: this computer has joined a repository. To join another one, "
+    return ConfigurationError(str(path), problem + "move it to a safe place first")
+
+
+def joining_token(path: Path, code: str, new: str) -> str:
+    """The token for an invitation's code: ``new``, or the one that an earlier try noted.
+
+    It must be kept before the server learns of it, since the code can be used with no other.
+    ``path`` is that of ``secrets.yaml``; the note lies beside it, and `forget_joining` removes it.
+    """
+    note = _note(path)
+    try:
+        noted = json.loads(note.read_text("utf-8"))
+        if noted["code"] == code and isinstance(noted["token"], str):
+            return str(noted["token"])
+    except FileNotFoundError:
+        pass
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # Not a note of ours, or cut short by a crash: nothing was sent before it was whole.
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _write(note, json.dumps({"code": code, "token": new}))
+        _sync_directory(path.parent)
+    except OSError as error:
+        raise ConfigurationError(str(note), f"cannot be written: {error.strerror}") from error
+    return new
+
+
+def forget_joining(path: Path) -> None:
+    """Remove the note of `joining_token`."""
+    _note(path).unlink(missing_ok=True)
+
+
+def _note(path: Path) -> Path:
+    return path.with_suffix(".joining")
+
+
+def _credentials(data: object) -> Credentials:
+    if not isinstance(data, Mapping) or data["format"] != FORMAT:
+        raise ValueError("another format")
+    url, pin, directory = data["url"], data["pin"], data["repository_directory"]
+    if (url is None) == (directory is None):
+        raise ValueError("neither a server nor a directory")
+    return Credentials(
+        location=Location(
+            url=None if url is None else _text(url),
+            pin=None if pin is None else _text(pin),
+            directory=None if directory is None else Path(_text(directory)),
+        ),
+        client=parse_client_name(_text(data["client"])),
+        repository=parse_repository_name(_text(data["repository"])),
+        token=_text(data["token"]),
+        master=MasterKey(base64.b64decode(_text(data["master_key"]), validate=True)),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value.isprintable():
+        raise ValueError("not a text")
+    return value
+
+
+def _write(path: Path, text: str) -> None:
+    """A new file that only we can read, on disk when this returns."""
+    path.unlink(missing_ok=True)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, _PRIVATE)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

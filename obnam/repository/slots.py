@@ -1,0 +1,158 @@
+"""The keyring on the server, in use: joining a repository by a passphrase, and changing slots.
+
+Someone else may change the keyring at the same time; the server then refuses ours, and whatever
+was to be done is done once more, on the new one.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from attrs import define, field, frozen
+
+from obnam.crypto.keys import MasterKey
+from obnam.errors import ObnamError, RequestRefused, UnknownReference, UsageError
+from obnam.pool.thread import OwnThread
+from obnam.wire.interfaces import IRepository
+from obnam.wire.messages import KeyringSlot
+
+CHANGES_MAX = 5
+"""So often a change is tried again; more is no coincidence."""
+
+
+class Passphrases(Protocol):
+    """Asks for the passphrase; ``new``: for one that is made up now. ``None``: there is to be none.
+
+    Called on the reactor's thread, and may wait for a person: nothing else goes on then.
+    """
+
+    def __call__(self, *, new: bool) -> str | None:
+        """The passphrase. Raises ``UsageError`` when there is nobody to ask."""
+
+
+class NoKeyForRepository(ObnamError):
+    """The repository has backups and an empty keyring: its key is on its other clients only."""
+
+    def __str__(self) -> str:
+        return (
+            "the repository has backups, but no passphrase opens it: its keyring is empty. Copy "
+            "`master_key` from secrets.yaml of one of its computers, or run `obnam key add` there"
+        )
+
+
+@frozen
+class Joined:
+    """The repository's master key; ``protected``: a passphrase brings it back."""
+
+    master: MasterKey
+    protected: bool
+
+
+@define
+class Slots:
+    """The keyring of one repository. ``label`` is put on new slots."""
+
+    _repository: IRepository
+    _thread: OwnThread
+    _label: str
+    _made: MasterKey | None = field(default=None, init=False)
+
+    async def join(self, ask: Passphrases) -> Joined:
+        """The key of the repository: out of its keyring, or made now if it is new.
+
+        Raises `WrongPassphrase`, `NoKeyForRepository`.
+        """
+        from obnam.crypto import keyring  # slow to import
+
+        for _ in range(CHANGES_MAX):
+            found = await self._repository.get_keyring()
+            if found.slots:
+                passphrase = ask(new=False)
+                if passphrase is None:
+                    raise UsageError(
+                        "the repository has a keyring: its passphrase is needed to join it"
+                    )
+                master = await self._thread.call(keyring.open_keyring, found.slots, passphrase)
+                return Joined(master, protected=True)
+            if (await self._repository.describe()).generation_count:
+                raise NoKeyForRepository
+            passphrase = ask(new=True)
+            master = MasterKey.generate()
+            if passphrase is None:
+                return Joined(master, protected=False)
+            slot = await self._new(master, passphrase)
+            try:
+                await self._repository.put_keyring([slot], found.etag)
+            except RequestRefused:
+                continue  # Another computer was quicker: its key is the repository's.
+            return Joined(master, protected=True)
+        raise _changing()
+
+    async def list(self) -> Sequence[KeyringSlot]:
+        """All slots."""
+        return (await self._repository.get_keyring()).slots
+
+    async def add(self, master: MasterKey, passphrase: str) -> KeyringSlot:
+        """One more passphrase. Gives its slot."""
+        slot = await self._new(master, passphrase)
+        await self._change(lambda slots: [*slots, slot])
+        return slot
+
+    async def replace(self, name: str | None, master: MasterKey, passphrase: str) -> KeyringSlot:
+        """Another passphrase in the place of the one in slot ``name`` (``None``: the only one)."""
+        slot = await self._new(master, passphrase)
+
+        def changed(slots: Sequence[KeyringSlot]) -> list[KeyringSlot]:
+            old = chosen(slots, name)
+            return [slot if each is old else each for each in slots]
+
+        await self._change(changed)
+        return slot
+
+    async def remove(self, name: str) -> KeyringSlot:
+        """Take the slot away. Raises `UsageError` for the last one."""
+        gone: list[KeyringSlot] = []
+
+        def changed(slots: Sequence[KeyringSlot]) -> list[KeyringSlot]:
+            gone[:] = [chosen(slots, name)]
+            if len(slots) == 1:
+                raise UsageError("this is the last slot: add another passphrase before it goes")
+            return [each for each in slots if each is not gone[0]]
+
+        await self._change(changed)
+        return gone[0]
+
+    async def _new(self, master: MasterKey, passphrase: str) -> KeyringSlot:
+        from obnam.crypto.keyring import MODERATE, new_slot  # slow to import
+
+        return await self._thread.call(new_slot, master, passphrase, self._label, MODERATE)
+
+    async def _change(
+        self, changed: Callable[[Sequence[KeyringSlot]], Sequence[KeyringSlot]]
+    ) -> None:
+        for _ in range(CHANGES_MAX):
+            found = await self._repository.get_keyring()
+            try:
+                await self._repository.put_keyring(changed(found.slots), found.etag)
+            except RequestRefused:
+                if (await self._repository.get_keyring()).etag == found.etag:
+                    raise  # It was not that.
+                continue
+            return
+        raise _changing()
+
+
+def chosen(slots: Sequence[KeyringSlot], name: str | None) -> KeyringSlot:
+    """The slot with this label, or whose id begins so. Raises `UnknownReference`."""
+    if name is None:
+        if len(slots) != 1:
+            raise UnknownReference("SLOT", "say which one; `obnam key list` shows them")
+        return slots[0]
+    found = [each for each in slots if each.label == name or each.slot.startswith(name)]
+    if len(found) != 1:
+        problem = "no such slot" if not found else "more than one slot is called so; give its id"
+        raise UnknownReference(name, f"{problem}; `obnam key list` shows them")
+    return found[0]
+
+
+def _changing() -> RequestRefused:
+    return RequestRefused("the server", "the keyring is being changed all the time; try later")

@@ -1,0 +1,262 @@
+"""The composition root: settings, credentials and a reactor become the objects of a command."""
+
+import os
+import random
+import secrets
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from attrs import define, field, frozen
+from twisted.internet.base import ReactorBase
+
+from obnam.config import Places, Settings
+from obnam.credentials import Credentials, Location, joining_token
+from obnam.crypto.keys import RepositoryKeys
+from obnam.crypto.seal import Sealer, best_suite
+from obnam.errors import ConfigurationError
+from obnam.model.ids import ClientName, RepositoryName
+from obnam.pool.thread import OwnThread
+from obnam.progress import IProgress
+from obnam.repository import embedded, tls
+from obnam.repository.cache import GenerationCache, cache_directory
+from obnam.repository.connect import (
+    Connections,
+    open_embedded,
+    open_tls,
+    tls_exchange,
+    unix_exchange,
+)
+from obnam.repository.enrol import Invitation, enrol, new_token
+from obnam.repository.generations import Generations
+from obnam.repository.http import HttpRepository
+from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
+from obnam.repository.trust import state_file
+from obnam.wire.interfaces import IRepository
+from obnam.wire.messages import SCOPES
+
+if TYPE_CHECKING:
+    from obnam.backup.run import Backup
+    from obnam.pool.pool import ProcessPool
+
+PATIENT = RetryPolicy()
+"""For what runs unattended, and would have to begin again: outlives a restart of the server."""
+
+BRIEF = RetryPolicy(total_s=5.0)
+"""For somebody who waits for an answer."""
+
+EMBEDDED_REPOSITORY = RepositoryName("default")
+"""A repository in a directory is one: computers that share the directory share their chunks."""
+
+
+@frozen
+class Surroundings:
+    """What every command works in."""
+
+    reactor: ReactorBase
+    places: Places
+    progress: IProgress
+
+
+@define
+class Client:
+    """What this computer works with, once its repository can be reached. `close` it."""
+
+    surroundings: Surroundings
+    settings: Settings
+    credentials: Credentials
+    keys: RepositoryKeys
+    repository: IRepository
+    generations: Generations
+    thread: OwnThread
+    _closing: list[Callable[[], None]] = field(factory=list)
+
+    def pool(self) -> "ProcessPool":
+        """Worker processes; they are started when there is work."""
+        from obnam.pool.pool import ProcessPool
+
+        pool = ProcessPool(
+            self.surroundings.reactor,
+            self.settings.workers,
+            self.keys,
+            best_suite(),
+            self.settings.compression,
+        )
+        self._closing.append(pool.close)
+        return pool
+
+    def own_thread(self, name: str) -> OwnThread:
+        """One more thread, ended by `close`."""
+        thread = OwnThread(self.surroundings.reactor, name)
+        self._closing.append(thread.close)
+        return thread
+
+    def backup(self, *, full: bool) -> "Backup":
+        """One backup, ready to run."""
+        from obnam.backup.run import Backup
+        from obnam.backup.scan import ScanSettings
+
+        if not self.settings.roots:
+            path = self.surroundings.places.configuration
+            raise ConfigurationError(str(path), "roots: name at least one directory to back up")
+        return Backup(
+            clock=self.surroundings.reactor,
+            now_ns=time.time_ns,
+            repository=self.repository,
+            generations=self.generations,
+            keys=self.keys,
+            sealer=Sealer(self.keys, best_suite(), self.settings.compression),
+            pool=self.pool(),
+            thread=self.thread,
+            checksums=self.own_thread("checksums"),
+            progress=self.surroundings.progress,
+            settings=ScanSettings(
+                roots=self.settings.roots,
+                full=full,
+                skip_cache_directories=self.settings.exclude_cache_tag_directories,
+            ),
+        )
+
+    async def close(self) -> None:
+        """End connections, workers and threads."""
+        try:
+            await self.repository.close()
+        finally:
+            for close in reversed(self._closing):
+                close()
+
+
+async def open_client(
+    surroundings: Surroundings, settings: Settings, credentials: Credentials, policy: RetryPolicy
+) -> Client:
+    """Compose a client. For a repository in a directory, its server is started."""
+    keys = RepositoryKeys.derive(credentials.master)
+    places = surroundings.places
+    reached = await _reach(surroundings, settings, credentials)
+    repository = _retrying(surroundings, reached, policy)
+    thread = OwnThread(surroundings.reactor, "generation")
+    generations = Generations(
+        repository,
+        keys,
+        GenerationCache(
+            cache_directory(places.cache_home, keys.fingerprint),
+            settings.cache_max_bytes,
+            time.time,
+        ),
+        state_file(places.state_home, keys.fingerprint),
+        thread,
+    )
+    return Client(
+        surroundings,
+        settings,
+        credentials,
+        keys,
+        repository,
+        generations,
+        thread,
+        [thread.close],
+    )
+
+
+@frozen
+class Enrolled:
+    """A computer that the server knows by its token, and that has no key yet."""
+
+    location: Location
+    client: ClientName
+    repository_name: RepositoryName
+    token: str = field(repr=False)
+    repository: IRepository
+
+
+async def enrol_at_server(
+    surroundings: Surroundings, settings: Settings, invitation: Invitation
+) -> Enrolled:
+    """Accept an invitation. Raises `AccessDenied` when it does not count (any more)."""
+    pin = None if invitation.pin is None else tls.format_pin(invitation.pin)
+    location = Location(url=settings.server_url or invitation.url, pin=pin)
+    token = joining_token(surroundings.places.secrets, invitation.code, new_token(os.urandom))
+    trust = tls.Trust(invitation.pin, settings.trusted_certificates)
+    url = location.url or invitation.url
+    connections = Connections.none_yet(surroundings.reactor)
+    try:
+        answer = await enrol(tls_exchange(connections, url, None, trust), invitation, token)
+    finally:
+        await connections.close()
+    repository = open_tls(surroundings.reactor, url, token, trust)
+    return Enrolled(
+        location,
+        answer.client,
+        answer.repository,
+        token,
+        _retrying(surroundings, repository, BRIEF),
+    )
+
+
+async def enrol_in_directory(surroundings: Surroundings, directory: Path) -> Enrolled:
+    """Join the repository in a directory, which is made if it is new."""
+    directory = directory.absolute()
+    reactor = surroundings.reactor
+    server = await embedded.start(reactor, directory, surroundings.places.private)
+    try:
+        name = client_name(socket.gethostname())
+        code = await server.invite(name, EMBEDDED_REPOSITORY, SCOPES)
+        token = new_token(os.urandom)
+        connections = Connections.none_yet(reactor)
+        exchange = unix_exchange(connections, server.socket_path, None)
+        try:
+            answer = await enrol(exchange, Invitation("unix:", code, None), token)
+        finally:
+            await connections.close()
+    except BaseException:
+        await server.stop()
+        raise
+    return Enrolled(
+        Location(directory=directory),
+        answer.client,
+        answer.repository,
+        token,
+        _retrying(surroundings, open_embedded(reactor, server, token), BRIEF),
+    )
+
+
+def client_name(host: str) -> ClientName:
+    """A host's name as that of a client: what a client's name may not have becomes ``-``."""
+    text = "".join(c if c.isascii() and (c.isalnum() or c in "._-") else "-" for c in host.lower())
+    return ClientName(text.lstrip("._-")[:63] or "computer")
+
+
+async def _reach(
+    surroundings: Surroundings, settings: Settings, credentials: Credentials
+) -> HttpRepository:
+    location = credentials.location
+    if location.directory is not None:
+        if not location.directory.is_dir():
+            raise ConfigurationError(
+                str(surroundings.places.secrets),
+                f"the repository's directory {location.directory} is not there; is it mounted?",
+            )
+        server = await embedded.start(
+            surroundings.reactor, location.directory, surroundings.places.private
+        )
+        return open_embedded(surroundings.reactor, server, credentials.token)
+    source = str(surroundings.places.secrets)
+    url = settings.server_url or tls.check_url(source, location.url or "")
+    try:
+        pin = None if location.pin is None else tls.parse_pin(location.pin)
+    except ValueError as error:
+        raise ConfigurationError(source, f"pin: {error}") from error
+    trust = tls.Trust(pin, settings.trusted_certificates)
+    return open_tls(surroundings.reactor, url, credentials.token, trust)
+
+
+def _retrying(
+    surroundings: Surroundings, repository: IRepository, policy: RetryPolicy
+) -> RetryingRepository:
+    def report(retried: Retried) -> None:
+        surroundings.progress.warn(f"{retried.error}; trying again in {retried.wait_s:.1f} s")
+
+    chance = random.Random(secrets.randbits(64)).random
+    return RetryingRepository(repository, surroundings.reactor, chance, report, policy)
