@@ -41,11 +41,14 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
         with self._database.transaction(durable):
             yield
 
-    def close(self) -> None:
+    def close(self, clean: bool) -> None:
         """See `IIndex`."""
-        with self.transaction(durable=True):
-            self._put_meta("clean", 1)
-        self._database.close()
+        try:
+            if clean:
+                with self.transaction(durable=True):
+                    self._put_meta("clean", 1)
+        finally:
+            self._database.close()
 
     def put_segment(self, summary: SegmentSummary, kind: int) -> None:
         """See `ISegmentIndex`."""

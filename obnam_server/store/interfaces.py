@@ -260,5 +260,5 @@ class IIndex(IChunkIndex, ISegmentIndex, ISessionIndex, IGenerationIndex):
         may undo it, never in part, and never without what was committed later being undone too.
         """
 
-    def close() -> None:
-        """Close it, for all threads."""
+    def close(clean: bool) -> None:
+        """Close it, for all threads; ``clean``: it agrees with the segments, as far as is known."""

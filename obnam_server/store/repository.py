@@ -229,8 +229,7 @@ class RepositoryStore:
 
     def close(self) -> None:
         """Close the index. No other call may be under way."""
-        if self._uncertain is None:
-            self._index.close()
+        self._index.close(clean=self._uncertain is None)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

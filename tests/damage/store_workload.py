@@ -121,4 +121,4 @@ def check_sets(data: Path) -> None:
         assert numbers is not None
         assert len(numbers) == summary.chunk_count
         assert not numbers - stored
-    index.close()
+    index.close(clean=True)
