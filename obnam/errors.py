@@ -72,6 +72,30 @@ class BadTarget(UsageError):
 
 
 @define(eq=False)
+class UnknownPath(UsageError):
+    """A path that is to be restored is not in the generation."""
+
+    path: str
+    problem: str = "not in the generation; `obnam list-files` shows what is"
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}"
+
+
+@define(eq=False)
+class TargetFull(ObnamError):
+    """There is no room left where a restore writes."""
+
+    path: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.path}: no space left. What was restored so far is there; make room, and "
+            f"restore the rest with --overwrite if-changed"
+        )
+
+
+@define(eq=False)
 class BadRoot(ObnamError):
     """A root is missing or cannot be read: fatal, so that a forgotten mount is noticed."""
 

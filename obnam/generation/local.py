@@ -85,22 +85,58 @@ class LocalGeneration:
             return [ExtentRow(0, row.chunk, row.start, row.size or 0)]
         if row.number is None or row.kind != Kind.FILE:
             return []
-        return [
-            ExtentRow._make(extent)
-            for extent in self._query(
-                "SELECT position, chunk, start, length FROM extent WHERE file = ?"
-                " ORDER BY position",
-                row.number,
-            )
-        ]
+        return list(self.read_extents(row))
+
+    def read_extents(self, row: EntryRow) -> Iterator[ExtentRow]:
+        """The extents of a file in several, by position, read as they are needed."""
+        for extent in self._query(
+            "SELECT position, chunk, start, length FROM extent WHERE file = ? ORDER BY position",
+            row.number,
+        ):
+            yield ExtentRow._make(extent)
 
     def chunk(self, number: int) -> ChunkRow:
-        """One chunk. Raises ``DamagedGeneration`` when it is not there."""
+        """One chunk. Raises ``DamagedGeneration`` when it is not there, or is none."""
         for number_, chunk_id, length in self._query(
             "SELECT number, id, length FROM chunk WHERE number = ?", number
         ):
-            return ChunkRow(number_, parse_chunk_id(chunk_id), length)
+            try:
+                return ChunkRow(number_, parse_chunk_id(chunk_id), length)
+            except (ValueError, TypeError) as error:
+                raise DamagedGeneration(
+                    str(self.path), f"chunk {number} in its database is damaged"
+                ) from error
         raise DamagedGeneration(str(self.path), f"chunk {number} is not in its database")
+
+    def entry(self, directory: int, name: bytes) -> EntryRow | None:
+        """One entry by its directory's number and its name."""
+        for row in self._query(
+            "SELECT * FROM entry WHERE directory = ? AND name = ?", directory, name
+        ):
+            return EntryRow._make(row)
+        return None
+
+    def directories_in(self, directory: int) -> Iterator[EntryRow]:
+        """The directories in a directory, names in byte order."""
+        return map(
+            EntryRow._make,
+            self._query(
+                "SELECT * FROM entry WHERE directory = ? AND kind = ? ORDER BY name",
+                directory,
+                Kind.DIRECTORY.value,
+            ),
+        )
+
+    def others_in(self, directory: int) -> Iterator[EntryRow]:
+        """All other entries in a directory, names in byte order."""
+        return map(
+            EntryRow._make,
+            self._query(
+                "SELECT * FROM entry WHERE directory = ? AND kind != ? ORDER BY name",
+                directory,
+                Kind.DIRECTORY.value,
+            ),
+        )
 
     def count_entries(self) -> int:
         """How many entries there are."""

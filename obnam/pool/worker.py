@@ -7,10 +7,9 @@ called with the worker's tools and small, picklable arguments.
 import os
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from functools import cached_property
-from multiprocessing import connection, parent_process
-from typing import Any
+from typing import Any, TypeVar
 
 from attrs import field, frozen
 
@@ -21,6 +20,8 @@ from obnam.crypto.names import Namer
 from obnam.crypto.seal import Opener, Sealer, Suite
 from obnam.pool.slabs import attach
 
+T = TypeVar("T")
+
 
 @frozen
 class Tools:
@@ -30,6 +31,7 @@ class Tools:
     suite: Suite
     compression: Compression
     _slabs: dict[str, memoryview] = field(factory=dict, repr=False)
+    _kept: dict[Hashable, Any] = field(factory=dict, repr=False)
 
     @cached_property
     def cutter(self) -> Cutter:
@@ -58,6 +60,13 @@ class Tools:
             slab = self._slabs[name] = attach(name)
         return slab
 
+    def kept(self, key: Hashable, make: Callable[[], T]) -> T:
+        """What ``make`` made for ``key`` at its first use, kept until the worker ends."""
+        if key not in self._kept:
+            self._kept[key] = make()
+        made: T = self._kept[key]
+        return made
+
 
 _tools: list[Tools] = []
 
@@ -78,6 +87,8 @@ def run(job: Callable[..., Any], *arguments: object) -> Any:
 def _die_with_client() -> None:
     # A client that was killed cannot end its workers, and a worker that waits for a job would
     # never notice: it holds both ends of the queue's pipe itself.
+    from multiprocessing import connection, parent_process  # slow to import, and only for workers
+
     parent = parent_process()
     if parent is not None:
         connection.wait([parent.sentinel])

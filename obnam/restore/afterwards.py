@@ -1,0 +1,173 @@
+"""What comes after the files: hard links, metadata of directories, and reading all back."""
+
+import os
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from attrs import define
+
+from obnam.backup.together import all_of
+from obnam.generation.local import LocalGeneration
+from obnam.generation.rows import EntryRow
+from obnam.live.apply import NOTHING_MISSED, Missed
+from obnam.live.metadata import NONE, decode_attributes
+from obnam.live.write import Target
+from obnam.model.entry import Kind, Metadata
+from obnam.pool.pool import IPool
+from obnam.pool.read_back import read_back
+from obnam.pool.thread import OwnThread
+from obnam.pool.write_files import FAILURES, Group, why
+from obnam.restore.notes import Follower, Notes
+from obnam.restore.plan import Neighbourhood, Part, Work, find_entry
+from obnam.restore.report import Report
+from obnam.restore.tree import Directory, Entry, Parts, Problem, Tree, path_of
+
+READING_LANES = 4
+"""Jobs of reading back at a time: the workers are busy, and none waits for the next."""
+
+AT_ONCE = 512
+"""Entries that are dealt with between two looks at whether to go on."""
+
+T = TypeVar("T")
+
+
+def all_but_followers(
+    entries: Iterator[Directory | Entry | Problem], notes: Notes
+) -> Iterator[Directory | Entry | Problem]:
+    """Leave out entries that share a file with one before them; they are noted."""
+    for entry in entries:
+        if (
+            type(entry) is Entry
+            and entry.row.device is not None
+            and entry.row.kind == Kind.FILE
+            and not notes.is_first(entry)
+        ):
+            continue
+        yield entry
+
+
+def all_but_aside(entries: Iterator[Directory | Entry | Problem], notes: Notes) -> Iterator[Entry]:
+    """Only entries that were restored."""
+    for entry in entries:
+        if type(entry) is Entry and not notes.is_aside(entry.parts, entry.row.name):
+            yield entry
+
+
+@define
+class Afterwards:
+    """The steps of a restore when all files are written."""
+
+    _pool: IPool
+    _thread: OwnThread
+    _target: Target
+    _notes: Notes
+    _report: Report
+
+    async def link(self, generation: LocalGeneration) -> Iterator[Entry | Problem]:
+        """Make all hard links; gives the entries that must be written by themselves instead.
+
+        That is so when the first of them was not restored, or the file system says no.
+        """
+        followers = self._notes.followers()
+        while some := await self._thread.call(_some, followers):
+            linked, kept = await self._thread.call(self._link_all, some)
+            self._report.counts.files += linked
+            self._report.counts.kept += kept
+        return self._copies(generation)
+
+    def _link_all(self, followers: Sequence[Follower]) -> tuple[int, int]:
+        linked = kept = 0
+        for follower in followers:
+            parts, name, first = follower.parts, follower.name, follower.first
+            if not follower.is_first_there:
+                self._notes.copy(follower)
+                continue
+            try:
+                if self._target.make_link(parts, name, first[:-1], first[-1]):
+                    linked += 1
+                else:
+                    kept += 1
+                    self._notes.set_aside(parts, name)
+            except FAILURES:
+                self._notes.copy(follower)  # If that cannot be made either, it will say why.
+        return linked, kept
+
+    def _copies(self, generation: LocalGeneration) -> Iterator[Entry | Problem]:
+        for path, directory, name in self._notes.copies():
+            row = generation.entry(directory, name)
+            if row is None:
+                yield Problem(path_of(path), "is no longer where it was in the generation")
+            else:
+                yield Entry(path[:-1], row)
+
+    async def finish_directories(self, tree: Tree, made_on_the_way: Sequence[Parts]) -> None:
+        """Set the metadata of directories, each after all that is in it."""
+        directories = tree.directories_deepest_first()
+        while some := await self._thread.call(_some, directories):
+            for path, outcome in await self._thread.call(self._finish_all, some):
+                if isinstance(outcome, str):
+                    self._report.warn(path, outcome)
+                else:
+                    self._report.missed(path, outcome)
+            self._report.counts.directories += len(some)
+        for parts in reversed(made_on_the_way):
+            await self._thread.call(self._finish_default, parts)
+
+    def _finish_all(self, directories: Sequence[Directory]) -> list[tuple[bytes, Missed | str]]:
+        """What could not be done wholly, of each directory with its path."""
+        found: list[tuple[bytes, Missed | str]] = []
+        for parts, row in directories:
+            if row is None:
+                continue
+            try:
+                missed = self._target.finish_directory(parts, _metadata(row))
+            except FAILURES as error:
+                found.append((path_of(parts), why(error, self._target.ticket)))
+            else:
+                if missed is not NOTHING_MISSED:
+                    found.append((path_of(parts), missed))
+        return found
+
+    def _finish_default(self, parts: Parts) -> None:
+        """Give a directory that nobody asked for what ``mkdir`` would have given it."""
+        status = os.fstat(self._target.directory(parts))
+        mode = 0o777 & ~_umask()
+        metadata = Metadata(mode, status.st_uid, status.st_gid, status.st_mtime_ns)
+        self._target.finish_directory(parts, metadata)
+
+    async def read_back(self, work: Iterator[Work]) -> None:
+        """Read all files again, from the disk as far as that can be had, and check them."""
+        await self._thread.call(os.sync)
+        await all_of([self._reading(work) for _ in range(READING_LANES)])
+
+    async def _reading(self, work: Iterator[Work]) -> None:
+        while (item := await self._thread.call(next, work, None)) is not None:
+            if isinstance(item, Neighbourhood):
+                groups = item.groups
+            elif isinstance(item, Part) and item.first:
+                groups = [Group(item.parts, [item.file])]
+            else:
+                continue
+            troubles: list[tuple[int, str]] = await self._pool.run(
+                read_back, groups, self._target.ticket
+            )
+            for index, text in troubles:
+                parts, entry = find_entry(groups, index)
+                self._report.warn(path_of((*parts, entry.name)), text)
+
+
+def _some(items: Iterator[T]) -> list[T]:
+    return list(islice(items, AT_ONCE))
+
+
+def _metadata(row: EntryRow) -> Metadata:
+    attributes = NONE if row.attributes is None else decode_attributes(row.attributes)
+    return Metadata(row.mode or 0, row.uid or 0, row.gid or 0, row.mtime_ns or 0, attributes)
+
+
+def _umask() -> int:
+    """The process's; it can only be read by setting it, here for a moment to the strictest."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,107 @@
+"""What a restore must remember of entries, on disk: it may be about any number of them.
+
+Hard links: of the entries that share a file, the first is written, and the others are linked to
+it when everything is written. Blocking, on one thread.
+"""
+
+import sqlite3
+from collections.abc import Iterator
+
+from attrs import frozen
+
+from obnam.restore.tree import Entry, Parts
+
+_SCHEMA = """
+CREATE TABLE first (device INTEGER, inode INTEGER, checksum BLOB, path BLOB,
+    PRIMARY KEY (device, inode, checksum)) WITHOUT ROWID;
+CREATE TABLE follower (path BLOB, directory INTEGER, name BLOB, first BLOB);
+CREATE TABLE copy (path BLOB, directory INTEGER, name BLOB);
+CREATE TABLE aside (path BLOB PRIMARY KEY) WITHOUT ROWID;
+"""
+
+
+@frozen
+class Follower:
+    """Another name of a file: where its row is, where it goes, and which entry it shares."""
+
+    directory: int
+    row_name: bytes
+    parts: Parts
+    name: bytes
+    first: Parts
+    is_first_there: bool
+
+
+class Notes:
+    """A temporary database that goes away with its connection."""
+
+    def __init__(self) -> None:
+        # The empty name: a file of its own, removed by SQLite, only written when it grows.
+        self._connection = sqlite3.connect("", isolation_level=None, check_same_thread=False)
+        self._connection.executescript(_SCHEMA)
+        self._connection.execute("PRAGMA synchronous = OFF")
+        self._connection.execute("PRAGMA journal_mode = OFF")
+        self._connection.execute("BEGIN")
+
+    def close(self) -> None:
+        """Forget everything."""
+        self._connection.close()
+
+    def is_first(self, entry: Entry) -> bool:
+        """Whether a file is the first of those that share one; others are noted.
+
+        Files that had the same inode, but not at the same time, differ in their content.
+        """
+        parts, row = entry
+        path = _path((*parts, row.name))
+        key = (row.device, row.inode, row.checksum)
+        found = self._connection.execute(
+            "SELECT path FROM first WHERE device = ? AND inode = ? AND checksum = ?", key
+        ).fetchone()
+        if found is None:
+            self._connection.execute("INSERT INTO first VALUES (?, ?, ?, ?)", (*key, path))
+            return True
+        self._connection.execute(
+            "INSERT INTO follower VALUES (?, ?, ?, ?)",
+            (path, row.directory, row.name, found[0]),
+        )
+        return False
+
+    def set_aside(self, parts: Parts, name: bytes) -> None:
+        """Note that an entry was not restored: it failed, or what stood there was kept."""
+        self._connection.execute("INSERT OR IGNORE INTO aside VALUES (?)", (_path((*parts, name)),))
+
+    def is_aside(self, parts: Parts, name: bytes) -> bool:
+        """Whether that was noted."""
+        return (
+            self._connection.execute(
+                "SELECT 1 FROM aside WHERE path = ?", (_path((*parts, name)),)
+            ).fetchone()
+            is not None
+        )
+
+    def followers(self) -> Iterator[Follower]:
+        """All entries to be linked, in the order in which they were met."""
+        for row in self._connection.execute(
+            "SELECT follower.path, directory, name, first, aside.path IS NOT NULL"
+            " FROM follower LEFT JOIN aside ON aside.path = first ORDER BY follower.rowid"
+        ):
+            path, directory, name, first, aside = row
+            *parts, new = path.split(b"/")
+            yield Follower(directory, name, tuple(parts), new, tuple(first.split(b"/")), not aside)
+
+    def copy(self, follower: Follower) -> None:
+        """Note that an entry cannot be linked, and is to be written by itself."""
+        path = _path((*follower.parts, follower.name))
+        self._connection.execute(
+            "INSERT INTO copy VALUES (?, ?, ?)", (path, follower.directory, follower.row_name)
+        )
+
+    def copies(self) -> Iterator[tuple[Parts, int, bytes]]:
+        """Those entries: where each goes, its directory's number, and its name there."""
+        for path, directory, name in self._connection.execute("SELECT * FROM copy ORDER BY rowid"):
+            yield tuple(path.split(b"/")), directory, name
+
+
+def _path(parts: Parts) -> bytes:
+    return b"/".join(parts)

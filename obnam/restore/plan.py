@@ -1,0 +1,315 @@
+"""What is fetched and written together. Pure: rows come in, work goes out, nothing is done.
+
+Files that lie near each other share chunks, and are one `Neighbourhood`: its chunks are fetched by
+one request, each once, and opened by one worker. Small files come from bundles and large ones
+have chunks of their own; a neighbourhood of each sort is filled at the same time, so that the
+files of a bundle stay together. A file whose chunks fit into no slab comes in parts.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from typing import NamedTuple
+
+from attrs import define, field
+
+from obnam.crypto.seal import sealed_length_max
+from obnam.errors import DamagedGeneration
+from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow
+from obnam.model.entry import Kind
+from obnam.model.ids import ChunkId
+from obnam.pool.open_chunks import FileExtent
+from obnam.pool.write_files import EntryToMake, FileToWrite, Group
+from obnam.restore.check import NO_SENSE
+from obnam.restore.tree import Directory, Entry, Parts, Problem, path_of
+from obnam.wire.frames import FRAME_HEADER_BYTES
+from obnam.wire.limits import FETCH_IDS_MAX, SEALED_CHUNK_MAX
+
+SLAB_BYTES = 16 << 20
+"""Room for the sealed chunks of a neighbourhood or part: 5 ms of work a MiB, and few in flight."""
+
+ENTRIES_MAX = 2048
+"""Entries in a neighbourhood: beyond 1,024 in one task there was no gain in speed."""
+
+CONTENT_MAX = 4 * SLAB_BYTES
+"""Bytes of files in a neighbourhood: the same chunk many times over is work too."""
+
+EXTENTS_MAX = 65_536
+"""Extents in a part: bounds the memory of a file that is cut to pieces."""
+
+SMALL_FILE_MAX = 128 * 1024
+"""Smaller files (bytes) lie in bundles, with others."""
+
+
+class Neighbourhood(NamedTuple):
+    """Entries whose chunks are fetched together."""
+
+    chunks: list[ChunkId]
+    groups: list[Group]
+    size_bytes: int
+    entry_count: int
+    file_count: int
+
+
+class Part(NamedTuple):
+    """A part of a large file. The first comes first; after the ``last`` the file can be finished.
+
+    ``problem``: the generation makes no sense from here on, and the file cannot be restored.
+    """
+
+    parts: Parts
+    file: FileToWrite
+    chunks: list[ChunkId]
+    extents: list[FileExtent]
+    size_bytes: int
+    first: bool
+    last: bool
+    problem: str | None = None
+
+
+Work = Directory | Problem | Neighbourhood | Part
+
+
+class _Bad(Exception):
+    """Extents or chunks that no backup writes."""
+
+
+@define
+class _Filling:
+    """Chunks, and what needs them, up to a slab full."""
+
+    chunk: Callable[[int], ChunkRow]
+    room: int = SLAB_BYTES
+    size_bytes: int = 0
+    entry_count: int = 0
+    file_count: int = 0
+    index: dict[int, int] = field(factory=dict)
+    chunks: list[ChunkRow] = field(factory=list)
+    groups: list[Group] = field(factory=list)
+
+    def lacks(self, extents: Iterable[ExtentRow]) -> dict[int, ChunkRow]:
+        """The chunks that come in by these extents."""
+        return {
+            number: self.chunk(number)
+            for number in dict.fromkeys(extent.chunk for extent in extents)
+            if number not in self.index
+        }
+
+    def fits(self, chunks: Iterable[ChunkRow], size_bytes: int) -> bool:
+        """Whether there is room for so many more."""
+        wanted = list(map(_cost, chunks))
+        return (
+            sum(wanted) <= self.room
+            and len(self.chunks) + len(wanted) <= FETCH_IDS_MAX
+            and self.entry_count < ENTRIES_MAX
+            and (not self.size_bytes or self.size_bytes + size_bytes <= CONTENT_MAX)
+        )
+
+    def take(self, chunks: Iterable[ChunkRow]) -> None:
+        """Fetch these too."""
+        for chunk in chunks:
+            self.index[chunk.number] = len(self.chunks)
+            self.chunks.append(chunk)
+            self.room -= _cost(chunk)
+
+    def placed(self, extents: Iterable[ExtentRow]) -> tuple[FileExtent, ...]:
+        """Extents in the chunks of this filling. Raises `_Bad` for those beyond their chunk."""
+        found = []
+        for position, number, start, length in extents:
+            chunk = self.index[number]
+            if start + length > self.chunks[chunk].length:
+                raise _Bad
+            found.append(FileExtent(position, chunk, start, length))
+        return tuple(found)
+
+    def add(self, parts: Parts, entry: FileToWrite | EntryToMake, size_bytes: int) -> None:
+        """Take an entry whose chunks are here."""
+        if not self.groups or self.groups[-1].parts != parts:
+            self.groups.append(Group(parts, []))
+        self.groups[-1].entries.append(entry)
+        self.size_bytes += size_bytes
+        self.entry_count += 1
+        self.file_count += type(entry) is FileToWrite
+
+    def empty(self) -> Iterator[Neighbourhood]:
+        """What is here, if anything is; nothing is here afterwards."""
+        if self.groups:
+            ids = [chunk.id for chunk in self.chunks]
+            yield Neighbourhood(
+                ids, self.groups, self.size_bytes, self.entry_count, self.file_count
+            )
+        self.room = SLAB_BYTES
+        self.size_bytes = self.entry_count = self.file_count = 0
+        self.index, self.chunks, self.groups = {}, [], []
+
+
+@define
+class Plan:
+    """Turns entries into work. ``extents`` and ``chunk`` look up what the entries refer to."""
+
+    _extents: Callable[[EntryRow], Iterator[ExtentRow]]
+    _chunk: Callable[[int], ChunkRow]
+    _small: _Filling = field(init=False)
+    _large: _Filling = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self._small, self._large = _Filling(self._chunk), _Filling(self._chunk)
+
+    def work(self, entries: Iterable[Directory | Entry | Problem]) -> Iterator[Work]:
+        """All work; a directory always before what must be put into it."""
+        for entry in entries:
+            if type(entry) is not Entry:
+                yield entry  # type: ignore[misc]
+                continue
+            parts, row = entry
+            if row.kind != Kind.FILE:
+                yield from self._other(parts, row)
+                continue
+            try:
+                yield from self._file(parts, row)
+            except (_Bad, DamagedGeneration):
+                yield Problem(path_of((*parts, row.name)), NO_SENSE)
+        yield from self._small.empty()
+        yield from self._large.empty()
+
+    def _other(self, parts: Parts, row: EntryRow) -> Iterator[Work]:
+        if not self._small.fits((), 0):
+            yield from self._small.empty()
+        self._small.add(parts, _entry_to_make(row), 0)
+
+    def _file(self, parts: Parts, row: EntryRow) -> Iterator[Work]:
+        runs = _runs(_extents_of(row, self._extents), self._chunk)
+        run, after = next(runs, None), next(runs, None)
+        if run is not None and after is not None:
+            yield from self._in_parts(parts, row, run, after, runs)
+            return
+        size = row.size or 0
+        extents = [] if run is None else run.extents
+        filling = self._small if size < SMALL_FILE_MAX else self._large
+        fresh = filling.lacks(extents)
+        if not filling.fits(fresh.values(), size):
+            yield from filling.empty()
+            fresh = filling.lacks(extents)
+        filling.take(fresh.values())
+        filling.add(parts, _file_to_write(row, filling.placed(extents)), size)
+
+    def _in_parts(
+        self, parts: Parts, row: EntryRow, run: "_Run", after: "_Run | None", runs: "Iterator[_Run]"
+    ) -> Iterator[Part]:
+        file = _file_to_write(row, ())
+        first = True
+        while True:
+            yield run.part(parts, file, first=first, last=after is None)
+            if after is None:
+                return
+            first, run = False, after
+            try:
+                after = next(runs, None)
+            except (_Bad, DamagedGeneration):
+                yield Part(parts, file, [], [], 0, first=False, last=True, problem=NO_SENSE)
+                return
+
+
+def find_entry(groups: Iterable[Group], index: int) -> tuple[Parts, FileToWrite | EntryToMake]:
+    """The entry that a job counts as ``index``, with its directory."""
+    for parts, entries in groups:
+        if index < len(entries):
+            return parts, entries[index]
+        index -= len(entries)
+    raise IndexError(index)
+
+
+@define
+class _Run:
+    """Extents of one file, one behind the other, and their chunks: at most a slab full."""
+
+    filling: _Filling
+    extents: list[ExtentRow] = field(factory=list)
+
+    def take(self, extent: ExtentRow) -> bool:
+        """Take one more; false when there is no room for it."""
+        fresh = self.filling.lacks((extent,)).values()
+        if self.extents and not (
+            self.filling.fits(fresh, extent.length) and len(self.extents) < EXTENTS_MAX
+        ):
+            return False
+        self.filling.take(fresh)
+        self.filling.size_bytes += extent.length
+        self.extents.append(extent)
+        return True
+
+    def part(self, parts: Parts, file: FileToWrite, *, first: bool, last: bool) -> Part:
+        """A part of the file that this is of."""
+        ids = [chunk.id for chunk in self.filling.chunks]
+        extents = list(self.filling.placed(self.extents))
+        return Part(parts, file, ids, extents, self.filling.size_bytes, first, last)
+
+
+def _runs(extents: Iterable[ExtentRow], chunk: Callable[[int], ChunkRow]) -> Iterator[_Run]:
+    run = _Run(_Filling(chunk))
+    for extent in extents:
+        if not run.take(extent):
+            yield run
+            run = _Run(_Filling(chunk))
+            run.take(extent)
+    if run.extents:
+        yield run
+
+
+def _extents_of(
+    row: EntryRow, several: Callable[[EntryRow], Iterator[ExtentRow]]
+) -> Iterator[ExtentRow]:
+    """The extents of a file, in order and within it. Raises `_Bad`."""
+    size = row.size or 0
+    if row.chunk is not None:
+        extents = iter((ExtentRow(0, row.chunk, row.start or 0, size),))
+    elif row.number is not None:
+        extents = several(row)
+    else:
+        return
+    end = 0
+    for extent in extents:
+        position, chunk, start, length = extent
+        if not (type(position) is type(chunk) is type(start) is type(length) is int):
+            raise _Bad
+        if position < end or start < 0 or length <= 0 or position + length > size:
+            raise _Bad
+        yield extent
+        end = position + length
+
+
+def _cost(chunk: ChunkRow) -> int:
+    """Most bytes that a chunk takes in a slab. Raises `_Bad` for one that cannot be."""
+    if type(chunk.length) is not int or chunk.length <= 0:
+        raise _Bad
+    sealed = sealed_length_max(chunk.length)
+    if sealed > SEALED_CHUNK_MAX:
+        raise _Bad
+    return FRAME_HEADER_BYTES + sealed
+
+
+def _file_to_write(row: EntryRow, extents: tuple[FileExtent, ...]) -> FileToWrite:
+    """The file of a row that was checked, so that what may not be None is not."""
+    return FileToWrite(
+        row.name,
+        row.size or 0,
+        row.checksum or b"",
+        row.mode or 0,
+        row.uid or 0,
+        row.gid or 0,
+        row.mtime_ns or 0,
+        row.attributes,
+        extents,
+    )
+
+
+def _entry_to_make(row: EntryRow) -> EntryToMake:
+    return EntryToMake(
+        row.name,
+        row.kind,
+        row.mode or 0,
+        row.uid or 0,
+        row.gid or 0,
+        row.mtime_ns or 0,
+        row.attributes,
+        row.device or 0,
+        row.target or b"",
+    )

@@ -1,0 +1,263 @@
+"""A generation's entries in the order in which they are restored. Blocking.
+
+A directory comes before what is in it, its own files before its subdirectories: so does a scan
+lay small files end to end, and so each of their chunks is needed once. Names and rows are checked
+here: a generation may be hostile.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from attrs import define
+
+from obnam.errors import UnknownPath
+from obnam.generation.local import LocalGeneration
+from obnam.generation.nascent import ROOT_DIRECTORY
+from obnam.generation.rows import EntryRow
+from obnam.model.entry import Kind, Reason, printable
+from obnam.restore.check import NO_NAME, is_name, wrong_row
+
+Parts = tuple[bytes, ...]
+
+DEPTH_MAX = 10_000
+"""Directories within directories; deeper ones are no tree that anyone made."""
+
+LOOP = "its directory is in the generation twice, or forms a loop; what is in it was not restored"
+
+
+class Directory(NamedTuple):
+    """A directory; without a row it only leads to what is wanted, and gets default metadata."""
+
+    parts: Parts
+    row: EntryRow | None
+
+
+class Entry(NamedTuple):
+    """Anything else, in the directory with these parts."""
+
+    parts: Parts
+    row: EntryRow
+
+
+class Problem(NamedTuple):
+    """Something that cannot be restored, and why."""
+
+    path: bytes
+    text: str
+
+
+class Selected(dict[bytes, "Selected | None"]):
+    """Names of which something is wanted; ``None``: all of it."""
+
+
+class _Visit(NamedTuple):
+    """A directory that is walked into, or left again."""
+
+    parts: Parts
+    row: EntryRow
+    selected: Selected | None
+    entering: bool
+
+
+def path_of(parts: Parts) -> bytes:
+    """The absolute path in the generation."""
+    return b"/" + b"/".join(parts)
+
+
+def split_path(path: bytes) -> Parts:
+    """The names in an absolute path."""
+    return tuple(name for name in path.split(b"/") if name)
+
+
+def select(paths: Sequence[bytes]) -> Selected | None:
+    """What is wanted; ``None``, which is everything, when there are no paths or one is ``/``."""
+    wanted = Selected()
+    for parts in sorted(map(split_path, paths)):
+        if not parts:
+            return None
+        at: Selected | None = wanted
+        for name in parts[:-1]:
+            at = at.setdefault(name, Selected()) if at is not None else None
+        if at is not None:
+            at[parts[-1]] = None
+    return wanted or None
+
+
+@define
+class Tree:
+    """Walks what is wanted of a generation."""
+
+    _generation: LocalGeneration
+    _selected: Selected | None = None
+
+    def check(self, paths: Sequence[bytes]) -> None:
+        """Raises `UnknownPath` for one that is not in the generation."""
+        for path in paths:
+            if not path.startswith(b"/"):
+                raise UnknownPath(printable(path), "not an absolute path")
+            if not self._is_known(split_path(path)):
+                raise UnknownPath(printable(path))
+
+    def entries(self) -> Iterator[Directory | Entry | Problem]:
+        """All that is wanted, and what is wrong with it."""
+        problems: list[Problem] = []
+        for visit in self._visits(problems):
+            yield from problems
+            problems.clear()
+            if not visit.entering:
+                continue
+            parts, row, selected, _ = visit
+            if row.directory == ROOT_DIRECTORY:
+                for depth in range(1, len(parts)):
+                    yield Directory(parts[:depth], None)
+                if row.kind != Kind.DIRECTORY:
+                    yield Entry(parts[:-1], row._replace(name=parts[-1]))
+                    continue
+            yield Directory(parts, row if selected is None else None)
+            if row.number is None:
+                continue
+            for other in self._generation.others_in(row.number):
+                if selected is not None and other.name not in selected:
+                    continue
+                problem = wrong_row(other) if is_name(other.name) else NO_NAME
+                if problem is None:
+                    yield Entry(parts, other)
+                else:
+                    yield Problem(_shown(parts, other), problem)
+        yield from problems
+
+    def directories_deepest_first(self) -> Iterator[Directory]:
+        """Directories that are wanted for themselves, each after those in it."""
+        for visit in self._visits([]):
+            if not visit.entering and visit.selected is None:
+                yield Directory(visit.parts, visit.row)
+
+    def _visits(self, problems: list[Problem]) -> Iterator[_Visit]:
+        """Walk into all directories that are wanted, or on the way; roots may be other entries.
+
+        What is wrong is added to ``problems``.
+        """
+        seen = _Numbers()
+        for root in self._generation.others_in(ROOT_DIRECTORY):
+            yield from self._root(root, problems, seen)
+        for root in self._generation.directories_in(ROOT_DIRECTORY):
+            yield from self._root(root, problems, seen)
+
+    def _root(self, root: EntryRow, problems: list[Problem], seen: "_Numbers") -> Iterator[_Visit]:
+        parts = _root_parts(root.name)
+        if parts is None:
+            problems.append(Problem(_shown((), root), NO_NAME))
+            return
+        selected = self._selected
+        for name in parts:
+            if selected is not None:
+                if name not in selected:
+                    return
+                selected = selected[name]
+        if self._is_in_another(parts):
+            return
+        problem = wrong_row(root)
+        if problem is not None:
+            problems.append(Problem(path_of(parts), problem))
+            return
+        if root.kind != Kind.DIRECTORY:
+            if parts:
+                yield _Visit(parts, root, None, entering=True)
+            return
+        yield from self._down(_Visit(parts, root, selected, entering=True), problems, seen)
+
+    def _down(self, top: _Visit, problems: list[Problem], seen: "_Numbers") -> Iterator[_Visit]:
+        levels: list[tuple[_Visit, Iterator[EntryRow]]] = []
+        found: _Visit | None = top
+        while True:
+            if found is not None:
+                number = found.row.number
+                if number is None or len(levels) > DEPTH_MAX or not seen.add(number):
+                    problems.append(Problem(path_of(found.parts), LOOP))
+                else:
+                    yield found
+                    levels.append((found, self._generation.directories_in(number)))
+            if not levels:
+                return
+            visit, rows = levels[-1]
+            found = None
+            row = next(rows, None)
+            if row is None:
+                levels.pop()
+                yield visit._replace(entering=False)
+                continue
+            inside = visit.selected
+            if inside is not None:
+                if row.name not in inside:
+                    continue
+                inside = inside[row.name]
+            problem = wrong_row(row) if is_name(row.name) else NO_NAME
+            if problem is not None:
+                problems.append(Problem(_shown(visit.parts, row), problem))
+                continue
+            found = _Visit((*visit.parts, row.name), row, inside, entering=True)
+
+    def _is_in_another(self, parts: Parts) -> bool:
+        """Whether a root lies in another one, which has all of it."""
+        for depth in range(len(parts)):
+            outer = self._generation.entry(ROOT_DIRECTORY, path_of(parts[:depth]))
+            found = None if outer is None else self._find(outer, parts[depth:])
+            if found is not None and found.reason not in (Reason.SKIPPED, Reason.ERROR):
+                return True
+        return False
+
+    def _is_known(self, parts: Parts) -> bool:
+        roots = self._generation.directories_in, self._generation.others_in
+        for root in (row for rows in roots for row in rows(ROOT_DIRECTORY)):
+            own = _root_parts(root.name)
+            if own is None:
+                continue
+            if own[: len(parts)] == parts:
+                return True
+            if parts[: len(own)] == own and self._find(root, parts[len(own) :]) is not None:
+                return True
+        return False
+
+    def _find(self, row: EntryRow | None, parts: Parts) -> EntryRow | None:
+        """What is called so beneath an entry."""
+        for name in parts:
+            if row is None or row.kind != Kind.DIRECTORY or row.number is None:
+                return None
+            row = self._generation.entry(row.number, name)
+        return row
+
+
+class _Numbers:
+    """A set of many numbers near each other, a bit each: those of directories seen."""
+
+    _PAGE_BITS = 1 << 15
+
+    def __init__(self) -> None:
+        self._pages: dict[int, bytearray] = {}
+
+    def add(self, number: int) -> bool:
+        """Whether it is new."""
+        page, bit = divmod(number, self._PAGE_BITS)
+        bits = self._pages.setdefault(page, bytearray())
+        if not bits:
+            bits.extend(bytes(self._PAGE_BITS // 8))
+        at, mask = bit >> 3, 1 << (bit & 7)
+        if bits[at] & mask:
+            return False
+        bits[at] |= mask
+        return True
+
+
+def _root_parts(name: bytes) -> Parts | None:
+    """The names in a root's path; ``None`` for what is no path."""
+    if type(name) is not bytes or not name.startswith(b"/"):
+        return None
+    if name == b"/":
+        return ()
+    parts = tuple(name[1:].split(b"/"))
+    return parts if all(map(is_name, parts)) else None
+
+
+def _shown(parts: Parts, row: EntryRow) -> bytes:
+    name = row.name if type(row.name) is bytes else repr(row.name).encode()
+    return path_of((*parts, name))
