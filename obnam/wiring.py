@@ -2,7 +2,6 @@
 
 import os
 import random
-import secrets
 import socket
 import time
 from collections.abc import Callable
@@ -33,12 +32,14 @@ from obnam.repository.enrol import Invitation, enrol, new_token
 from obnam.repository.generations import Generations
 from obnam.repository.http import HttpRepository
 from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
+from obnam.repository.slots import Slots
 from obnam.repository.trust import state_file
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import SCOPES
 
 if TYPE_CHECKING:
     from obnam.backup.run import Backup
+    from obnam.browse.standing import Standing
     from obnam.pool.pool import ProcessPool
 
 PATIENT = RetryPolicy()
@@ -92,6 +93,18 @@ class Client:
         thread = OwnThread(self.surroundings.reactor, name)
         self._closing.append(thread.close)
         return thread
+
+    def slots(self, label: str | None = None) -> Slots:
+        """The keyring; new slots get the label, or the client's name."""
+        return Slots(self.repository, self.thread, label or self.credentials.client)
+
+    async def standing(self) -> "Standing":
+        """What the server says of this client."""
+        from obnam.browse.standing import Standing
+
+        location = self.credentials.location
+        where = self.settings.server_url or location.url or str(location.directory)
+        return Standing(where, await self.repository.describe(), time.time_ns())
 
     def backup(self, *, full: bool) -> "Backup":
         """One backup, ready to run."""
@@ -258,5 +271,4 @@ def _retrying(
     def report(retried: Retried) -> None:
         surroundings.progress.warn(f"{retried.error}; trying again in {retried.wait_s:.1f} s")
 
-    chance = random.Random(secrets.randbits(64)).random
-    return RetryingRepository(repository, surroundings.reactor, chance, report, policy)
+    return RetryingRepository(repository, surroundings.reactor, random.random, report, policy)

@@ -1,4 +1,4 @@
-"""The generations of a repository as the server lists them, checked against what was seen before."""
+"""The generations of a repository: as the server lists them, and as what was seen demands."""
 
 from collections.abc import Sequence
 from datetime import tzinfo

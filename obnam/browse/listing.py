@@ -78,7 +78,7 @@ def entry_line(entry: LocalEntry) -> str:
 def entry_to_json(entry: LocalEntry) -> dict[str, Any]:
     """The same for programs. Times: ns since the epoch."""
     row = entry.row
-    value = {
+    value: dict[str, Any] = {
         **name_to_json(entry.path),
         "kind": Kind(row.kind).letter,
         "reason": entry.reason.word,

@@ -4,6 +4,7 @@ Worker processes import this module again, since it is what the program was star
 imports nothing of weight, and does nothing, until `main` is called.
 """
 
+import gc
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and exit. ``arguments``: those of the process, unless given."""
+    # Importing makes many objects and no garbage: looking for some is a tenth of the start's time.
+    gc.disable()
     from obnam.cli import endings
 
     endings.leave(endings.run(sys.argv[1:] if arguments is None else list(arguments), _reactor))

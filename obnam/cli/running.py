@@ -35,7 +35,7 @@ def run(
     """
     running = _Running(reactor, begin, give_up)
     reactor.callWhenRunning(running.start)
-    reactor.run()  # type: ignore[no-untyped-call]
+    reactor.run()
     return running.outcome()
 
 
@@ -60,7 +60,7 @@ class _Running(Generic[T]):
 
     def end(self, outcome: T | Failure) -> None:
         self.ended.append(outcome)
-        self.reactor.stop()  # type: ignore[no-untyped-call]
+        self.reactor.stop()
 
     def on_signal(self, number: int, _frame: FrameType | None) -> None:
         if self.signalled is not None:

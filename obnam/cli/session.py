@@ -1,5 +1,6 @@
 """What a command needs to do its work: settings, a way to print, a client that is connected."""
 
+import gc
 import json
 import os
 import sys
@@ -15,6 +16,7 @@ from obnam.cli.commands import Options
 from obnam.config import Places, Settings
 
 if TYPE_CHECKING:
+    from obnam.crypto.keys import RepositoryKeys
     from obnam.model.ids import GenerationId
     from obnam.wiring import Client, Surroundings
 
@@ -36,6 +38,12 @@ class Session:
         """The configuration, checked."""
         return config.load(self.places.configuration)
 
+    def keys(self) -> "RepositoryKeys":
+        """The repository's keys, for what needs no server."""
+        from obnam.crypto.keys import RepositoryKeys
+
+        return RepositoryKeys.derive(credentials.load(self.places.secrets).master)
+
     def say(self, value: Any, lines: Iterable[str]) -> None:
         """Print a result: ``value`` as JSON, or else the lines."""
         if self.options.quiet:
@@ -55,6 +63,9 @@ class Session:
 
         progress = progress_for(self.options, sys.stderr)
         surroundings = Surroundings(self.options.reactor(), self.places, progress)
+        # All modules are here to stay; from now on there is garbage (see `obnam.cli.main`).
+        gc.freeze()
+        gc.enable()
         try:
             return run(surroundings.reactor, lambda: command(surroundings), progress.close)
         finally:

@@ -1,10 +1,8 @@
 """The process pool's front: jobs in, Deferreds out."""
 
-import multiprocessing
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
-from typing import Any, TypeVar
+from concurrent.futures import BrokenExecutor, Future
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
@@ -15,6 +13,9 @@ from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Suite
 from obnam.errors import ObnamError
 from obnam.pool import worker
+
+if TYPE_CHECKING:
+    from concurrent.futures import ProcessPoolExecutor
 
 T = TypeVar("T")
 
@@ -74,8 +75,12 @@ class ProcessPool:
             self._executor.shutdown(wait=False, cancel_futures=True)
             self._executor = None
 
-    def _started(self) -> ProcessPoolExecutor:
+    def _started(self) -> "ProcessPoolExecutor":
         if self._executor is None:
+            # Slow to import, and of no use to a backup that finds nothing to read.
+            import multiprocessing
+            from concurrent.futures import ProcessPoolExecutor
+
             # Never a plain fork: this process has threads and a running reactor. The fork server
             # imports the jobs once; workers are forked from it and share that memory.
             context = multiprocessing.get_context("forkserver")
@@ -92,7 +97,7 @@ class ProcessPool:
         error = done.exception()
         if error is None:
             fired.callback(done.result())
-        elif isinstance(error, BrokenProcessPool):
+        elif isinstance(error, BrokenExecutor):
             died = WorkerDied()
             died.__cause__ = error
             fired.errback(died)

@@ -1,0 +1,105 @@
+"""``obnam key``: the passphrases that bring the master key back."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from obnam.cli.passphrase import passphrases
+from obnam.cli.session import Session, session
+from obnam.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from obnam.wire.messages import KeyringSlot
+    from obnam.wiring import Client
+
+_file = click.option(
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    help="Do not ask for the new one: it is the first line of this file.",
+)
+
+
+@click.group()
+def key() -> None:
+    """The passphrases that bring the master key back."""
+
+
+@key.command("list")
+@session
+def list_(session: Session) -> None:
+    """The slots of the keyring: id and label."""
+
+    async def run(client: "Client") -> "Sequence[KeyringSlot]":
+        return await client.slots().list()
+
+    slots = session.with_client(run)
+    session.say(
+        [{"slot": each.slot, "label": each.label} for each in slots],
+        [f"{each.slot}  {_printable(each.label)}" for each in slots],
+    )
+
+
+@key.command()
+@click.option("--label", help="What to call it.  [default: the name of this client]")
+@_file
+@session
+def add(session: Session, label: str | None, passphrase_file: Path | None) -> None:
+    """One more passphrase."""
+
+    async def run(client: "Client") -> "KeyringSlot":
+        passphrase = _new(passphrase_file)
+        return await client.slots(label).add(client.credentials.master, passphrase)
+
+    _say(session, "added", session.with_client(run))
+
+
+@key.command()
+@click.argument("slot", required=False)
+@_file
+@session
+def change(session: Session, slot: str | None, passphrase_file: Path | None) -> None:
+    """Another passphrase in the place of that of SLOT (its id or label).
+
+    SLOT may be left out when there is only one. Needs the scope `manage`.
+    """
+
+    async def run(client: "Client") -> "KeyringSlot":
+        passphrase = _new(passphrase_file)
+        return await client.slots().replace(slot, client.credentials.master, passphrase)
+
+    _say(session, "changed", session.with_client(run))
+
+
+@key.command()
+@click.argument("slot")
+@session
+def remove(session: Session, slot: str) -> None:
+    """Take SLOT (its id or label) away. Needs the scope `manage`."""
+
+    async def run(client: "Client") -> "KeyringSlot":
+        return await client.slots().remove(slot)
+
+    _say(session, "removed", session.with_client(run))
+
+
+def _new(passphrase_file: Path | None) -> str:
+    passphrase = passphrases(passphrase_file)(new=True)
+    if passphrase is None:
+        raise UsageError("a passphrase is needed")
+    return passphrase
+
+
+def _say(session: Session, done: str, slot: "KeyringSlot") -> None:
+    session.say(
+        {done: slot.slot, "label": slot.label}, [f"{done}: {slot.slot}  {_printable(slot.label)}"]
+    )
+
+
+def _printable(label: str) -> str:
+    return label if label.isprintable() else ascii(label)
+
+
+COMMANDS = {"key": key}
