@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from obnam.backup.run import Backup
     from obnam.browse.standing import Standing
     from obnam.pool.pool import ProcessPool
+    from obnam.restore.run import Restore
+    from obnam.restore.settings import RestoreSettings
 
 PATIENT = RetryPolicy()
 """For what runs unattended, and would have to begin again: outlives a restart of the server."""
@@ -130,6 +132,20 @@ class Client:
                 full=full,
                 skip_cache_directories=self.settings.exclude_cache_tag_directories,
             ),
+        )
+
+    def restore(self, settings: "RestoreSettings") -> "Restore":
+        """One restore, ready to run."""
+        from obnam.restore.run import Restore
+
+        return Restore(
+            clock=self.surroundings.reactor,
+            repository=self.repository,
+            generations=self.generations,
+            pool=self.pool(),
+            thread=self.thread,
+            progress=self.surroundings.progress,
+            settings=settings,
         )
 
     async def close(self) -> None:
