@@ -54,11 +54,18 @@ class OpenChunks:
         """A part of a chunk's plaintext. Raises `ChunkUnusable`."""
         whole = self._opened[chunk]
         if whole is None:
-            whole = self._opened[chunk] = self._open(chunk)
+            whole = self.whole(chunk)
         piece = whole[start : start + length]
         if len(piece) != length:
             raise ChunkUnusable(f"chunk {self._chunks[chunk].id.hex()} is shorter than it must be")
         return piece
+
+    def whole(self, chunk: int) -> memoryview:
+        """A chunk's plaintext. Raises `ChunkUnusable`."""
+        opened = self._opened[chunk]
+        if opened is None:
+            opened = self._opened[chunk] = self._open(chunk)
+        return opened
 
     def content(self, extents: Sequence[FileExtent]) -> Content:
         """All of a file's content. Raises `ChunkUnusable`."""

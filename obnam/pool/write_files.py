@@ -28,7 +28,7 @@ T = TypeVar("T")
 READ_BYTES = 1 << 20
 """Read at once when a large file is checked: stays in the processor's cache while it is summed."""
 
-WRONG_CHECKSUM = "its content is not what was backed up (wrong checksum); it was not restored"
+WRONG_CHECKSUM = "its content is not what was backed up (wrong checksum)"
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
@@ -195,14 +195,14 @@ FAILURES = (OSError, HostileEntry, ChunkUnusable, ValueError, OverflowError)
 def why(error: Exception, ticket: TargetTicket) -> str:
     """What went wrong with an entry, for people. Raises `TargetFull` if that it is."""
     if isinstance(error, HostileEntry):
-        return f"{error.problem}; it was not restored"
+        return error.problem
     if isinstance(error, ChunkUnusable):
-        return f"{error}; it was not restored"
+        return str(error)
     if isinstance(error, OSError):
         if error.errno in _FULL:
             raise TargetFull(printable(ticket.path)) from error
-        return f"cannot be restored: {(error.strerror or str(error)).lower()}"
-    return f"cannot be restored: its metadata make no sense ({error})"
+        return (error.strerror or str(error)).lower()
+    return f"its metadata make no sense ({error})"
 
 
 def joined_target(tools: Tools, ticket: TargetTicket) -> Target:
@@ -215,7 +215,7 @@ def _write_file(
 ) -> Missed | None:
     content = opened.content(file.extents)
     if checksum(content, file.size) != file.checksum:
-        raise HostileEntry(printable(file.name), "its content is not what was backed up")
+        raise HostileEntry(printable(file.name), WRONG_CHECKSUM)
     metadata = _metadata(file)
     begun = target.create(parts, file.name, file.size, file.mtime_ns)
     if begun is None:

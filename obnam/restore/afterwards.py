@@ -107,7 +107,7 @@ class Afterwards:
         while some := await self._thread.call(_some, directories):
             for path, outcome in await self._thread.call(self._finish_all, some):
                 if isinstance(outcome, str):
-                    self._report.warn(path, outcome)
+                    self._report.warn(path, f"its metadata could not be set: {outcome}")
                 else:
                     self._report.missed(path, outcome)
             self._report.counts.directories += len(some)

@@ -3,9 +3,9 @@
 from obnam.generation.rows import EntryRow
 from obnam.model.entry import Kind
 
-NO_NAME = "that is no name of a file, and may lead out of the target; it was not restored"
-NO_SENSE = "what the generation says of it makes no sense; it was not restored"
-NO_CONTENT = "could not be read when it was backed up: there is nothing to restore of it"
+NO_NAME = "that is no name of a file, and may lead out of the target"
+NO_SENSE = "what the generation says of it makes no sense"
+NO_CONTENT = "could not be read when it was backed up, so the generation has nothing of it"
 
 _KINDS = frozenset(kind.value for kind in Kind)
 _BYTES = frozenset(("name", "checksum", "attributes", "target"))

@@ -16,10 +16,9 @@ from obnam.backup.together import all_of
 from obnam.live.apply import Missed
 from obnam.live.overwrite import Overwrite
 from obnam.live.write import NewFile, Target
-from obnam.model.ids import ChunkId
 from obnam.pool.open_chunks import SealedChunk
 from obnam.pool.pool import IPool
-from obnam.pool.slabs import Slab, SlabRack
+from obnam.pool.slabs import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.pool.write_files import (
     FAILURES,
@@ -30,6 +29,7 @@ from obnam.pool.write_files import (
     write_files,
     write_part,
 )
+from obnam.restore.fetch import fetch_sealed
 from obnam.restore.notes import Notes
 from obnam.restore.plan import SLAB_BYTES, Neighbourhood, Part, Work, find_entry
 from obnam.restore.report import Report
@@ -107,7 +107,7 @@ class Pipeline:
             while not self._stopping:
                 pulled = await self._thread.call(self._pull, work)
                 for problem in pulled.problems:
-                    self._report.warn(problem.path, problem.text)
+                    self._report.not_restored(problem.path, problem.text)
                 if isinstance(pulled.work, Neighbourhood):
                     await self._neighbourhood(pulled.work)
                 elif isinstance(pulled.work, Part) and pulled.large is not None:
@@ -196,7 +196,7 @@ class Pipeline:
         if work.chunks:
             slab = await self._rack.take()
             try:
-                chunks = await self._fetch(work.chunks, slab)
+                chunks = await fetch_sealed(self._repository, work.chunks, slab, SLAB_BYTES)
                 written = await self._write(slab.name, chunks, work)
             finally:
                 self._rack.put_back(slab)
@@ -211,10 +211,6 @@ class Pipeline:
             write_files, slab_name, chunks, work.groups, self._target.ticket
         )
 
-    async def _fetch(self, ids: Sequence[ChunkId], slab: Slab) -> list[SealedChunk]:
-        frames = await self._repository.fetch(ids, slab.view)
-        return [SealedChunk(frame.chunk_id, frame.offset, frame.length) for frame in frames]
-
     async def _account(self, work: Neighbourhood, written: Written) -> None:
         counts = self._report.counts
         files, others = work.file_count, work.entry_count - work.file_count
@@ -228,7 +224,7 @@ class Pipeline:
             else:
                 others -= 1
             if text:
-                self._report.warn(path_of((*parts, entry.name)), text)
+                self._report.not_restored(path_of((*parts, entry.name)), text)
             else:
                 counts.kept += 1
             if text or self._keeps_anything:
@@ -250,7 +246,7 @@ class Pipeline:
         elif large.new is not None and large.trouble is None:
             slab = await self._rack.take()
             try:
-                chunks = await self._fetch(part.chunks, slab)
+                chunks = await fetch_sealed(self._repository, part.chunks, slab, SLAB_BYTES)
                 trouble: str | None = await self._pool.run(
                     write_part, slab.name, chunks, part.extents, self._target.ticket, large.new
                 )
@@ -279,7 +275,7 @@ class Pipeline:
         if large.kept:
             self._report.counts.kept += 1
         if large.trouble is not None:
-            self._report.warn(path, large.trouble)
+            self._report.not_restored(path, large.trouble)
             await self._thread.call(self._abandon, large)
         if large.trouble is not None or (large.kept and self._keeps_anything):
             await self._thread.call(self._set_aside, [(large.parts, large.entry.name)])

@@ -26,8 +26,12 @@ class Report:
     _attribute_examples: dict[tuple[bytes, int], bytes] = field(factory=dict)
 
     def warn(self, path: bytes, text: str) -> None:
-        """Something is wrong with one entry."""
+        """Something is wrong with one entry, which is there."""
         self._warn(f"{printable(path)}: {text}")
+
+    def not_restored(self, path: bytes, text: str) -> None:
+        """An entry was not restored."""
+        self._warn(f"{printable(path)}: not restored: {text}")
 
     def missed(self, path: bytes, missed: Missed) -> None:
         """An entry was restored, but not with all of its metadata."""

@@ -97,7 +97,7 @@ class Restore:
             if isinstance(item, Directory):
                 counts.directories += item.row is not None
             elif isinstance(item, Problem):
-                self._report.warn(item.path, item.text)
+                self._report.not_restored(item.path, item.text)
             elif isinstance(item, Neighbourhood):
                 counts.files += item.file_count
                 counts.others += item.entry_count - item.file_count

@@ -22,7 +22,7 @@ Parts = tuple[bytes, ...]
 DEPTH_MAX = 10_000
 """Directories within directories; deeper ones are no tree that anyone made."""
 
-LOOP = "its directory is in the generation twice, or forms a loop; what is in it was not restored"
+LOOP = "it is in the generation twice, or in a loop of directories"
 
 
 class Directory(NamedTuple):
