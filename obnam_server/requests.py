@@ -134,7 +134,10 @@ class ApiRequest(Request):
                 self.repository.begin_upload, self._services.work, self.channel, self._refuse
             )
             self._services.uploads.add(id(self))
-            self.channel.upload = self.upload
+            if not self._whole:
+                # Else the body was shorter than the admission, and what comes next on this
+                # connection belongs to another request.
+                self.channel.upload = self.upload
         held, self._held = self._held, []
         for piece in held:
             self.handleContentChunk(piece)
