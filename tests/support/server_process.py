@@ -37,7 +37,15 @@ class ServerProcess:
     `stop`; it can be started again after `stop` and after `kill`, on a new port.
     """
 
-    def __init__(self, folder: Path, *, unix: bool = False, more: str = "") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        unix: bool = False,
+        more: str = "",
+        program: Sequence[str] = (sys.executable, "-m", "twisted", "--log-format", "text"),
+    ) -> None:
+        self._program = program
         self.folder = folder
         self.data = folder / "data"
         self.config = folder / "server.yaml"
@@ -98,10 +106,7 @@ class ServerProcess:
         self._said.clear()
         self.log.clear()
         self._child = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "twisted", "--log-format", "text"),
-                *("obnam-server", "--config", str(self.config)),
-            ],
+            [*self._program, "obnam-server", "--config", str(self.config)],
             cwd=self.folder,
             env={**os.environ, "PYTHONPATH": _with_our_plugin()},
             stdin=subprocess.DEVNULL,

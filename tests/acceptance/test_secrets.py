@@ -1,0 +1,156 @@
+"""Keys, passphrases, tokens: who has them, who sees them, and how they come back."""
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.computer import Computer, tree
+from tests.acceptance.conftest import Admin
+from tests.support.server_process import ServerProcess
+
+PASSPHRASE = "correct horse battery staple"
+
+
+@pytest.fixture
+def passphrase(tmp_path: Path) -> str:
+    file = tmp_path / "passphrase"
+    file.write_text(PASSPHRASE + "\nnot this line\n")
+    return str(file)
+
+
+def all_bytes(folder: Path) -> bytes:
+    return b"".join(path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_recovery_on_a_new_machine(
+    computer: Computer, server: ServerProcess, name: str, passphrase: str, tmp_path: Path
+) -> None:
+    """A new invitation and the passphrase bring everything back; a wrong one does not."""
+    computer.obnam("init", server.invite(name), "--passphrase-file", passphrase)
+    (computer.live / "file").write_text("dear")
+    computer.backup()
+    computer.backup()
+    fresh = Computer.new(tmp_path / "fresh")
+    wrong = tmp_path / "wrong"
+    wrong.write_text("incorrect horse")
+    invitation = server.invite(name)
+    refused = fresh.refused("init", invitation, "--passphrase-file", str(wrong), code=1)
+    assert "the passphrase opens no slot" in refused
+    assert not fresh.secrets.exists()
+    # The code is used up, but this computer noted its token: it may try again.
+    fresh.obnam("init", invitation, "--passphrase-file", passphrase)
+    assert len(fresh.obnam("list").lines) == 2
+    target = tmp_path / "back"
+    fresh.obnam("restore", "latest", str(target))
+    assert tree(target / computer.live.relative_to("/")) == tree(computer.live)
+
+
+def test_who_can_see_what(
+    computer: Computer, server: ServerProcess, name: str, passphrase: str
+) -> None:
+    """Secrets are their owner's; the passphrase is nowhere; the server has nothing in clear."""
+    computer.obnam("init", server.invite(name), "--passphrase-file", passphrase)
+    (computer.live / "the-name-of-a-file").write_text("the content of a file, in clear. " * 99)
+    os.symlink("the-target-of-a-link", computer.live / "link")
+    computer.backup()
+    assert stat.S_IMODE(computer.secrets.stat().st_mode) == 0o600
+    everywhere = all_bytes(computer.configuration.parent)
+    everywhere += all_bytes(computer.folder / ".local") + all_bytes(computer.folder / ".cache")
+    assert PASSPHRASE.encode() not in everywhere
+    kept = all_bytes(server.data) + server.log_text.encode()
+    secrets = [PASSPHRASE, "the-name-of-a-file", "the content of a file", "the-target-of-a-link"]
+    secrets += [str(computer.live), computer.live.name + "/"]
+    for line in computer.secrets.read_text().splitlines():
+        if line.startswith(("token", "master_key")):
+            secrets.append(line.partition(": ")[2].strip('"'))
+    assert len(secrets) == 8
+    for secret in secrets:
+        assert secret.encode() not in kept, secret
+
+
+def test_secrets_that_others_can_read(joined: Computer) -> None:
+    joined.secrets.chmod(0o640)
+    complaint = joined.refused("list")
+    assert str(joined.secrets) in complaint
+    assert "chmod 600" in complaint
+
+
+def test_joining_twice(joined: Computer, server: ServerProcess, name: str) -> None:
+    before = joined.secrets.read_bytes()
+    complaint = joined.refused("init", server.invite(name), "--no-passphrase")
+    assert "is there already" in complaint
+    assert joined.secrets.read_bytes() == before
+
+
+def test_a_used_invitation(joined: Computer, invitation: str, tmp_path: Path) -> None:
+    other = Computer.new(tmp_path / "other")
+    complaint = other.refused("init", invitation, "--no-passphrase", code=1)
+    assert "unknown, expired or used" in complaint
+    assert invitation.partition("#")[2] not in complaint
+
+
+def test_no_passphrase_and_no_key(
+    joined: Computer, server: ServerProcess, name: str, tmp_path: Path
+) -> None:
+    """Without a slot, another computer cannot join what has backups already."""
+    joined.backup()
+    other = Computer.new(tmp_path / "other")
+    invitation = server.invite(name + "2", repository=name)
+    complaint = other.refused("init", invitation, "--no-passphrase", code=1)
+    assert "its keyring is empty" in complaint
+    assert "secrets.yaml" in complaint
+
+
+def test_two_computers_in_one_repository(
+    computer: Computer, server: ServerProcess, name: str, passphrase: str, tmp_path: Path
+) -> None:
+    """Each has its own ``latest``, sees the other's generations, and sends nothing twice."""
+    content = os.urandom(1 << 20)
+    other = Computer.new(tmp_path / "other")
+    sent = []
+    for each, client in ((computer, name), (other, name + "2")):
+        invitation = server.invite(client, repository=name)
+        each.obnam("init", invitation, "--passphrase-file", passphrase)
+        (each.live / "file").write_bytes(content)
+        sent.append(each.obnam("--json", "backup").json["sent-bytes"])
+    assert sent[0] > len(content)
+    assert sent[1] == 0
+    ids = [line.split()[0] for line in other.obnam("list").lines]
+    assert len(ids) == 2
+    assert computer.obnam("resolve", "latest").lines == [ids[0]]
+    assert other.obnam("resolve", "latest").lines == [ids[1]]
+    assert other.obnam("show-generation", ids[0]).value("client") == name
+
+
+def test_keyring(joined: Computer, server: ServerProcess, name: str, passphrase: str) -> None:
+    """Slots: list, add; to change and remove them needs a scope that backups have not."""
+    assert joined.obnam("key", "list").out == ""
+    joined.obnam("key", "add", "--label", "safe", "--passphrase-file", passphrase)
+    (line,) = joined.obnam("key", "list").lines
+    assert line.endswith("  safe")
+    refused = joined.refused("key", "change", "safe", "--passphrase-file", passphrase, code=1)
+    assert "scope manage" in refused
+    assert "last slot" in joined.refused("key", "remove", "safe")
+    joined.secrets.unlink()
+    invitation = server.invite(name, scopes=("backup", "restore", "manage"))
+    joined.obnam("init", invitation, "--passphrase-file", passphrase)
+    joined.obnam("key", "change", "safe", "--passphrase-file", passphrase)
+    joined.obnam("key", "add", "--label", "spare", "--passphrase-file", passphrase)
+    joined.obnam("key", "remove", "spare")
+    slots = joined.obnam("--json", "key", "list").json
+    assert [slot["label"] for slot in slots] == [name]
+
+
+def test_a_revoked_token(joined: Computer, admin: Admin, name: str) -> None:
+    admin("client", "revoke", name)
+    assert "refuses access" in joined.refused("list", code=1)
+
+
+def test_scopes(computer: Computer, server: ServerProcess, name: str) -> None:
+    """Who may only restore cannot back up."""
+    invitation = server.invite(name, scopes=("restore",))
+    computer.obnam("init", invitation, "--no-passphrase")
+    assert computer.obnam("list").out == ""
+    assert "refuses access" in computer.refused("backup", code=1)
