@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from obnam.pool.pool import ProcessPool
     from obnam.restore.run import Restore
     from obnam.restore.settings import RestoreSettings
+    from obnam.verify.run import Verify
+    from obnam.verify.settings import VerifySettings
 
 PATIENT = RetryPolicy()
 """For what runs unattended, and would have to begin again: outlives a restart of the server."""
@@ -144,6 +146,22 @@ class Client:
             generations=self.generations,
             pool=self.pool(),
             thread=self.thread,
+            progress=self.surroundings.progress,
+            settings=settings,
+        )
+
+    def verify(self, settings: "VerifySettings") -> "Verify":
+        """One verification, ready to run."""
+        from obnam.verify.run import Verify
+
+        return Verify(
+            clock=self.surroundings.reactor,
+            repository=self.repository,
+            generations=self.generations,
+            pool=self.pool(),
+            thread=self.thread,
+            checksums=self.own_thread("checksums"),
+            random=random.random,
             progress=self.surroundings.progress,
             settings=settings,
         )

@@ -43,7 +43,9 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
 
     options = Options(reactor)
     try:
-        code = cli.main(list(arguments), "obnam", standalone_mode=False, obj=options)
+        # Not `cli.main`: that has its own way of ending when there is nobody to print to.
+        with cli.make_context("obnam", list(arguments), obj=options) as context:
+            code = cli.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
@@ -75,7 +77,7 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
             name = signal.Signals(error.number).name
             _say(f"ended by {name}; what was sent so far is kept", "Interrupted", as_json)
             return 128 + error.number
-        case click.exceptions.Abort() | KeyboardInterrupt():
+        case KeyboardInterrupt():
             _say("ended by SIGINT", "Interrupted", as_json)
             return 128 + signal.SIGINT
         case click.exceptions.Exit():

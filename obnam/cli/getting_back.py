@@ -1,15 +1,16 @@
-"""``obnam restore``."""
+"""Getting it back, or seeing that one could: ``restore`` and ``verify``."""
 
 import os
 from typing import TYPE_CHECKING
 
 import click
 
-from obnam.cli.endings import DONE_WITH_WARNINGS
+from obnam.cli.endings import DONE_WITH_WARNINGS, FAILED
 from obnam.cli.session import Session, session
 
 if TYPE_CHECKING:
     from obnam.restore.settings import Restored
+    from obnam.verify.settings import Verified
     from obnam.wiring import Client
 
 
@@ -65,4 +66,43 @@ def restore(
     return DONE_WITH_WARNINGS if done.warnings else 0
 
 
-COMMANDS = {"restore": restore}
+@click.command()
+@click.argument("reference", metavar="[REF]", default="latest")
+@click.option(
+    "--sample",
+    "sample_percent",
+    metavar="PCT",
+    type=click.FloatRange(min=0, min_open=True, max=100),
+    default=100.0,
+    help="Check only so many percent of the data, chosen at random.",
+)
+@session
+def verify(session: Session, reference: str, sample_percent: float) -> int:
+    """Fetch, open and check all that a restore of REF needs, and write nothing."""
+
+    async def run(client: "Client") -> "Verified":
+        from obnam.verify.settings import VerifySettings
+
+        generation = await session.find(client, reference)
+        return await client.verify(VerifySettings(generation, sample_percent)).run()
+
+    done = session.with_client(run, patient=True)
+    damaged = bool(done.damaged_files or done.missing_chunks or done.damaged_chunks)
+    values = {
+        "status": "DAMAGED" if damaged else "OK",
+        "warnings": done.warnings,
+        "duration": round(done.duration_s, 3),
+        "files": done.files,
+        "bytes": done.size_bytes,
+        "chunks": done.chunks,
+        "missing-chunks": done.missing_chunks,
+        "damaged-chunks": done.damaged_chunks,
+        "damaged-files": done.damaged_files,
+    }
+    session.say(values, [f"{name}: {value}" for name, value in values.items()])
+    if damaged:
+        return FAILED
+    return DONE_WITH_WARNINGS if done.warnings else 0
+
+
+COMMANDS = {"restore": restore, "verify": verify}

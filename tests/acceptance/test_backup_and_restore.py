@@ -15,7 +15,7 @@ LAST_LINES = re.compile(
 
 
 def test_smoke(computer: Computer, admin: Admin, name: str) -> None:
-    """Invite, join, back up, list, resolve, restore, verify by comparing."""
+    """Invite, join, back up, list, resolve, restore, compare, verify."""
     invitation = admin("client", "add", name).stdout.strip()
     joined = computer.obnam("init", invitation, "--no-passphrase")
     assert "is lost, so are all backups" in joined.err
@@ -29,6 +29,8 @@ def test_smoke(computer: Computer, admin: Admin, name: str) -> None:
     assert line.endswith(name)
     assert computer.obnam("resolve", "latest").lines == [generation]
     assert tree(computer.restored()) == tree(computer.live)
+    verified = computer.obnam("verify")
+    assert (verified.value("status"), verified.value("files")) == ("OK", "1")
 
 
 def test_reasons(joined: Computer) -> None:
