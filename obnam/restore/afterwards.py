@@ -9,7 +9,6 @@ from attrs import define
 
 from obnam.backup.together import all_of
 from obnam.generation.local import LocalGeneration
-from obnam.generation.rows import EntryRow
 from obnam.live.apply import NOTHING_MISSED, Missed
 from obnam.live.metadata import NONE, decode_attributes
 from obnam.live.write import Target
@@ -18,10 +17,10 @@ from obnam.pool.pool import IPool
 from obnam.pool.read_back import read_back
 from obnam.pool.thread import OwnThread
 from obnam.pool.write_files import FAILURES, Group, why
-from obnam.restore.notes import Follower, Notes
+from obnam.restore.notes import Follower, MadeDirectory, Notes
 from obnam.restore.plan import Neighbourhood, Part, Work, find_entry
 from obnam.restore.report import Report
-from obnam.restore.tree import Directory, Entry, Parts, Problem, Tree, path_of
+from obnam.restore.tree import Directory, Entry, Problem, path_of
 
 READING_LANES = 4
 """Jobs of reading back at a time: the workers are busy, and none waits for the next."""
@@ -101,40 +100,37 @@ class Afterwards:
             else:
                 yield Entry(path[:-1], row)
 
-    async def finish_directories(self, tree: Tree, made_on_the_way: Sequence[Parts]) -> None:
+    async def finish_directories(self) -> None:
         """Set the metadata of directories, each after all that is in it."""
-        directories = tree.directories_deepest_first()
+        directories = self._notes.directories()
         while some := await self._thread.call(_some, directories):
             for path, outcome in await self._thread.call(self._finish_all, some):
                 if isinstance(outcome, str):
                     self._report.warn(path, f"its metadata could not be set: {outcome}")
                 else:
                     self._report.missed(path, outcome)
-            self._report.counts.directories += len(some)
-        for parts in reversed(made_on_the_way):
-            await self._thread.call(self._finish_default, parts)
+            self._report.counts.directories += sum(each.mode is not None for each in some)
 
-    def _finish_all(self, directories: Sequence[Directory]) -> list[tuple[bytes, Missed | str]]:
+    def _finish_all(self, directories: Sequence[MadeDirectory]) -> list[tuple[bytes, Missed | str]]:
         """What could not be done wholly, of each directory with its path."""
         found: list[tuple[bytes, Missed | str]] = []
-        for parts, row in directories:
-            if row is None:
-                continue
+        for directory in directories:
             try:
-                missed = self._target.finish_directory(parts, _metadata(row))
+                missed = self._target.finish_directory(directory.parts, self._metadata(directory))
             except FAILURES as error:
-                found.append((path_of(parts), why(error, self._target.ticket)))
+                found.append((path_of(directory.parts), why(error, self._target.ticket)))
             else:
                 if missed is not NOTHING_MISSED:
-                    found.append((path_of(parts), missed))
+                    found.append((path_of(directory.parts), missed))
         return found
 
-    def _finish_default(self, parts: Parts) -> None:
-        """Give a directory that nobody asked for what ``mkdir`` would have given it."""
-        status = os.fstat(self._target.directory(parts))
-        mode = 0o777 & ~_umask()
-        metadata = Metadata(mode, status.st_uid, status.st_gid, status.st_mtime_ns)
-        self._target.finish_directory(parts, metadata)
+    def _metadata(self, directory: MadeDirectory) -> Metadata:
+        parts, mode, uid, gid, mtime_ns, encoded = directory
+        if mode is None or uid is None or gid is None or mtime_ns is None:
+            status = os.fstat(self._target.directory(parts))
+            return Metadata(0o777 & ~_umask(), status.st_uid, status.st_gid, status.st_mtime_ns)
+        attributes = NONE if encoded is None else decode_attributes(encoded)
+        return Metadata(mode, uid, gid, mtime_ns, attributes)
 
     async def read_back(self, work: Iterator[Work]) -> None:
         """Read all files again, from the disk as far as that can be had, and check them."""
@@ -159,11 +155,6 @@ class Afterwards:
 
 def _some(items: Iterator[T]) -> list[T]:
     return list(islice(items, AT_ONCE))
-
-
-def _metadata(row: EntryRow) -> Metadata:
-    attributes = NONE if row.attributes is None else decode_attributes(row.attributes)
-    return Metadata(row.mode or 0, row.uid or 0, row.gid or 0, row.mtime_ns or 0, attributes)
 
 
 def _umask() -> int:

@@ -6,15 +6,18 @@ it when everything is written. Blocking, on one thread.
 
 import sqlite3
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from attrs import frozen
 
-from obnam.restore.tree import Entry, Parts
+from obnam.restore.tree import Directory, Entry, Parts
 
 _SCHEMA = """
 CREATE TABLE first (device INTEGER, inode INTEGER, checksum BLOB, path BLOB,
     PRIMARY KEY (device, inode, checksum)) WITHOUT ROWID;
 CREATE TABLE follower (path BLOB, directory INTEGER, name BLOB, first BLOB);
+CREATE TABLE directory (path BLOB, mode INTEGER, uid INTEGER, gid INTEGER, mtime_ns INTEGER,
+    attributes BLOB);
 CREATE TABLE copy (path BLOB, directory INTEGER, name BLOB);
 CREATE TABLE aside (path BLOB PRIMARY KEY) WITHOUT ROWID;
 """
@@ -30,6 +33,17 @@ class Follower:
     name: bytes
     first: Parts
     is_first_there: bool
+
+
+class MadeDirectory(NamedTuple):
+    """A directory with its metadata; all ``None``: it gets those of any new directory."""
+
+    parts: Parts
+    mode: int | None
+    uid: int | None
+    gid: int | None
+    mtime_ns: int | None
+    attributes: bytes | None
 
 
 class Notes:
@@ -66,6 +80,21 @@ class Notes:
             (path, row.directory, row.name, found[0]),
         )
         return False
+
+    def made(self, directory: Directory) -> None:
+        """Note a directory that is there now, and whose metadata is to be set."""
+        parts, row = directory
+        metadata = (None,) * 5 if row is None else (*row[5:8], row.mtime_ns, row.attributes)
+        self._connection.execute(
+            "INSERT INTO directory VALUES (?, ?, ?, ?, ?, ?)", (_path(parts), *metadata)
+        )
+
+    def directories(self) -> Iterator[MadeDirectory]:
+        """Those directories, each after all that were made in it."""
+        for path, *metadata in self._connection.execute(
+            "SELECT * FROM directory ORDER BY rowid DESC"
+        ):
+            yield MadeDirectory(tuple(path.split(b"/")) if path else (), *metadata)
 
     def set_aside(self, parts: Parts, name: bytes) -> None:
         """Note that an entry was not restored: it failed, or what stood there was kept."""

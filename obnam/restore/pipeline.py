@@ -81,15 +81,9 @@ class Pipeline:
     _notes: Notes
     _report: Report
     _rack: SlabRack = field(init=False, factory=lambda: SlabRack(SLABS, SLAB_BYTES))
-    _made: list[Parts] = field(init=False, factory=list)
     _large: set[LargeFile] = field(init=False, factory=set)
     _newest: LargeFile | None = field(init=False, default=None)
     _stopping: bool = field(init=False, default=False)
-
-    @property
-    def made_on_the_way(self) -> Sequence[Parts]:
-        """Directories that were made only because something in them was wanted."""
-        return self._made
 
     async def run(self, work: Iterator[Work]) -> None:
         """Do all of it. Nothing is under way when this returns or raises."""
@@ -139,14 +133,12 @@ class Pipeline:
 
     def _make_directory(self, directory: Directory) -> Problem | None:
         parts, row = directory
-        if not parts:
-            return None
         try:
-            new = self._target.make_directory(parts)
+            new = bool(parts) and self._target.make_directory(parts)
         except FAILURES as error:
             return Problem(path_of(parts), why(error, self._target.ticket))
-        if row is None and new:
-            self._made.append(parts)
+        if new or row is not None:
+            self._notes.made(directory)
         return None
 
     def _large_file(self, part: Part) -> LargeFile:

@@ -85,23 +85,22 @@ class _Filling:
     chunks: list[ChunkRow] = field(factory=list)
     groups: list[Group] = field(factory=list)
 
-    def lacks(self, extents: Iterable[ExtentRow]) -> dict[int, ChunkRow]:
+    def lacks(self, extents: Iterable[ExtentRow]) -> list[ChunkRow]:
         """The chunks that come in by these extents."""
-        return {
-            number: self.chunk(number)
+        return [
+            self.chunk(number)
             for number in dict.fromkeys(extent.chunk for extent in extents)
             if number not in self.index
-        }
+        ]
 
     def fits(self, chunks: Iterable[ChunkRow], size_bytes: int) -> bool:
         """Whether there is room for so many more."""
-        wanted = list(map(_cost, chunks))
-        return (
-            sum(wanted) <= self.room
-            and len(self.chunks) + len(wanted) <= FETCH_IDS_MAX
-            and self.entry_count < ENTRIES_MAX
-            and (not self.size_bytes or self.size_bytes + size_bytes <= CONTENT_MAX)
-        )
+        if self.entry_count >= ENTRIES_MAX:
+            return False
+        if self.size_bytes and self.size_bytes + size_bytes > CONTENT_MAX:
+            return False
+        wanted = [_cost(chunk) for chunk in chunks]
+        return sum(wanted) <= self.room and len(self.chunks) + len(wanted) <= FETCH_IDS_MAX
 
     def take(self, chunks: Iterable[ChunkRow]) -> None:
         """Fetch these too."""
@@ -176,6 +175,9 @@ class Plan:
         self._small.add(parts, _entry_to_make(row), 0)
 
     def _file(self, parts: Parts, row: EntryRow) -> Iterator[Work]:
+        if row.chunk is not None:
+            yield from self._file_in_one(parts, row, row.chunk, row.start or 0, row.size or 0)
+            return
         runs = _runs(_extents_of(row, self._extents), self._chunk)
         run, after = next(runs, None), next(runs, None)
         if run is not None and after is not None:
@@ -185,11 +187,28 @@ class Plan:
         extents = [] if run is None else run.extents
         filling = self._small if size < SMALL_FILE_MAX else self._large
         fresh = filling.lacks(extents)
-        if not filling.fits(fresh.values(), size):
+        if not filling.fits(fresh, size):
             yield from filling.empty()
             fresh = filling.lacks(extents)
-        filling.take(fresh.values())
+        filling.take(fresh)
         filling.add(parts, _file_to_write(row, filling.placed(extents)), size)
+
+    def _file_in_one(
+        self, parts: Parts, row: EntryRow, number: int, start: int, size: int
+    ) -> Iterator[Work]:
+        """The same for a file in one extent, as most are; quicker."""
+        filling = self._small if size < SMALL_FILE_MAX else self._large
+        index = filling.index.get(number)
+        if index is None or not filling.fits((), size):
+            chunk = self._chunk(number) if index is None else filling.chunks[index]
+            if index is not None or not filling.fits((chunk,), size):
+                yield from filling.empty()
+            filling.take((chunk,))
+            index = filling.index[number]
+        if start < 0 or size <= 0 or start + size > filling.chunks[index].length:
+            raise _Bad
+        extent = FileExtent(0, index, start, size)
+        filling.add(parts, _file_to_write(row, (extent,)), size)
 
     def _in_parts(
         self, parts: Parts, row: EntryRow, run: "_Run", after: "_Run | None", runs: "Iterator[_Run]"
@@ -226,7 +245,7 @@ class _Run:
 
     def take(self, extent: ExtentRow) -> bool:
         """Take one more; false when there is no room for it."""
-        fresh = self.filling.lacks((extent,)).values()
+        fresh = self.filling.lacks((extent,))
         if self.extents and not (
             self.filling.fits(fresh, extent.length) and len(self.extents) < EXTENTS_MAX
         ):
@@ -259,14 +278,10 @@ def _extents_of(
 ) -> Iterator[ExtentRow]:
     """The extents of a file, in order and within it. Raises `_Bad`."""
     size = row.size or 0
-    if row.chunk is not None:
-        extents = iter((ExtentRow(0, row.chunk, row.start or 0, size),))
-    elif row.number is not None:
-        extents = several(row)
-    else:
+    if row.number is None:
         return
     end = 0
-    for extent in extents:
+    for extent in several(row):
         position, chunk, start, length = extent
         if not (type(position) is type(chunk) is type(start) is type(length) is int):
             raise _Bad
@@ -288,17 +303,8 @@ def _cost(chunk: ChunkRow) -> int:
 
 def _file_to_write(row: EntryRow, extents: tuple[FileExtent, ...]) -> FileToWrite:
     """The file of a row that was checked, so that what may not be None is not."""
-    return FileToWrite(
-        row.name,
-        row.size or 0,
-        row.checksum or b"",
-        row.mode or 0,
-        row.uid or 0,
-        row.gid or 0,
-        row.mtime_ns or 0,
-        row.attributes,
-        extents,
-    )
+    # By position, because it is done for every file: see `EntryRow`.
+    return FileToWrite._make((row[1], row[8], row[13], *row[5:8], row[9], row[17], extents))
 
 
 def _entry_to_make(row: EntryRow) -> EntryToMake:

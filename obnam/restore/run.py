@@ -80,7 +80,7 @@ class Restore:
             await pipeline.run(_work(generation, entries))
             copies = await afterwards.link(generation)
             await pipeline.run(_work(generation, copies))
-            await afterwards.finish_directories(tree, pipeline.made_on_the_way)
+            await afterwards.finish_directories()
             if self.settings.verify:
                 self.progress.stage("verify")
                 written = all_but_aside(tree.entries(), notes)

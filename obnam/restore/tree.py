@@ -51,12 +51,11 @@ class Selected(dict[bytes, "Selected | None"]):
 
 
 class _Visit(NamedTuple):
-    """A directory that is walked into, or left again."""
+    """A directory, and what is wanted in it."""
 
     parts: Parts
     row: EntryRow
     selected: Selected | None
-    entering: bool
 
 
 def path_of(parts: Parts) -> bytes:
@@ -104,9 +103,7 @@ class Tree:
         for visit in self._visits(problems):
             yield from problems
             problems.clear()
-            if not visit.entering:
-                continue
-            parts, row, selected, _ = visit
+            parts, row, selected = visit
             if row.directory == ROOT_DIRECTORY:
                 for depth in range(1, len(parts)):
                     yield Directory(parts[:depth], None)
@@ -125,12 +122,6 @@ class Tree:
                 else:
                     yield Problem(_shown(parts, other), problem)
         yield from problems
-
-    def directories_deepest_first(self) -> Iterator[Directory]:
-        """Directories that are wanted for themselves, each after those in it."""
-        for visit in self._visits([]):
-            if not visit.entering and visit.selected is None:
-                yield Directory(visit.parts, visit.row)
 
     def _visits(self, problems: list[Problem]) -> Iterator[_Visit]:
         """Walk into all directories that are wanted, or on the way; roots may be other entries.
@@ -162,9 +153,9 @@ class Tree:
             return
         if root.kind != Kind.DIRECTORY:
             if parts:
-                yield _Visit(parts, root, None, entering=True)
+                yield _Visit(parts, root, None)
             return
-        yield from self._down(_Visit(parts, root, selected, entering=True), problems, seen)
+        yield from self._down(_Visit(parts, root, selected), problems, seen)
 
     def _down(self, top: _Visit, problems: list[Problem], seen: "_Numbers") -> Iterator[_Visit]:
         levels: list[tuple[_Visit, Iterator[EntryRow]]] = []
@@ -184,7 +175,6 @@ class Tree:
             row = next(rows, None)
             if row is None:
                 levels.pop()
-                yield visit._replace(entering=False)
                 continue
             inside = visit.selected
             if inside is not None:
@@ -195,7 +185,7 @@ class Tree:
             if problem is not None:
                 problems.append(Problem(_shown(visit.parts, row), problem))
                 continue
-            found = _Visit((*visit.parts, row.name), row, inside, entering=True)
+            found = _Visit((*visit.parts, row.name), row, inside)
 
     def _is_in_another(self, parts: Parts) -> bool:
         """Whether a root lies in another one, which has all of it."""
