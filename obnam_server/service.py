@@ -106,10 +106,10 @@ class ServerService(Service):
         if endpoint.startswith("unix:"):
             return self._site
         # Only now: an embedded server, on a Unix socket, starts without OpenSSL.
-        from obnam_server.transport import TlsFactory
+        from obnam.wire.bulk_tls import BulkTlsFactory
 
         options = server_options(self._settings, certificate_files(self._settings))
-        return TlsFactory(options, self._site, self._reactor)
+        return BulkTlsFactory(options, False, self._site, self._reactor)
 
     def _listen(
         self, endpoints: Sequence[str], factory_for: Callable[[str], IProtocolFactory]

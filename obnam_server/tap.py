@@ -9,9 +9,9 @@ from twisted.internet.base import ReactorBase
 from twisted.python import usage
 
 from obnam.errors import ConfigurationError, ObnamError
+from obnam.memory import reuse_buffers
 from obnam_server.config import Settings, load
 from obnam_server.lifeline import Lifeline
-from obnam_server.memory import reuse_buffers
 from obnam_server.service import ServerService
 
 

@@ -5,9 +5,9 @@ generation. (A change of content, mode, owner or attributes moves ctime, which n
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from obnam.generation.rows import KnownRow
 from obnam.model.entry import KIND_BY_FORMAT, Kind, Reason
@@ -38,17 +38,18 @@ class Status(Protocol):
     def st_gid(self) -> int: ...  # noqa: D102
 
 
-@frozen
-class Mark:
+class Mark(NamedTuple):
     """The reason that a row gets, and the sequence number of the generation that set it."""
 
     reason: int
     since: int
 
 
-@frozen
-class Entry:
-    """An entry whose row is to be written: what it is now, and why."""
+class Entry(NamedTuple):
+    """An entry whose row is to be written: what it is now, and why.
+
+    A tuple, as `Mark`, because a first backup makes one for each file.
+    """
 
     name: bytes
     kind: Kind
@@ -95,6 +96,7 @@ def plan_directory(
     """
     plan = Plan()
     get = known.get
+    new, changed = Mark(Reason.NEW.value, sequence), Mark(Reason.CHANGED.value, sequence)
     for name, status in zip(names, stats, strict=True):
         before = get(name)
         if isinstance(status, OSError):
@@ -129,11 +131,11 @@ def plan_directory(
             plan.unchanged_bytes += status.st_size if is_file else 0
             continue
         if before is None:
-            mark = Mark(Reason.NEW, sequence)
+            mark = new
         elif same:
             mark = Mark(before.reason, before.since)
         else:
-            mark = Mark(Reason.CHANGED, sequence)
+            mark = changed
         (plan.read if is_file else plan.write).append(Entry(name, kind, status, mark, before))
     if complete:
         plan.gone.extend(sorted(known.keys() - names))

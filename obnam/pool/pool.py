@@ -12,6 +12,7 @@ from obnam.crypto.envelope import Compression
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Suite
 from obnam.errors import ObnamError
+from obnam.memory import reuse_buffers
 from obnam.pool import worker
 
 if TYPE_CHECKING:
@@ -81,6 +82,7 @@ class ProcessPool:
             import multiprocessing
             from concurrent.futures import ProcessPoolExecutor
 
+            reuse_buffers()
             # Never a plain fork: this process has threads and a running reactor. The fork server
             # imports the jobs once; workers are forked from it and share that memory.
             context = multiprocessing.get_context("forkserver")

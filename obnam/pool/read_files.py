@@ -26,6 +26,8 @@ from obnam.model.ids import ChunkId
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.worker import Tools
 
+_FILE = Kind.FILE.value
+
 READ_TRIES = 3
 """How often a file is read that changes while it is read; then it is kept as it was read."""
 
@@ -174,7 +176,8 @@ def name_part(tools: Tools, slab_name: str, group: Group, start: int) -> NamedPa
             if not final:
                 ranges, stop = _up_to(ranges, ends[-1])
             pieces = _named(tools, slab, 0, ends)
-            row = _row(group.directory, file, descriptor, status) if final else None
+            size = status.st_size
+            row = _row(group.directory, file, descriptor, status, size, None) if final else None
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
@@ -238,8 +241,7 @@ class _ReadFiles:
             else:
                 self._changing.append(group.path + b"/" + file.name)
             checksum = _checksum(room, ranges, size)
-            row = _row(group.directory, file, descriptor, before)
-            self.rows.append(EntryRow._make((*row[:8], size, *row[9:13], checksum, *row[14:])))
+            self.rows.append(_row(group.directory, file, descriptor, before, size, checksum))
             if self._sparse:
                 self.ranges.append([r._replace(offset=r.offset + self.end) for r in ranges])
             self.end += _filled(ranges)
@@ -355,23 +357,30 @@ def _in_one_piece(row: EntryRow, piece: int, start: int) -> EntryRow:
     return EntryRow._make((*row[:14], piece, start, *row[16:]))
 
 
-def _row(directory: int, file: FileToRead, descriptor: int, status: os.stat_result) -> EntryRow:
+def _row(
+    directory: int,
+    file: FileToRead,
+    descriptor: int,
+    status: os.stat_result,
+    size: int,
+    checksum: bytes | None,
+) -> EntryRow:
     attributes = read_attributes(descriptor)
     return EntryRow(
         directory,
         file.name,
-        Kind.FILE.value,
+        _FILE,
         file.reason,
         file.since,
         status.st_mode & 0o7777,
         status.st_uid,
         status.st_gid,
-        status.st_size,
+        size,
         status.st_mtime_ns,
         status.st_ctime_ns,
         status.st_ino,
         status.st_dev if status.st_nlink > 1 else None,
-        None,
+        checksum,
         None,
         None,
         None,

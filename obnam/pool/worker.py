@@ -18,6 +18,7 @@ from obnam.crypto.envelope import Compression
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
 from obnam.crypto.seal import Opener, Sealer, Suite
+from obnam.memory import reuse_buffers
 from obnam.pool.slabs import attach
 
 T = TypeVar("T")
@@ -75,6 +76,7 @@ def start(keys: RepositoryKeys, suite: Suite, compression: Compression) -> None:
     """Begin a worker's life; called in the new process, before its first job."""
     # Ctrl-C goes to the whole group of processes: the client decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reuse_buffers()
     threading.Thread(target=_die_with_client, name="die-with-client", daemon=True).start()
     _tools[:] = [Tools(keys, suite, compression)]
 

@@ -217,6 +217,8 @@ def _write_file(
     if checksum(content, file.size) != file.checksum:
         raise HostileEntry(printable(file.name), WRONG_CHECKSUM)
     metadata = _metadata(file)
+    if len(content) == 1 and len(content[0][1]) == file.size:
+        return target.write_file(parts, file.name, content[0][1], metadata)
     begun = target.create(parts, file.name, file.size, file.mtime_ns)
     if begun is None:
         return None

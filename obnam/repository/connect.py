@@ -18,7 +18,7 @@ from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
 from obnam.repository import tls
-from obnam.repository.bulk_tls import BulkTlsEndpoint
+from obnam.repository.bulk_endpoint import BulkTlsEndpoint
 from obnam.repository.deferring import returns_deferred
 from obnam.repository.embedded import EmbeddedServer
 from obnam.repository.exchange import Exchange

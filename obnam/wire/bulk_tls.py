@@ -3,29 +3,16 @@
 
 Twisted's own transport hands each record of 16 KiB by itself to the connection below, and each
 one that came in by itself up through all of HTTP. At 60,000 records a gigabyte that was a
-third of the client's CPU time. What is on the wire is the same.
+third of the client's CPU time. What is on the wire is the same. Both ends use it.
 
 Overrides three methods of `TLSMemoryBIOProtocol` that have had their names and meaning since
 Twisted 11.1; the contract suite over TLS would show it if they ever changed.
 """
 
-from typing import cast
-
-from attrs import define
 from OpenSSL import SSL
-from twisted.internet.interfaces import (
-    IOpenSSLClientConnectionCreator,
-    IProtocol,
-    IProtocolFactory,
-    IReactorTime,
-    IStreamClientEndpoint,
-)
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
-from zope.interface import implementer
-
-from obnam.repository.deferring import returns_deferred
 
 SEALED_AT_ONCE = 512 * 1024
 """Bytes of sealed records handed to the connection below in one call."""
@@ -98,23 +85,7 @@ class BulkTlsTransport(BufferingTLSTransport):
             ProtocolWrapper.dataReceived(self, data)
 
 
-class _Factory(TLSMemoryBIOFactory):
+class BulkTlsFactory(TLSMemoryBIOFactory):
+    """TLS in front of another factory's protocols, at either end."""
+
     protocol = BulkTlsTransport
-
-
-@implementer(IStreamClientEndpoint)
-@define
-class BulkTlsEndpoint:
-    """Upgrades the connections of ``plain`` to TLS at once."""
-
-    creator: IOpenSSLClientConnectionCreator
-    plain: IStreamClientEndpoint
-    clock: IReactorTime
-
-    @returns_deferred
-    async def connect(self, factory: IProtocolFactory) -> IProtocol:
-        """See `IStreamClientEndpoint`."""
-        wrapper = _Factory(self.creator, True, factory, clock=self.clock)
-        # What the endpoint gives is what `_Factory` built.
-        transport = cast(BulkTlsTransport, await self.plain.connect(wrapper))
-        return transport.wrappedProtocol

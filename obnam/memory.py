@@ -2,7 +2,7 @@
 
 import ctypes
 
-from obnam.wire.limits import MIB
+MIB = 1 << 20
 
 _M_TRIM_THRESHOLD = -1
 _M_MMAP_THRESHOLD = -3
