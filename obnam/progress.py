@@ -13,6 +13,9 @@ class IProgress(Interface):
     def expect(size_bytes: int) -> None:
         """So many bytes more of live data are known to lie ahead."""
 
+    def estimate(size_bytes: int) -> None:
+        """About so many bytes will have to be done in all, as far as it can be told."""
+
     def advance(files: int, size_bytes: int) -> None:
         """So many files, with so many bytes, are done."""
 
@@ -34,6 +37,9 @@ class NullProgress:
         """See `IProgress`."""
 
     def expect(self, size_bytes: int) -> None:
+        """See `IProgress`."""
+
+    def estimate(self, size_bytes: int) -> None:
         """See `IProgress`."""
 
     def advance(self, files: int, size_bytes: int) -> None:

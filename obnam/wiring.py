@@ -16,7 +16,7 @@ from obnam.credentials import Credentials, Location, joining_token
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer, best_suite
 from obnam.errors import ConfigurationError
-from obnam.model.ids import ClientName, RepositoryName
+from obnam.model.ids import ClientName, GenerationId, RepositoryName
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.repository import embedded, tls
@@ -135,6 +135,25 @@ class Client:
                 skip_cache_directories=self.settings.exclude_cache_tag_directories,
             ),
         )
+
+    async def estimate_backup(self, is_over: Callable[[], bool]) -> None:
+        """Tell the progress about how much a backup will read. For who looks at a display only."""
+        from obnam.live.estimate import estimate_bytes
+
+        latest = (await self.repository.describe()).latest
+        since_ns = 0
+        if latest is not None:
+            since_ns = self.generations.open(latest).manifest.started_ns
+        thread = self.own_thread("estimate")
+        size = await thread.call(estimate_bytes, self.settings.roots, since_ns, is_over)
+        if size is not None:
+            self.surroundings.progress.estimate(size)
+
+    async def estimate_restore(self, generation: GenerationId) -> None:
+        """Tell the progress how much a whole generation holds."""
+        counts = (await self.generations.get(generation)).manifest.counts
+        size = counts.get("unchanged_bytes", 0) + counts.get("read_bytes", 0)
+        self.surroundings.progress.estimate(size)
 
     def restore(self, settings: "RestoreSettings") -> "Restore":
         """One restore, ready to run."""

@@ -6,9 +6,10 @@ import click
 
 from obnam.cli.endings import DONE_WITH_WARNINGS
 from obnam.cli.session import Session, session
+from obnam.errors import ObnamError
 
 if TYPE_CHECKING:
-    from obnam.backup.run import BackupResult
+    from obnam.backup.run import Backup, BackupResult
     from obnam.wiring import Client
 
 
@@ -21,7 +22,11 @@ def backup(session: Session, full: bool, dry_run: bool) -> int:
 
     async def run(client: "Client") -> "BackupResult":
         backup = client.backup(full=full)
-        return await (backup.dry_run() if dry_run else backup.run())
+        if dry_run:
+            return await backup.dry_run()
+        if not session.shows_time_left:
+            return await backup.run()
+        return await _with_estimate(client, backup)
 
     result = session.with_client(run, patient=True)
     values: dict[str, object] = {
@@ -43,6 +48,26 @@ def backup(session: Session, full: bool, dry_run: bool) -> int:
         lines = [f"{name}: {value}" for name, value in details.items()] + lines
     session.say({**values, **details}, lines)
     return DONE_WITH_WARNINGS if result.warnings else 0
+
+
+async def _with_estimate(client: "Client", backup: "Backup") -> "BackupResult":
+    """Run the backup, and find out beside it how much there is to do."""
+    from twisted.internet.defer import CancelledError, Deferred
+
+    over: list[bool] = []
+
+    async def estimate() -> None:
+        try:
+            await client.estimate_backup(lambda: bool(over))
+        except (ObnamError, CancelledError):
+            return  # Whatever keeps it from being made, the backup meets too, and tells.
+
+    estimating = Deferred.fromCoroutine(estimate())
+    try:
+        return await backup.run()
+    finally:
+        over.append(True)
+        estimating.cancel()
 
 
 COMMANDS = {"backup": backup}

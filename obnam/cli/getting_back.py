@@ -41,8 +41,11 @@ def restore(
         from obnam.live.overwrite import Overwrite
         from obnam.restore.settings import RestoreSettings
 
+        generation = await session.find(client, reference)
+        if session.shows_time_left and not paths:
+            await client.estimate_restore(generation)
         settings = RestoreSettings(
-            generation=await session.find(client, reference),
+            generation=generation,
             target=os.fsencode(os.path.abspath(target)),
             paths=tuple(os.fsencode(os.path.abspath(path)) for path in paths),
             overwrite=None if overwrite is None else Overwrite(overwrite),
@@ -84,6 +87,8 @@ def verify(session: Session, reference: str, sample_percent: float) -> int:
         from obnam.verify.settings import VerifySettings
 
         generation = await session.find(client, reference)
+        if session.shows_time_left and sample_percent == 100:
+            await client.estimate_restore(generation)
         return await client.verify(VerifySettings(generation, sample_percent)).run()
 
     done = session.with_client(run, patient=True)

@@ -45,6 +45,9 @@ class LineProgress:
     def expect(self, size_bytes: int) -> None:
         """See `IProgress`."""
 
+    def estimate(self, size_bytes: int) -> None:
+        """See `IProgress`."""
+
     def advance(self, files: int, size_bytes: int) -> None:
         """See `IProgress`."""
 
@@ -59,8 +62,16 @@ class LineProgress:
 @define
 class _Counts:
     expected_bytes: int = 0
+    estimated_bytes: int | None = None
     done_files: int = 0
     done_bytes: int = 0
+
+    @property
+    def total_bytes(self) -> int | None:
+        """What will be done in the end; ``None``: nobody knows. Never less than is known of."""
+        if self.estimated_bytes is None:
+            return None
+        return max(self.estimated_bytes, self.expected_bytes)
 
 
 @implementer(IProgress)
@@ -83,6 +94,10 @@ class JsonProgress:
         """See `IProgress`."""
         self._counts.expected_bytes += size_bytes
 
+    def estimate(self, size_bytes: int) -> None:
+        """See `IProgress`."""
+        self._counts.estimated_bytes = size_bytes
+
     def advance(self, files: int, size_bytes: int) -> None:
         """See `IProgress`."""
         self._counts.done_files += files
@@ -94,7 +109,7 @@ class JsonProgress:
                 {
                     "files": self._counts.done_files,
                     "bytes": self._counts.done_bytes,
-                    "known_bytes": self._counts.expected_bytes,
+                    "total_bytes": self._counts.total_bytes,
                 }
             )
 
@@ -133,6 +148,11 @@ class TerminalProgress:
         self._counts.expected_bytes += size_bytes
         self._update()
 
+    def estimate(self, size_bytes: int) -> None:
+        """See `IProgress`."""
+        self._counts.estimated_bytes = size_bytes
+        self._update()
+
     def advance(self, files: int, size_bytes: int) -> None:
         """See `IProgress`."""
         self._counts.done_files += files
@@ -166,7 +186,7 @@ class TerminalProgress:
         display.update(
             task,
             completed=self._counts.done_bytes,
-            total=self._counts.expected_bytes,
+            total=self._counts.total_bytes,
             files=f"{self._counts.done_files:,} files",
         )
 

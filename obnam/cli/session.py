@@ -34,6 +34,11 @@ class Session:
         """Where the client's files lie."""
         return Places.found(os.environ, self.options.configuration)
 
+    @property
+    def shows_time_left(self) -> bool:
+        """Whether somebody looks at a display, and would like to know how long it will take."""
+        return sys.stderr.isatty() and not self.options.as_json and not self.options.quiet
+
     def settings(self) -> Settings:
         """The configuration, checked."""
         return config.load(self.places.configuration)
