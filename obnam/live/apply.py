@@ -102,6 +102,11 @@ def _give(place: Place, uid: int, gid: int, rights: Rights) -> tuple[bool, bool]
         return False, False
     if not has_gid:
         return has_uid, False
+    if isinstance(place, int):
+        # Most files are ours: to look costs a third of what giving them again does.
+        status = os.fstat(place)
+        if status.st_gid == gid and (status.st_uid == uid or not rights.root):
+            return has_uid, True
     try:
         os.chown(place, uid if rights.root else -1, gid)
     except OSError as error:

@@ -196,6 +196,40 @@ class Target:
             raise
         return missed
 
+    def write_file(
+        self, parts: Parts, name: bytes, data: memoryview | bytes, metadata: Metadata
+    ) -> Missed | None:
+        """Make a file that is in memory in one piece: `create`, `write_at` and `finish` in one.
+
+        ``None``: what stands there is kept. Most files are such, and this takes half the time.
+        """
+        above = self._open.get(parts)
+        if above is None:
+            above = self.directory(parts)
+        else:
+            self._open.move_to_end(parts)
+        try:
+            descriptor = os.open(self._checked(parts, name), _NEW_FLAGS, 0o600, dir_fd=above)
+        except FileExistsError:
+            begun = self.create(parts, name, len(data), metadata.mtime_ns)
+            if begun is None:
+                return None
+            file, descriptor = begun
+        else:
+            file = None
+        try:
+            if data and os.pwrite(descriptor, data, 0) != len(data):
+                write_at(descriptor, [data], 0)  # Cut short: all of it again, to the end or error.
+            if file is None:
+                missed = apply_metadata(descriptor, metadata, self._rights, clean=self.ticket.clean)
+        except BaseException:
+            self.abandon(file or NewFile(parts, name, name), descriptor)
+            raise
+        if file is not None:
+            return self.finish(file, descriptor, metadata)
+        os.close(descriptor)
+        return missed
+
     def abandon(self, file: NewFile, descriptor: int) -> None:
         """Close and remove a file that cannot be written; what it was to replace stays."""
         try:
