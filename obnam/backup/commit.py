@@ -185,12 +185,15 @@ class Committer:
         """Store the pages of the database at ``path`` that its base does not have."""
         count = await self._thread.call(pages.count_pages, path)
         old = None if base is None else base.opened.manifest.database
-        if base is None or old is None or pagemap.wants_rewrite(old):
-            chunks = await self._send_pages(session, path, range(count))
-            return pagemap.whole(chunks)
-        changed = await self._thread.call(pages.changed_pages, base.path, path)
-        chunks = await self._send_pages(session, path, changed)
-        return pagemap.replace_pages(old, count, changed, chunks)
+        if base is not None and old is not None:
+            changed = await self._thread.call(pages.changed_pages, base.path, path)
+            # Decided by the map that would be, not by the one that was: no manifest may hold a
+            # map that nobody accepts.
+            planned = await self._thread.call(pagemap.after_change, old, count, changed)
+            if not pagemap.wants_rewrite(planned):
+                chunks = await self._send_pages(session, path, changed)
+                return await self._thread.call(pagemap.replace_pages, old, count, changed, chunks)
+        return pagemap.whole(await self._send_pages(session, path, range(count)))
 
     async def _send_pages(
         self, session: SessionId, path: Path, numbers: Sequence[int]

@@ -16,6 +16,7 @@ class Recorder:
 
     def __init__(self, nascent: NascentGeneration) -> None:
         self._nascent = nascent
+        self._first_sequence = nascent.sequence
 
     def unknown(self, pieces: Sequence[Piece]) -> list[ChunkId]:
         """Ids of pieces that the generation does not have yet, each once."""
@@ -29,7 +30,7 @@ class Recorder:
         numbers = self._numbers(named.pieces)
         self._release(named.rows)
         rows: list[EntryRow] = []
-        for index, row in enumerate(named.rows):
+        for index, row in enumerate(self._dated(named.rows)):
             if row.chunk is not None:
                 rows.append(EntryRow._make((*row[:14], numbers[row.chunk], *row[15:])))
             elif index in named.extents:
@@ -56,7 +57,8 @@ class Recorder:
     def end_large(self, number: int, row: EntryRow, checksum: bytes) -> None:
         """Write the row of a large file, whose extents are all there."""
         self._release([row])
-        self._nascent.put([row._replace(number=number, checksum=checksum)])
+        row = row._replace(number=number, checksum=checksum)
+        self._nascent.put(self._dated([row]))
 
     def give_up_large(self, number: int) -> None:
         """Take back the extents of a file that could not be read to its end."""
@@ -72,6 +74,13 @@ class Recorder:
     def vanished(self, directory: int, name: bytes) -> None:
         """Take out a file that is not there any more."""
         self._nascent.drop(directory, [name])
+
+    def _dated(self, rows: Sequence[EntryRow]) -> Sequence[EntryRow]:
+        """Rows as of this generation, when a checkpoint came since their files were scanned."""
+        sequence, first = self._nascent.sequence, self._first_sequence
+        if sequence == first:
+            return rows
+        return [row._replace(since=sequence) if row.since >= first else row for row in rows]
 
     def _numbers(self, pieces: Sequence[Piece]) -> list[int]:
         by_id = self._nascent.add_chunks((piece.id, piece.length) for piece in pieces)

@@ -79,7 +79,7 @@ class Backup:
         )
         try:
             session = await self._begin(base)
-            scan = Scan(nascent, self.settings, PLAINTEXT_SLAB_BYTES, first=previous is None)
+            scan = self._scan(nascent, base)
             pipeline, sent = self._pipeline(nascent, session, *racks)
             committer = Committer(self.repository, self.thread, self.keys, self.sealer, self.now_ns)
             facts = Facts(client, self.settings.roots, started_ns)
@@ -122,7 +122,7 @@ class Backup:
         base = await self._base(previous)
         nascent = await self._nascent(previous, base)
         try:
-            scan = Scan(nascent, self.settings, PLAINTEXT_SLAB_BYTES, first=previous is None)
+            scan = self._scan(nascent, base)
             batches = scan.batches()
             sent = Sent()
             while (batch := await self.thread.call(next, batches, None)) is not None:
@@ -168,6 +168,11 @@ class Backup:
             return await self.thread.call(NascentGeneration.create, path, sequence)
         await self.thread.call(shutil.copyfile, base.path, path)
         return await self.thread.call(NascentGeneration.begin_from, path, sequence)
+
+    def _scan(self, nascent: NascentGeneration, base: Base | None) -> Scan:
+        # Where a checkpoint ended, nothing is known of what lies behind it.
+        whole = base is not None and not base.opened.manifest.partial
+        return Scan(nascent, self.settings, PLAINTEXT_SLAB_BYTES, first=not whole)
 
     async def _begin(self, base: Base | None) -> SessionId:
         generation = None if base is None else base.opened.manifest.generation

@@ -11,10 +11,16 @@ from os.path import join
 from attrs import define, field, frozen
 
 from obnam.backup.batches import Batch, Batches, Place
-from obnam.backup.plan import Entry, Plan, plan_directory
+from obnam.backup.plan import Entry, Mark, Plan, plan_directory
 from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
-from obnam.live.metadata import encode_attributes, read_attributes, read_attributes_at, read_link
+from obnam.live.metadata import (
+    NONE,
+    encode_attributes,
+    read_attributes,
+    read_attributes_at,
+    read_link,
+)
 from obnam.live.read import identity_of, open_directory
 from obnam.live.scan import CACHE_TAG_NAME, Listing, Walk, is_cache_directory
 from obnam.model.entry import Attributes, Kind, Reason, printable
@@ -134,7 +140,12 @@ class Scan:
         for entry in plan.read:
             status = entry.status
             if status.st_nlink > 1 and self._nascent.follow(
-                status.st_dev, status.st_ino, directory, entry.name, entry.mark.reason
+                status.st_dev,
+                status.st_ino,
+                directory,
+                entry.name,
+                entry.mark.reason,
+                entry.mark.since,
             ):
                 continue
             file = FileToRead(entry.name, entry.mark.reason, entry.mark.since)
@@ -168,7 +179,7 @@ class Scan:
         self, directory: int, path: bytes, entry: Entry, number: int | None, descriptor: int
     ) -> EntryRow | None:
         """The row of an entry without content; ``None`` when it vanished or cannot be read."""
-        status, target = entry.status, None
+        status, mark, target = entry.status, entry.mark, None
         try:
             if directory == ROOT_DIRECTORY:
                 attributes = root_attributes(entry.name)
@@ -180,14 +191,18 @@ class Scan:
             self._nascent.drop(directory, [entry.name])
             return None
         except OSError as error:
-            self._failed_entry(directory, path, entry.name, error)
-            return None
+            if number is None or entry.known is not None:
+                self._failed_entry(directory, path, entry.name, error)
+                return None
+            # What is in a directory needs its row, though its attributes cannot be read.
+            self._warn(join(path, entry.name) if path else entry.name, error)
+            attributes, mark = NONE, Mark(Reason.ERROR, self._nascent.sequence)
         return EntryRow(
             directory,
             entry.name,
             entry.kind.value,
-            entry.mark.reason,
-            entry.mark.since,
+            mark.reason,
+            mark.since,
             status.st_mode & 0o7777,
             status.st_uid,
             status.st_gid,
@@ -220,7 +235,7 @@ class Scan:
             since = known.since
         else:
             since = self._nascent.sequence
-            if not self._first:
+            if known is not None or not self._first:
                 self.counts.warnings.append(
                     f"{printable(listing.path)}: a new CACHEDIR.TAG: its files are no longer "
                     f"backed up. If you did not expect that, look who put it there"

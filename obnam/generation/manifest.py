@@ -14,6 +14,7 @@ from obnam.errors import UnknownFormat
 from obnam.generation.pagemap import PageChunk, PageMap, Run
 from obnam.model.chunk import SetSum
 from obnam.model.ids import (
+    CHUNK_ID_BYTES,
     ChunkId,
     ClientName,
     GenerationId,
@@ -23,6 +24,8 @@ from obnam.model.ids import (
 )
 
 FORMAT = 1
+NUMBER_MAX = 2**63 - 1
+CHECKSUM_BYTES = 16
 SIGNATURE_CONTEXT = b"obnam manifest 1\n"
 _SIGNATURE_BYTES = 64
 
@@ -79,7 +82,7 @@ def decode(plaintext: bytes, verify: Callable[[bytes, bytes, bytes], None]) -> M
     verify(SIGNATURE_CONTEXT, body, plaintext[len(SIGNATURE_CONTEXT) : start])
     try:
         return _manifest(json.loads(body))
-    except (KeyError, TypeError, AttributeError, IndexError) as error:
+    except (KeyError, TypeError, AttributeError, IndexError, RecursionError) as error:
         raise ValueError(f"not a manifest: {error!r}") from error
 
 
@@ -113,27 +116,43 @@ def _manifest(document: dict[str, Any]) -> Manifest:
     database = document["database"]
     page_map = PageMap(
         tuple(
-            PageChunk(parse_chunk_id(bytes.fromhex(text)), int(pages))
+            PageChunk(parse_chunk_id(bytes.fromhex(text)), _number(pages))
             for text, pages in database["chunks"]
         ),
-        tuple(Run(*map(int, run)) for run in database["runs"]),
+        tuple(Run(*map(_number, run)) for run in database["runs"]),
     )
     page_map.check()
+    checksum = bytes.fromhex(database["checksum"])
+    if len(checksum) != CHECKSUM_BYTES:
+        raise ValueError("not a manifest: the checksum is none")
     return Manifest(
         generation=parse_generation_id(document["generation"]),
         client=parse_client_name(document["client"]),
         host=str(document["host"]),
-        sequence=int(document["sequence"]),
+        sequence=_number(document["sequence"], 1),
         previous=None
         if previous is None
         else Link(parse_generation_id(previous[0]), parse_chunk_id(bytes.fromhex(previous[1]))),
         partial=bool(document["partial"]),
-        started_ns=int(document["started_ns"]),
-        ended_ns=int(document["ended_ns"]),
+        started_ns=_number(document["started_ns"]),
+        ended_ns=_number(document["ended_ns"]),
         roots=tuple(bytes.fromhex(root) for root in document["roots"]),
-        counts={str(name): int(value) for name, value in document["counts"].items()},
-        chunks=SetSum(int(count), int(xor, 16)),
+        counts={str(name): _number(value) for name, value in document["counts"].items()},
+        chunks=SetSum(_number(count), _xor(xor)),
         database=page_map,
-        database_checksum=bytes.fromhex(database["checksum"]),
+        database_checksum=checksum,
         obnam_version=str(document["obnam_version"]),
     )
+
+
+def _number(value: object, low: int = 0) -> int:
+    if type(value) is not int or not low <= value <= NUMBER_MAX:
+        raise ValueError(f"not a manifest: {value!r:.50} is out of place")
+    return value
+
+
+def _xor(text: str) -> int:
+    data = bytes.fromhex(text)
+    if len(data) != CHUNK_ID_BYTES:
+        raise ValueError("not a manifest: the XOR of the chunk ids is none")
+    return int.from_bytes(data, "big")

@@ -30,6 +30,7 @@ class NascentGeneration:
     def __init__(self, connection: sqlite3.Connection, path: Path, sequence: int) -> None:
         self.path = path
         self.sequence = sequence
+        self._first_sequence = sequence
         self._connection = connection
         self._next = {
             name: self._counter(name) for name in ("next_directory", "next_file", "next_chunk")
@@ -41,7 +42,7 @@ class NascentGeneration:
         )
         connection.execute(
             "CREATE TEMP TABLE follower (directory INTEGER, name BLOB, reason INTEGER,"
-            " leader_directory INTEGER, leader_name BLOB)"
+            " since INTEGER, inode INTEGER, leader_directory INTEGER, leader_name BLOB)"
         )
 
     @classmethod
@@ -156,7 +157,9 @@ class NascentGeneration:
 
     # Hard links
 
-    def follow(self, device: int, inode: int, directory: int, name: bytes, reason: int) -> bool:
+    def follow(
+        self, device: int, inode: int, directory: int, name: bytes, reason: int, since: int
+    ) -> bool:
         """Say that an entry is one of several links to a file whose content must be read.
 
         The first one is the leader, and ``False`` is returned: read it. For the others ``True``:
@@ -171,19 +174,27 @@ class NascentGeneration:
             )
             return False
         self._connection.execute(
-            "INSERT INTO follower VALUES (?, ?, ?, ?, ?)", (directory, name, reason, *first)
+            "INSERT INTO follower VALUES (?, ?, ?, ?, ?, ?, ?)",
+            (directory, name, reason, since, inode, *first),
         )
         return True
 
     def _resolve_followers(self) -> list[bytes]:
         lost = []
         followers = self._connection.execute("SELECT * FROM temp.follower").fetchall()
-        for directory, name, reason, leader_directory, leader_name in followers:
+        for directory, name, reason, since, inode, leader_directory, leader_name in followers:
             found = self._connection.execute(
                 "SELECT * FROM entry WHERE directory = ? AND name = ?",
                 (leader_directory, leader_name),
             ).fetchone()
             leader = None if found is None else EntryRow._make(found)
+            if leader is not None and leader.reason == Reason.ERROR:
+                # What the leader keeps is of an earlier time, when it may have been another file.
+                if self.mark_error(directory, name):
+                    continue
+                reason, since = Reason.ERROR, self.sequence
+                if leader.inode != inode:
+                    leader = EntryRow._make((*leader[:5], *(None,) * (len(leader) - 5)))
             self.release(directory, [name])
             if leader is None or leader.kind != Kind.FILE:
                 lost.append(name)
@@ -198,15 +209,14 @@ class NascentGeneration:
                 extents = [ExtentRow._make(row) for row in self._extents(number)]
                 number = self.new_file()
                 self.put_extents(number, extents)
-            if leader.reason == Reason.ERROR:
-                reason = Reason.ERROR
             self.put(
                 [
                     leader._replace(
                         directory=directory,
                         name=name,
                         reason=reason,
-                        since=self.sequence,
+                        # Set in this run, and first to be seen in this generation.
+                        since=self.sequence if since >= self._first_sequence else since,
                         number=number,
                     )
                 ]

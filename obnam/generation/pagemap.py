@@ -65,8 +65,15 @@ class PageMap:
             if run.start < 0 or run.start + run.count > self.chunks[run.chunk].pages:
                 raise ValueError("the page map points outside a chunk")
             at += run.count
-        if at > PAGES_MAX or len(self.runs) > RUNS_MAX + 1:
+        if any(not 1 <= chunk.pages <= CHUNK_PAGES for chunk in self.chunks):
+            raise ValueError("the page map has a chunk of a size that none has")
+        if at > PAGES_MAX or self.has_too_many_runs:
             raise ValueError("the page map is too large")
+
+    @property
+    def has_too_many_runs(self) -> bool:
+        """More than ``RUNS_MAX``; a database that is stored whole has one a chunk, however many."""
+        return len(self.runs) > max(RUNS_MAX, len(self.chunks))
 
     @property
     def live_share(self) -> float:
@@ -106,6 +113,15 @@ def replace_pages(
     return _drop_unused((*old.chunks, *chunks), list(_runs(places)))
 
 
+def after_change(old: PageMap, page_count: int, changed: Sequence[int]) -> PageMap:
+    """What `replace_pages` will give, but for the ids of the new chunks."""
+    full, rest = divmod(len(changed), CHUNK_PAGES)
+    sizes = [CHUNK_PAGES] * full + [rest] * bool(rest)
+    return replace_pages(
+        old, page_count, changed, [PageChunk(ChunkId(b""), pages) for pages in sizes]
+    )
+
+
 def _runs(places: "array[int]") -> Iterator[Run]:
     start = 0
     for page in range(1, len(places) + 1):
@@ -129,5 +145,5 @@ def _drop_unused(chunks: Sequence[PageChunk], runs: Sequence[Run]) -> PageMap:
 
 
 def wants_rewrite(page_map: PageMap) -> bool:
-    """Whether the next generation's database had better be stored whole again."""
-    return page_map.live_share < 0.5 or len(page_map.runs) > RUNS_MAX
+    """Whether a database had better be stored whole than with this map."""
+    return page_map.live_share < 0.5 or page_map.has_too_many_runs

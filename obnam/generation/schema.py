@@ -44,8 +44,8 @@ def create(path: Path) -> sqlite3.Connection:
 def open_to_change(path: Path) -> sqlite3.Connection:
     """Open a private copy of a database to make it the next generation's."""
     connection = _connect(path, "rw")
-    _make_fast(connection)
     check_version(connection, str(path))
+    _make_fast(connection)
     connection.execute("BEGIN")
     return connection
 
@@ -53,8 +53,8 @@ def open_to_change(path: Path) -> sqlite3.Connection:
 def open_to_read(path: Path) -> sqlite3.Connection:
     """Open a finished database; nothing can be changed through it."""
     connection = _connect(path, "ro")
-    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     check_version(connection, str(path))
+    connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
     return connection
 
 
@@ -68,6 +68,8 @@ def check_version(connection: sqlite3.Connection, what: str) -> None:
         major, minor = versions["schema_version_major"], versions["schema_version_minor"]
     except (sqlite3.DatabaseError, KeyError) as error:
         raise DamagedGeneration(what, f"not a generation database ({error})") from error
+    if type(major) is not int or type(minor) is not int:
+        raise DamagedGeneration(what, "not a generation database (no schema version)")
     if application != APPLICATION_ID:
         raise DamagedGeneration(what, "not a generation database (wrong application id)")
     if major != MAJOR or minor > MINOR:
@@ -77,13 +79,16 @@ def check_version(connection: sqlite3.Connection, what: str) -> None:
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
     # isolation_level None: transactions begin and end where we say so. The connection is made
     # and used on one thread, but may be closed from another when a run is given up.
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}",
-        uri=True,
-        isolation_level=None,
-        check_same_thread=False,
-        cached_statements=256,
-    )
+    try:
+        return sqlite3.connect(
+            f"{path.absolute().as_uri()}?mode={mode}",
+            uri=True,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=256,
+        )
+    except sqlite3.OperationalError as error:
+        raise DamagedGeneration(str(path), f"its database cannot be opened ({error})") from error
 
 
 def _make_fast(connection: sqlite3.Connection) -> None:

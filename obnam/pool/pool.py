@@ -4,7 +4,7 @@ from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import Interface, implementer
 
@@ -64,7 +64,10 @@ class ProcessPool:
     def run(self, job: Callable[..., T], *arguments: object) -> "Deferred[T]":
         """See `IPool`."""
         fired: Deferred[T] = Deferred()
-        future: Future[T] = self._started().submit(worker.run, job, *arguments)
+        try:
+            future: Future[T] = self._started().submit(worker.run, job, *arguments)
+        except BrokenExecutor as error:
+            return fail(_died(error))
         future.add_done_callback(
             lambda done: self._reactor.callFromThread(self._deliver, done, fired)
         )
@@ -100,8 +103,12 @@ class ProcessPool:
         if error is None:
             fired.callback(done.result())
         elif isinstance(error, BrokenExecutor):
-            died = WorkerDied()
-            died.__cause__ = error
-            fired.errback(died)
+            fired.errback(_died(error))
         else:
             fired.errback(error)
+
+
+def _died(error: BaseException) -> WorkerDied:
+    died = WorkerDied()
+    died.__cause__ = error
+    return died

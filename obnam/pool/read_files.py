@@ -175,6 +175,8 @@ def name_part(tools: Tools, slab_name: str, group: Group, start: int) -> NamedPa
             ends = tools.cutter.cut(slab[:filled], final=final)
             if not final:
                 ranges, stop = _up_to(ranges, ends[-1])
+            # It may have become shorter than what was read of it before.
+            stop = max(stop, start)
             pieces = _named(tools, slab, 0, ends)
             size = status.st_size
             row = _row(group.directory, file, descriptor, status, size, None) if final else None

@@ -7,9 +7,13 @@ only a slab's name and where in it something lies.
 import mmap
 import os
 from collections import deque
+from itertools import count
 
 from attrs import define, field
 from twisted.internet.defer import Deferred, succeed
+
+_serial = count()
+"""Descriptors' numbers are used again. A slab's name never is: workers keep what they mapped."""
 
 
 @define(eq=False)
@@ -29,13 +33,14 @@ def _make(size_bytes: int) -> Slab:
     # Memory without a name in any directory: however this process ends, nothing is left behind.
     descriptor = os.memfd_create("obnam-slab", os.MFD_CLOEXEC)
     os.ftruncate(descriptor, size_bytes)
-    name = f"/proc/{os.getpid()}/fd/{descriptor}"
+    name = f"/proc/{os.getpid()}/fd/{descriptor}#{next(_serial)}"
     return Slab(name, memoryview(mmap.mmap(descriptor, size_bytes)), descriptor)
 
 
 def attach(name: str) -> memoryview:
     """Map a slab that another process made."""
-    descriptor = os.open(name, os.O_RDWR | os.O_CLOEXEC)
+    path, _, _ = name.partition("#")
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         return memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size))
     finally:
