@@ -69,7 +69,7 @@ class _Demonstration:
         self._join()
         since_ns = time.time_ns()
         first = self._back_up("Back it up")
-        kept_bytes = _size(self._world.server_folder)
+        kept_bytes = _sealed(self._world.server_folder)
         second = self._back_up("Back it up again: nothing has changed")
         self._look(second.value("generation-id"))
         restored = self._restore()
@@ -175,9 +175,8 @@ class _Demonstration:
         return seen
 
     def _stop(self) -> None:
-        code = self._world.stop_server()
-        if code != 0:
-            raise DemoFailed(f"the server ended with {code}; see {self._world.work}/server/log")
+        if not self._world.stop_server():
+            raise DemoFailed(f"the server did not end well; see {self._world.work}/server/log")
 
     def _sum_up(
         self,
@@ -202,10 +201,10 @@ class _Demonstration:
                 rate(found.entries, took_s, "entries"),
             )
         share = 100 * kept_bytes / max(found.size_bytes, 1)
-        grown = _size(self._world.server_folder) - kept_bytes
+        grown = _sealed(self._world.server_folder) - kept_bytes
         self._teller.row("live data", scaled(found.size_bytes, "B"))
         self._teller.row("kept by the server", scaled(kept_bytes, "B"), f"{share:.0f} % of it")
-        self._teller.row("… for the second", scaled(max(grown, 0), "B"), "more")
+        self._teller.row("… for the second", scaled(grown, "B"), "more")
 
     def _verdict(self, found: Comparison, peeked: list[str]) -> int:
         if found.differences:
@@ -238,8 +237,9 @@ class _Demonstration:
         return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
-def _size(folder: Path) -> int:
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def _sealed(folder: Path) -> int:
+    """Bytes in segments, which hold all that was sent."""
+    return sum(path.stat().st_size for path in folder.rglob("segments/**/*") if path.is_file())
 
 
 def _secrets(directory: bytes) -> list[bytes]:

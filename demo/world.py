@@ -59,6 +59,11 @@ class World:
         """Where things are restored to."""
         return self.work / "restored"
 
+    @property
+    def _listening(self) -> Path:
+        """What the server writes once it listens, and removes when it ends in order."""
+        return self.server_folder / "listening.json"
+
     def make(self) -> None:
         """An empty folder; what an earlier demonstration left is removed, and nothing else."""
         if self.work.exists() and any(self.work.iterdir()) and not (self.work / MARK).exists():
@@ -112,26 +117,29 @@ class World:
                 # Ctrl-C is for us: we end the server when we are done with it.
                 start_new_session=True,
             )
-        listening = self.server_folder / "listening.json"
         give_up = time.monotonic() + START_S
-        while not listening.exists():
+        while not self._listening.exists():
             if self._server.poll() is not None or time.monotonic() > give_up:
                 text = (self.work / "server" / "log").read_text(errors="replace")
                 raise DemoFailed(f"the server did not start:\n{text[-2000:]}")
             time.sleep(0.02)
-        return str(json.loads(listening.read_text())["addresses"][0])
+        return str(json.loads(self._listening.read_text())["addresses"][0])
 
-    def stop_server(self) -> int | None:
-        """End the server, if there is one; its exit code."""
+    def stop_server(self) -> bool:
+        """End the server, if there is one. Did it end as it should?
+
+        Asked by SIGTERM, twistd ends in order and then by that same signal.
+        """
         server, self._server = self._server, None
         if server is None:
-            return None
+            return True
         server.send_signal(signal.SIGTERM)
         try:
-            return server.wait(STOP_S)
+            code = server.wait(STOP_S)
         except subprocess.TimeoutExpired:
             server.kill()
-            return server.wait()
+            code = server.wait()
+        return code in (0, -signal.SIGTERM) and not self._listening.exists()
 
     def short(self, path: Path) -> str:
         """A path in the folder as it is told to the reader."""
