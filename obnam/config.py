@@ -189,6 +189,8 @@ class _Reader:
         return roots
 
     def root(self, given: object) -> bytes:
+        if given is None:
+            raise self.wrong("roots", 'a name is missing (your home directory is "~", in quotes)')
         if not isinstance(given, str) or not given or "\0" in given:
             raise self.wrong("roots", f"{given!r} is not a directory's name")
         path = os.path.expanduser(given)

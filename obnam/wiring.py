@@ -32,7 +32,6 @@ from obnam.repository.enrol import Invitation, enrol, new_token
 from obnam.repository.generations import Generations
 from obnam.repository.http import HttpRepository
 from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
-from obnam.repository.slots import Slots
 from obnam.repository.trust import state_file
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import SCOPES
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from obnam.backup.run import Backup
     from obnam.browse.standing import Standing
     from obnam.pool.pool import ProcessPool
+    from obnam.repository.slots import Slots
     from obnam.restore.run import Restore
     from obnam.restore.settings import RestoreSettings
     from obnam.verify.run import Verify
@@ -98,9 +98,9 @@ class Client:
         self._closing.append(thread.close)
         return thread
 
-    def slots(self, label: str | None = None) -> Slots:
+    def slots(self, label: str | None = None) -> "Slots":
         """The keyring; new slots get the label, or the client's name."""
-        return Slots(self.repository, self.thread, label or self.credentials.client)
+        return slots_of(self.repository, self.thread, label or self.credentials.client)
 
     async def standing(self) -> "Standing":
         """What the server says of this client."""
@@ -192,6 +192,14 @@ class Client:
         finally:
             for close in reversed(self._closing):
                 close()
+
+
+def slots_of(repository: IRepository, thread: OwnThread, label: str) -> "Slots":
+    """The keyring of a repository. New slots get the label, and cost MODERATE to try."""
+    from obnam.crypto.keyring import MODERATE  # slow to import, and seldom needed
+    from obnam.repository.slots import Slots
+
+    return Slots(repository, thread, label, MODERATE)
 
 
 async def open_client(

@@ -10,7 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
@@ -50,7 +50,7 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
         return code if isinstance(code, int) else 0
     except BrokenPipeError:
         # Whoever read our output has gone, such as `head`: not worth a word.
-        _point_at_nothing(sys.stdout.fileno())
+        _point_at_nothing(sys.stdout)
         return 128 + signal.SIGPIPE
     except BaseException as error:
         return _told(error, options.as_json, options.verbose)
@@ -62,8 +62,8 @@ def leave(code: int) -> NoReturn:
         sys.stdout.flush()
         sys.stderr.flush()
     except OSError:
-        _point_at_nothing(sys.stdout.fileno())
-        _point_at_nothing(sys.stderr.fileno())
+        _point_at_nothing(sys.stdout)
+        _point_at_nothing(sys.stderr)
     # What asked to be told of the end (multiprocessing: its workers and semaphores) is told. What
     # is left out is the taking apart of some 600 modules: a tenth of a second, and of no use.
     atexit._run_exitfuncs()
@@ -132,8 +132,8 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         cause = cause.__cause__
 
 
-def _point_at_nothing(descriptor: int) -> None:
+def _point_at_nothing(stream: TextIO) -> None:
     """What is still to be written there is dropped, without another error."""
     nothing = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nothing, descriptor)
+    os.dup2(nothing, stream.fileno())
     os.close(nothing)

@@ -52,8 +52,7 @@ def init(
     async def join(surroundings: "Surroundings") -> tuple[Credentials, bool]:
         from obnam.pool.thread import OwnThread
         from obnam.repository.enrol import parse_invitation
-        from obnam.repository.slots import Slots
-        from obnam.wiring import enrol_at_server, enrol_in_directory
+        from obnam.wiring import enrol_at_server, enrol_in_directory, slots_of
 
         if directory is not None:
             enrolled = await enrol_in_directory(surroundings, directory)
@@ -62,7 +61,7 @@ def init(
             enrolled = await enrol_at_server(surroundings, settings, parsed)
         thread = OwnThread(surroundings.reactor, "keyring")
         try:
-            slots = Slots(enrolled.repository, thread, enrolled.client)
+            slots = slots_of(enrolled.repository, thread, enrolled.client)
             joined = await slots.join(ask)
             known = Credentials(
                 location=enrolled.location,

@@ -7,8 +7,9 @@ was to be done is done once more, on the new one.
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
+from obnam.crypto.keyring import Cost, new_slot, open_keyring
 from obnam.crypto.keys import MasterKey
 from obnam.errors import ObnamError, RequestRefused, UnknownReference, UsageError
 from obnam.pool.thread import OwnThread
@@ -49,20 +50,18 @@ class Joined:
 
 @define
 class Slots:
-    """The keyring of one repository. ``label`` is put on new slots."""
+    """The keyring of one repository. New slots have the label and the cost."""
 
     _repository: IRepository
     _thread: OwnThread
     _label: str
-    _made: MasterKey | None = field(default=None, init=False)
+    _cost: Cost
 
     async def join(self, ask: Passphrases) -> Joined:
         """The key of the repository: out of its keyring, or made now if it is new.
 
         Raises `WrongPassphrase`, `NoKeyForRepository`.
         """
-        from obnam.crypto import keyring  # slow to import
-
         for _ in range(CHANGES_MAX):
             found = await self._repository.get_keyring()
             if found.slots:
@@ -71,7 +70,7 @@ class Slots:
                     raise UsageError(
                         "the repository has a keyring: its passphrase is needed to join it"
                     )
-                master = await self._thread.call(keyring.open_keyring, found.slots, passphrase)
+                master = await self._thread.call(open_keyring, found.slots, passphrase)
                 return Joined(master, protected=True)
             if (await self._repository.describe()).generation_count:
                 raise NoKeyForRepository
@@ -122,17 +121,19 @@ class Slots:
         return gone[0]
 
     async def _new(self, master: MasterKey, passphrase: str) -> KeyringSlot:
-        from obnam.crypto.keyring import MODERATE, new_slot  # slow to import
-
-        return await self._thread.call(new_slot, master, passphrase, self._label, MODERATE)
+        return await self._thread.call(new_slot, master, passphrase, self._label, self._cost)
 
     async def _change(
         self, changed: Callable[[Sequence[KeyringSlot]], Sequence[KeyringSlot]]
     ) -> None:
+        wanted: Sequence[KeyringSlot] | None = None
         for _ in range(CHANGES_MAX):
             found = await self._repository.get_keyring()
+            if wanted is not None and list(wanted) == list(found.slots):
+                return  # It had gone through; only the answer was lost.
+            wanted = changed(found.slots)
             try:
-                await self._repository.put_keyring(changed(found.slots), found.etag)
+                await self._repository.put_keyring(wanted, found.etag)
             except RequestRefused:
                 if (await self._repository.get_keyring()).etag == found.etag:
                     raise  # It was not that.

@@ -1,0 +1,102 @@
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from obnam import credentials
+from obnam.credentials import Credentials, Location
+from obnam.crypto.keys import MasterKey
+from obnam.errors import ConfigurationError
+from obnam.model.ids import ClientName, RepositoryName
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "secrets.yaml"
+
+
+def some(location: Location) -> Credentials:
+    master = MasterKey(bytes(range(32)))
+    return Credentials(location, ClientName("laptop"), RepositoryName("home"), "to-ken", master)
+
+
+@pytest.mark.parametrize(
+    "location",
+    [
+        Location(url="https://x:1", pin="pin"),
+        Location(url="https://x:1"),
+        Location(directory=Path("/media/\u00fc: 'x'")),
+    ],
+)
+def test_what_is_saved_is_loaded(path: Path, location: Location) -> None:
+    os.umask(os.umask(0))
+    credentials.save(path, some(location))
+    assert credentials.load(path) == some(location)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_nothing_is_shown_by_accident(path: Path) -> None:
+    shown = repr(some(Location(url="https://x:1")))
+    assert "to-ken" not in shown
+    assert "secret=" not in shown
+
+
+def test_one_that_is_there_is_never_replaced(path: Path) -> None:
+    path.write_text("dear")
+    with pytest.raises(ConfigurationError, match="is there already"):
+        credentials.save(path, some(Location(url="https://x:1")))
+    assert path.read_text() == "dear"
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o666])
+def test_one_that_others_can_use_is_refused(path: Path, mode: int) -> None:
+    credentials.save(path, some(Location(url="https://x:1")))
+    path.chmod(mode)
+    with pytest.raises(ConfigurationError, match="others can read it"):
+        credentials.load(path)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("format: 1", "format: 2"),
+        ("url: ", "no_url: "),
+        ('url: "https://x:1"', "url: null"),
+        ("repository_directory: null", 'repository_directory: "/x"'),
+        ('client: "laptop"', 'client: "Lap top"'),
+        ('token: "to-ken"', "token: 5"),
+        ('token: "to-ken"', 'token: "a\\nb"'),
+        ('master_key: "AAEC', 'master_key: "AA'),
+        ('master_key: "AAEC', 'master_key: "*AEC'),
+    ],
+)
+def test_damaged_ones(path: Path, old: str, new: str) -> None:
+    credentials.save(path, some(Location(url="https://x:1")))
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        credentials.load(path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "5", "null"])
+def test_not_even_a_mapping(path: Path, text: str) -> None:
+    path.touch(mode=0o600)
+    path.write_text(text)
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        credentials.load(path)
+
+
+def test_an_invitations_token_is_kept_for_the_next_try(path: Path) -> None:
+    assert credentials.joining_token(path, "code", "first") == "first"
+    assert credentials.joining_token(path, "code", "second") == "first"
+    assert credentials.joining_token(path, "other code", "third") == "third"
+    (note,) = path.parent.iterdir()
+    assert stat.S_IMODE(note.stat().st_mode) == 0o600
+    note.write_text('{"code": "other')
+    assert credentials.joining_token(path, "other code", "fourth") == "fourth"
+    credentials.forget_joining(path)
+    assert list(path.parent.iterdir()) == []
+    credentials.forget_joining(path)

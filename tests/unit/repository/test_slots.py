@@ -1,0 +1,172 @@
+"""Joining a repository by its keyring, and changing the keyring, beside others who do so."""
+
+from collections.abc import Sequence
+
+import pytest
+from twisted.internet.defer import Deferred, fail
+
+from obnam.crypto.keyring import MINIMAL, new_slot, open_keyring
+from obnam.crypto.keys import MasterKey
+from obnam.errors import RequestRefused, UnknownReference, UsageError, WrongPassphrase
+from obnam.model.chunk import SetSum
+from obnam.model.ids import CHUNK_ID_BYTES, GenerationId, SessionId, parse_chunk_id
+from obnam.repository.slots import CHANGES_MAX, NoKeyForRepository, Slots, chosen
+from obnam.wire.messages import Commit, Keyring, KeyringSlot
+from tests.support.at_once import CallerThread, result_of
+from tests.support.memory_repository import MemoryRepository, MemoryServer
+
+OURS, THEIRS = MasterKey(b"o" * 32), MasterKey(b"t" * 32)
+
+
+class Ask:
+    """Answers with one passphrase, and notes what was asked for."""
+
+    def __init__(self, passphrase: str | None) -> None:
+        self.passphrase = passphrase
+        self.asked: list[bool] = []
+
+    def __call__(self, *, new: bool) -> str | None:
+        self.asked.append(new)
+        return self.passphrase
+
+
+class Contested(MemoryRepository):
+    """Somebody else puts ``slot`` into the keyring just before us, ``times`` times."""
+
+    slot: KeyringSlot
+    times = 1
+
+    def put_keyring(self, slots: Sequence[KeyringSlot], etag: str) -> "Deferred[Keyring]":
+        if self.times:
+            self.times -= 1
+            self.server.slots = (self.slot,)
+            self.server.slots_version += 1
+        return super().put_keyring(slots, etag)
+
+
+class AnswerLost(MemoryRepository):
+    """The first put goes through, and is refused when the client repeats it."""
+
+    lost = False
+
+    def put_keyring(self, slots: Sequence[KeyringSlot], etag: str) -> "Deferred[Keyring]":
+        done = super().put_keyring(slots, etag)
+        if self.lost:
+            return done
+        self.lost = True
+        return fail(RequestRefused("server", "someone else changed it meanwhile"))
+
+
+@pytest.fixture
+def server() -> MemoryServer:
+    return MemoryServer()
+
+
+def slots_of(repository: MemoryRepository) -> Slots:
+    return Slots(repository, CallerThread(), "laptop", MINIMAL)
+
+
+def back_up(server: MemoryServer) -> None:
+    repository = server.client()
+    chunk = parse_chunk_id(b"\1" + bytes(CHUNK_ID_BYTES - 1))
+    session = result_of(_begin(repository))
+    commit = Commit(GenerationId("a" * 32), None, SetSum(), chunk, b"manifest")
+    repository.commit(session, commit)
+    assert server.generations
+
+
+async def _begin(repository: MemoryRepository) -> SessionId:
+    return await repository.begin_session(None)
+
+
+def test_the_first_makes_a_key_and_a_slot(server: MemoryServer) -> None:
+    ask = Ask("open")
+    joined = result_of(slots_of(server.client()).join(ask))
+    assert ask.asked == [True]
+    assert joined.protected
+    (slot,) = server.slots
+    assert slot.label == "laptop"
+    assert open_keyring([slot], "open") == joined.master
+
+
+def test_the_first_may_do_without_a_slot(server: MemoryServer) -> None:
+    joined = result_of(slots_of(server.client()).join(Ask(None)))
+    assert not joined.protected
+    assert server.slots == ()
+    assert joined.master != result_of(slots_of(server.client()).join(Ask(None))).master
+
+
+def test_the_second_gets_the_key_of_the_first(server: MemoryServer) -> None:
+    server.slots = (new_slot(THEIRS, "open", "first", MINIMAL),)
+    ask = Ask("open")
+    assert result_of(slots_of(server.client()).join(ask)).master == THEIRS
+    assert ask.asked == [False]
+    with pytest.raises(WrongPassphrase):
+        result_of(slots_of(server.client()).join(Ask("sesame")))
+    with pytest.raises(UsageError):
+        result_of(slots_of(server.client()).join(Ask(None)))
+
+
+def test_backups_without_a_keyring_give_no_key(server: MemoryServer) -> None:
+    """A new key would split the repository in two."""
+    back_up(server)
+    for passphrase in ("open", None):
+        with pytest.raises(NoKeyForRepository):
+            result_of(slots_of(server.client()).join(Ask(passphrase)))
+    assert server.slots == ()
+
+
+def test_of_two_first_ones_one_is_first(server: MemoryServer) -> None:
+    contested = Contested(server, server.client().name)
+    contested.slot = new_slot(THEIRS, "open", "first", MINIMAL)
+    assert result_of(slots_of(contested).join(Ask("open"))).master == THEIRS
+    assert server.slots == (contested.slot,)
+
+
+def test_add_replace_remove(server: MemoryServer) -> None:
+    slots = slots_of(server.client())
+    first = result_of(slots.add(OURS, "one"))
+    second = result_of(slots.add(OURS, "two"))
+    assert result_of(slots.list()) == (first, second)
+    third = result_of(slots.replace(first.slot[:8], OURS, "three"))
+    assert server.slots == (third, second)
+    with pytest.raises(WrongPassphrase):
+        open_keyring(server.slots, "one")
+    assert open_keyring(server.slots, "three") == OURS
+    assert result_of(slots.remove(third.slot)) == third
+    assert list(server.slots) == [second]
+    with pytest.raises(UsageError, match="last slot"):
+        result_of(slots.remove(second.slot))
+    only = result_of(slots.replace(None, OURS, "four"))
+    assert list(server.slots) == [only]
+
+
+def test_a_change_beside_another_keeps_both(server: MemoryServer) -> None:
+    contested = Contested(server, server.client().name)
+    contested.slot = new_slot(OURS, "theirs", "other", MINIMAL)
+    ours = result_of(slots_of(contested).add(OURS, "ours"))
+    assert server.slots == (contested.slot, ours)
+
+
+def test_a_change_whose_answer_was_lost_is_made_once(server: MemoryServer) -> None:
+    ours = result_of(slots_of(AnswerLost(server, server.client().name)).add(OURS, "ours"))
+    assert server.slots == (ours,)
+
+
+def test_a_keyring_that_never_rests(server: MemoryServer) -> None:
+    contested = Contested(server, server.client().name)
+    contested.slot = new_slot(OURS, "theirs", "other", MINIMAL)
+    contested.times = CHANGES_MAX
+    with pytest.raises(RequestRefused, match="all the time"):
+        result_of(slots_of(contested).add(OURS, "ours"))
+
+
+def test_slots_are_called_by_id_or_label() -> None:
+    slots = [KeyringSlot(digit * 32, label, b"") for digit, label in ("ax", "bx", "cy")]
+    assert chosen(slots, "y") is slots[2]
+    assert chosen(slots, "a") is slots[0]
+    for name in ("x", "z", None):
+        with pytest.raises(UnknownReference):
+            chosen(slots, name)
+    with pytest.raises(UnknownReference):
+        chosen([], None)
