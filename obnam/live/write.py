@@ -208,6 +208,7 @@ class Target:
             above = self.directory(parts)
         else:
             self._open.move_to_end(parts)
+        file: NewFile | None = None
         try:
             descriptor = os.open(self._checked(parts, name), _NEW_FLAGS, 0o600, dir_fd=above)
         except FileExistsError:
@@ -215,15 +216,13 @@ class Target:
             if begun is None:
                 return None
             file, descriptor = begun
-        else:
-            file = None
         try:
             if data and os.pwrite(descriptor, data, 0) != len(data):
                 write_at(descriptor, [data], 0)  # Cut short: all of it again, to the end or error.
             if file is None:
                 missed = apply_metadata(descriptor, metadata, self._rights, clean=self.ticket.clean)
         except BaseException:
-            self.abandon(file or NewFile(parts, name, name), descriptor)
+            self.abandon(NewFile(parts, name, name) if file is None else file, descriptor)
             raise
         if file is not None:
             return self.finish(file, descriptor, metadata)

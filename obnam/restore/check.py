@@ -40,7 +40,12 @@ def wrong_row(row: EntryRow) -> str | None:
 
 def is_name(name: bytes) -> bool:
     """Whether it can be the name of an entry in a directory."""
-    return name not in (b"", b".", b"..") and b"/" not in name and b"\0" not in name
+    return (
+        type(name) is bytes
+        and name not in (b"", b".", b"..")
+        and b"/" not in name
+        and b"\0" not in name
+    )
 
 
 def _are_good(types: tuple[type, ...]) -> bool:

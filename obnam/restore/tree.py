@@ -192,7 +192,11 @@ class Tree:
         for depth in range(len(parts)):
             outer = self._generation.entry(ROOT_DIRECTORY, path_of(parts[:depth]))
             found = None if outer is None else self._find(outer, parts[depth:])
-            if found is not None and found.reason not in (Reason.SKIPPED, Reason.ERROR):
+            if (
+                found is not None
+                and found.kind == Kind.DIRECTORY
+                and found.reason not in (Reason.SKIPPED, Reason.ERROR)
+            ):
                 return True
         return False
 

@@ -1,0 +1,30 @@
+"""A client in memory, for whole restores."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.memory_scene import Scene, memory_scene
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    folder = tmp_path / "client"
+    folder.mkdir()
+    with memory_scene(folder) as scene:
+        yield scene
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """A directory to back up."""
+    made = tmp_path / "live"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    """Where to restore to; not there yet."""
+    return tmp_path / "target"
