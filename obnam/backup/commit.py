@@ -93,6 +93,7 @@ class Committer:
         differ when the previous database is lost).
         """
         generation = GenerationId(secrets.token_hex(16))
+        sequence = nascent.sequence  # a copy's: the original goes on with the next one
         chunks = SetSum() if base is None else base.opened.manifest.chunks
         chunks = await self._refer_data(session, nascent, chunks)
         await self._thread.call(nascent.describe, self._described(generation, nascent, facts))
@@ -111,7 +112,7 @@ class Committer:
             generation=generation,
             client=facts.client,
             host=socket.gethostname(),
-            sequence=nascent.sequence,
+            sequence=sequence,
             previous=None
             if previous is None
             else Link(previous.manifest.generation, previous.manifest_id),

@@ -231,11 +231,12 @@ class Scan:
     def _skip(self, listing: Listing, directory: _Directory) -> Iterator[Batch]:
         """Store a cache directory with its tag only."""
         known = directory.known
+        inside = self._nascent.known(directory.number)
         if known is not None and known.reason == Reason.SKIPPED:
             since = known.since
         else:
             since = self._nascent.sequence
-            if known is not None or not self._first:
+            if not self._first or inside.keys() - {CACHE_TAG_NAME}:
                 self.counts.warnings.append(
                     f"{printable(listing.path)}: a new CACHEDIR.TAG: its files are no longer "
                     f"backed up. If you did not expect that, look who put it there"
@@ -248,7 +249,7 @@ class Scan:
         plan = plan_directory(
             [CACHE_TAG_NAME],
             [status],
-            self._nascent.known(directory.number),
+            inside,
             self._nascent.sequence,
             full=self._settings.full,
         )
