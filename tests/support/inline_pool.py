@@ -24,16 +24,18 @@ def tools_of(keys: RepositoryKeys, suite: Suite | None = None) -> Tools:
 @implementer(IPool)
 @define
 class InlinePool:
-    """`IPool` that counts its jobs by name."""
+    """`IPool` that counts its jobs by name. ``before`` sees name and arguments of each first."""
 
     tools: Tools
+    before: Callable[[str, tuple[object, ...]], None] = field(default=lambda name, arguments: None)
     jobs: list[str] = field(factory=list)
     closed: bool = False
 
     def run(self, job: Callable[..., T], *arguments: object) -> "Deferred[T]":
         """See `IPool`."""
-        self.jobs.append(job.__name__)
         try:
+            self.before(job.__name__, arguments)
+            self.jobs.append(job.__name__)
             return succeed(job(self.tools, *arguments))
         except Exception as error:
             return fail(error)
