@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from threading import Timer
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
@@ -22,6 +23,9 @@ if TYPE_CHECKING:
 FAILED = 1
 WRONG_USAGE = 2
 DONE_WITH_WARNINGS = 3
+
+LEAVE_S = 5.0
+"""How long what runs at the end of the process may take."""
 
 _PLEA = (
     "obnam: this should not have happened. Please report it, with the lines above and what you "
@@ -66,6 +70,10 @@ def leave(code: int) -> NoReturn:
         _point_at_nothing(sys.stderr)
     # What asked to be told of the end (multiprocessing: its workers and semaphores) is told. What
     # is left out is the taking apart of some 600 modules: a tenth of a second, and of no use.
+    # Where that hangs, on a worker that waits for a broken disk, we end all the same.
+    watch = Timer(LEAVE_S, os._exit, (code,))
+    watch.daemon = True
+    watch.start()
     atexit._run_exitfuncs()
     os._exit(code)
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
+from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from twisted.internet.defer import Deferred, fail
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
 T = TypeVar("T")
+
+CLOSE_S = 5.0
+"""How long jobs under way may take to end: a disk that hangs does not keep us from ending."""
 
 
 class WorkerDied(ObnamError):
@@ -41,7 +45,7 @@ class IPool(Interface):
         """
 
     def close() -> None:
-        """End the workers; jobs that have not begun are dropped."""
+        """End the workers; jobs that have not begun are dropped, those under way waited for."""
 
 
 @implementer(IPool)
@@ -76,7 +80,15 @@ class ProcessPool:
     def close(self) -> None:
         """See `IPool`."""
         if self._executor is not None:
-            self._executor.shutdown(wait=False, cancel_futures=True)
+            # Waited for: what is left to do when the process is ending hangs (the queue by which
+            # workers are told to end is closed before they were told). In a thread, for a bound.
+            ending = Thread(
+                target=self._executor.shutdown,
+                kwargs={"wait": True, "cancel_futures": True},
+                daemon=True,
+            )
+            ending.start()
+            ending.join(CLOSE_S)
             self._executor = None
 
     def _started(self) -> "ProcessPoolExecutor":

@@ -70,7 +70,7 @@ class Computer:
         environment = {
             name: text
             for name, text in os.environ.items()
-            if not name.startswith("XDG_") and name != "PYTHONPATH"
+            if not name.startswith(("XDG_", "PYTHON"))
         }
         computer = cls(folder, {**environment, "HOME": str(folder), "TZ": "UTC"})
         computer.live.mkdir(exist_ok=True)
