@@ -38,16 +38,15 @@ def check_files(
     broken = _broken(opened, len(chunks))
     troubles: list[tuple[int, str]] = []
     index = -1
-    for _, entries in groups:
-        for entry in entries:
+    for _, files, others in groups:
+        for file in map(FileToWrite._make, files):
             index += 1
-            if not isinstance(entry, FileToWrite):
-                continue
             try:
-                if checksum(opened.content(entry.extents), entry.size) != entry.checksum:
+                if checksum(opened.content(file.extents), file.size) != file.checksum:
                     troubles.append((index, WRONG_CHECKSUM))
             except ChunkUnusable as error:
                 troubles.append((index, str(error)))
+        index += len(others)
     return Checked(troubles, broken)
 
 

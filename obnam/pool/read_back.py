@@ -20,19 +20,18 @@ def read_back(tools: Tools, groups: Sequence[Group], ticket: TargetTicket) -> li
     target = joined_target(tools, ticket)
     troubles: list[tuple[int, str]] = []
     index = -1
-    for parts, entries in groups:
-        for entry in entries:
+    for parts, files, others in groups:
+        for file in map(FileToWrite._make, files):
             index += 1
-            if not isinstance(entry, FileToWrite):
-                continue
             try:
-                descriptor = open_regular(entry.name, target.directory(parts))
+                descriptor = open_regular(file.name, target.directory(parts))
                 try:
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-                    if read_checksum(descriptor) != entry.checksum:
+                    if read_checksum(descriptor) != file.checksum:
                         troubles.append((index, DIFFERS))
                 finally:
                     os.close(descriptor)
             except FAILURES as error:
                 troubles.append((index, f"cannot be read back: {why(error, ticket)}"))
+        index += len(others)
     return troubles

@@ -2,8 +2,9 @@
 
 import errno
 import os
-from collections.abc import Sequence
-from typing import NamedTuple, TypeVar
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, NamedTuple
 
 from obnam.errors import HostileEntry, TargetFull
 from obnam.live.apply import NOTHING_MISSED, Missed
@@ -16,14 +17,12 @@ from obnam.pool.checksum import ContentChecksum
 from obnam.pool.open_chunks import (
     ChunkUnusable,
     Content,
-    FileExtent,
+    Extents,
     OpenChunks,
     SealedChunk,
     checksum,
 )
 from obnam.pool.worker import Tools
-
-T = TypeVar("T")
 
 READ_BYTES = 1 << 20
 """Read at once when a large file is checked: stays in the processor's cache while it is summed."""
@@ -47,7 +46,7 @@ class FileToWrite(NamedTuple):
     gid: int
     mtime_ns: int
     attributes: bytes | None
-    extents: tuple[FileExtent, ...]
+    extents: Extents
 
 
 class EntryToMake(NamedTuple):
@@ -65,10 +64,14 @@ class EntryToMake(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Entries to make in one directory."""
+    """Entries to make in one directory. ``files`` are `FileToWrite` as plain tuples: see `Extents`.
+
+    A job counts the files first, then the others.
+    """
 
     parts: Parts
-    entries: list[FileToWrite | EntryToMake]
+    files: list[tuple[Any, ...]]
+    others: list[EntryToMake]
 
 
 class Written(NamedTuple):
@@ -99,14 +102,15 @@ def write_files(
     target = joined_target(tools, ticket)
     written = Written([], [], [])
     index = -1
-    for parts, entries in groups:
-        for entry in entries:
+    for parts, files, others in groups:
+        entries: Iterator[FileToWrite | EntryToMake] = chain(map(FileToWrite._make, files), others)
+        for each in entries:
             index += 1
             try:
-                if type(entry) is FileToWrite:
-                    missed = _write_file(target, parts, entry, opened)
+                if isinstance(each, FileToWrite):
+                    missed = _write_file(target, parts, each, opened)
                 else:
-                    missed = _make(target, parts, entry)  # type: ignore[arg-type]
+                    missed = _make(target, parts, each)
             except FAILURES as error:
                 written.troubles.append((index, why(error, ticket)))
             else:
@@ -121,7 +125,7 @@ def write_part(
     tools: Tools,
     slab_name: str,
     chunks: Sequence[SealedChunk],
-    extents: Sequence[FileExtent],
+    extents: Extents,
     ticket: TargetTicket,
     file: NewFile,
 ) -> str | None:

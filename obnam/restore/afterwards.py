@@ -20,7 +20,7 @@ from obnam.pool.write_files import FAILURES, Group, why
 from obnam.restore.notes import Follower, MadeDirectory, Notes
 from obnam.restore.plan import Neighbourhood, Part, Work, find_entry
 from obnam.restore.report import Report
-from obnam.restore.tree import Directory, Entry, Problem, path_of
+from obnam.restore.tree import Directory, Entries, Problem, path_of
 
 READING_LANES = 4
 """Jobs of reading back at a time: the workers are busy, and none waits for the next."""
@@ -32,25 +32,33 @@ T = TypeVar("T")
 
 
 def all_but_followers(
-    entries: Iterator[Directory | Entry | Problem], notes: Notes
-) -> Iterator[Directory | Entry | Problem]:
+    entries: Iterator[Directory | Entries | Problem], notes: Notes
+) -> Iterator[Directory | Entries | Problem]:
     """Leave out entries that share a file with one before them; they are noted."""
-    for entry in entries:
-        if (
-            type(entry) is Entry
-            and entry.row.device is not None
-            and entry.row.kind == Kind.FILE
-            and not notes.is_first(entry)
-        ):
-            continue
-        yield entry
+    for each in entries:
+        if isinstance(each, Entries) and any(row.device is not None for row in each.rows):
+            yield each._replace(
+                rows=[
+                    row
+                    for row in each.rows
+                    if row.device is None
+                    or row.kind != Kind.FILE
+                    or notes.is_first(each.parts, row)
+                ]
+            )
+        else:
+            yield each
 
 
-def all_but_aside(entries: Iterator[Directory | Entry | Problem], notes: Notes) -> Iterator[Entry]:
+def all_but_aside(
+    entries: Iterator[Directory | Entries | Problem], notes: Notes
+) -> Iterator[Entries]:
     """Only entries that were restored."""
-    for entry in entries:
-        if type(entry) is Entry and not notes.is_aside(entry.parts, entry.row.name):
-            yield entry
+    for each in entries:
+        if isinstance(each, Entries):
+            yield each._replace(
+                rows=[row for row in each.rows if not notes.is_aside(each.parts, row.name)]
+            )
 
 
 @define
@@ -63,7 +71,7 @@ class Afterwards:
     _notes: Notes
     _report: Report
 
-    async def link(self, generation: LocalGeneration) -> Iterator[Entry | Problem]:
+    async def link(self, generation: LocalGeneration) -> Iterator[Entries | Problem]:
         """Make all hard links; gives the entries that must be written by themselves instead.
 
         That is so when the first of them was not restored, or the file system says no.
@@ -92,13 +100,13 @@ class Afterwards:
                 self._notes.copy(follower)  # If that cannot be made either, it will say why.
         return linked, kept
 
-    def _copies(self, generation: LocalGeneration) -> Iterator[Entry | Problem]:
+    def _copies(self, generation: LocalGeneration) -> Iterator[Entries | Problem]:
         for path, directory, name in self._notes.copies():
             row = generation.entry(directory, name)
             if row is None:
                 yield Problem(path_of(path), "is no longer where it was in the generation")
             else:
-                yield Entry(path[:-1], row)
+                yield Entries(path[:-1], [row])
 
     async def finish_directories(self) -> None:
         """Set the metadata of directories, each after all that is in it."""
@@ -142,7 +150,7 @@ class Afterwards:
             if isinstance(item, Neighbourhood):
                 groups = item.groups
             elif isinstance(item, Part) and item.first:
-                groups = [Group(item.parts, [item.file])]
+                groups = [Group(item.parts, [tuple(item.file)], [])]
             else:
                 continue
             troubles: list[tuple[int, str]] = await self._pool.run(

@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 from attrs import frozen
 
-from obnam.restore.tree import Directory, Entry, Parts
+from obnam.generation.rows import EntryRow
+from obnam.restore.tree import Directory, Parts
 
 _SCHEMA = """
 CREATE TABLE first (device INTEGER, inode INTEGER, checksum BLOB, path BLOB,
@@ -61,12 +62,11 @@ class Notes:
         """Forget everything."""
         self._connection.close()
 
-    def is_first(self, entry: Entry) -> bool:
+    def is_first(self, parts: Parts, row: EntryRow) -> bool:
         """Whether a file is the first of those that share one; others are noted.
 
         Files that had the same inode, but not at the same time, differ in their content.
         """
-        parts, row = entry
         path = _path((*parts, row.name))
         key = (row.device, row.inode, row.checksum)
         found = self._connection.execute(

@@ -16,10 +16,10 @@ from obnam.errors import DamagedGeneration
 from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow
 from obnam.model.entry import Kind
 from obnam.model.ids import ChunkId
-from obnam.pool.open_chunks import FileExtent
+from obnam.pool.open_chunks import Extents
 from obnam.pool.write_files import EntryToMake, FileToWrite, Group
 from obnam.restore.check import NO_SENSE
-from obnam.restore.tree import Directory, Entry, Parts, Problem, path_of
+from obnam.restore.tree import Directory, Entries, Parts, Problem, path_of
 from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam.wire.limits import FETCH_IDS_MAX, SEALED_CHUNK_MAX
 
@@ -58,7 +58,7 @@ class Part(NamedTuple):
     parts: Parts
     file: FileToWrite
     chunks: list[ChunkId]
-    extents: list[FileExtent]
+    extents: Extents
     size_bytes: int
     first: bool
     last: bool
@@ -109,24 +109,52 @@ class _Filling:
             self.chunks.append(chunk)
             self.room -= _cost(chunk)
 
-    def placed(self, extents: Iterable[ExtentRow]) -> tuple[FileExtent, ...]:
+    def placed(self, extents: Iterable[ExtentRow]) -> Extents:
         """Extents in the chunks of this filling. Raises `_Bad` for those beyond their chunk."""
         found = []
         for position, number, start, length in extents:
             chunk = self.index[number]
             if start + length > self.chunks[chunk].length:
                 raise _Bad
-            found.append(FileExtent(position, chunk, start, length))
+            found.append((position, chunk, start, length))
         return tuple(found)
 
-    def add(self, parts: Parts, entry: FileToWrite | EntryToMake, size_bytes: int) -> None:
-        """Take an entry whose chunks are here."""
-        if not self.groups or self.groups[-1].parts != parts:
-            self.groups.append(Group(parts, []))
-        self.groups[-1].entries.append(entry)
+    def add(self, parts: Parts, file: FileToWrite, size_bytes: int) -> None:
+        """Take a file whose chunks are here."""
+        self._group(parts).files.append(tuple(file))
         self.size_bytes += size_bytes
+        self.file_count += 1
         self.entry_count += 1
-        self.file_count += type(entry) is FileToWrite
+
+    def add_other(self, parts: Parts, entry: EntryToMake) -> None:
+        """Take what has no content."""
+        self._group(parts).others.append(entry)
+        self.entry_count += 1
+
+    def add_known(self, parts: Parts, row: EntryRow, number: int, start: int, size: int) -> bool:
+        """Take a file in one chunk if that is here already, and if all is well; very quick."""
+        index = self.index.get(number)
+        if (
+            index is None
+            or self.entry_count >= ENTRIES_MAX
+            or self.size_bytes + size > CONTENT_MAX
+            or not (start >= 0 and 0 < size <= self.chunks[index].length - start)
+        ):
+            return False
+        if not self.groups or self.groups[-1].parts is not parts:
+            self._group(parts)
+        self.groups[-1].files.append(
+            (row[1], size, row[13], *row[5:8], row[9], row[17], ((0, index, start, size),))
+        )
+        self.size_bytes += size
+        self.file_count += 1
+        self.entry_count += 1
+        return True
+
+    def _group(self, parts: Parts) -> Group:
+        if not self.groups or self.groups[-1].parts != parts:
+            self.groups.append(Group(parts, [], []))
+        return self.groups[-1]
 
     def empty(self) -> Iterator[Neighbourhood]:
         """What is here, if anything is; nothing is here afterwards."""
@@ -152,32 +180,39 @@ class Plan:
     def __attrs_post_init__(self) -> None:
         self._small, self._large = _Filling(self._chunk), _Filling(self._chunk)
 
-    def work(self, entries: Iterable[Directory | Entry | Problem]) -> Iterator[Work]:
+    def work(self, entries: Iterable[Directory | Entries | Problem]) -> Iterator[Work]:
         """All work; a directory always before what must be put into it."""
-        for entry in entries:
-            if type(entry) is not Entry:
-                yield entry  # type: ignore[misc]
+        for each in entries:
+            if not isinstance(each, Entries):
+                yield each
                 continue
-            parts, row = entry
-            if row.kind != Kind.FILE:
-                yield from self._other(parts, row)
-                continue
-            try:
-                yield from self._file(parts, row)
-            except (_Bad, DamagedGeneration):
-                yield Problem(path_of((*parts, row.name)), NO_SENSE)
+            parts = each.parts
+            for row in each.rows:
+                # Most entries are small files in one chunk, which was met before.
+                size = row.size
+                if (
+                    row.chunk is not None
+                    and size is not None
+                    and size < SMALL_FILE_MAX
+                    and self._small.add_known(parts, row, row.chunk, row.start or 0, size)
+                ):
+                    continue
+                try:
+                    yield from self._entry(parts, row)
+                except (_Bad, DamagedGeneration):
+                    yield Problem(path_of((*parts, row.name)), NO_SENSE)
         yield from self._small.empty()
         yield from self._large.empty()
 
-    def _other(self, parts: Parts, row: EntryRow) -> Iterator[Work]:
+    def _entry(self, parts: Parts, row: EntryRow) -> Iterator[Work]:
+        if row.kind == Kind.FILE:
+            yield from self._file(parts, row)
+            return
         if not self._small.fits((), 0):
             yield from self._small.empty()
-        self._small.add(parts, _entry_to_make(row), 0)
+        self._small.add_other(parts, _entry_to_make(row))
 
     def _file(self, parts: Parts, row: EntryRow) -> Iterator[Work]:
-        if row.chunk is not None:
-            yield from self._file_in_one(parts, row, row.chunk, row.start or 0, row.size or 0)
-            return
         runs = _runs(_extents_of(row, self._extents), self._chunk)
         run, after = next(runs, None), next(runs, None)
         if run is not None and after is not None:
@@ -193,23 +228,6 @@ class Plan:
         filling.take(fresh)
         filling.add(parts, _file_to_write(row, filling.placed(extents)), size)
 
-    def _file_in_one(
-        self, parts: Parts, row: EntryRow, number: int, start: int, size: int
-    ) -> Iterator[Work]:
-        """The same for a file in one extent, as most are; quicker."""
-        filling = self._small if size < SMALL_FILE_MAX else self._large
-        index = filling.index.get(number)
-        if index is None or not filling.fits((), size):
-            chunk = self._chunk(number) if index is None else filling.chunks[index]
-            if index is not None or not filling.fits((chunk,), size):
-                yield from filling.empty()
-            filling.take((chunk,))
-            index = filling.index[number]
-        if start < 0 or size <= 0 or start + size > filling.chunks[index].length:
-            raise _Bad
-        extent = FileExtent(0, index, start, size)
-        filling.add(parts, _file_to_write(row, (extent,)), size)
-
     def _in_parts(
         self, parts: Parts, row: EntryRow, run: "_Run", after: "_Run | None", runs: "Iterator[_Run]"
     ) -> Iterator[Part]:
@@ -223,16 +241,19 @@ class Plan:
             try:
                 after = next(runs, None)
             except (_Bad, DamagedGeneration):
-                yield Part(parts, file, [], [], 0, first=False, last=True, problem=NO_SENSE)
+                yield Part(parts, file, [], (), 0, first=False, last=True, problem=NO_SENSE)
                 return
 
 
 def find_entry(groups: Iterable[Group], index: int) -> tuple[Parts, FileToWrite | EntryToMake]:
     """The entry that a job counts as ``index``, with its directory."""
-    for parts, entries in groups:
-        if index < len(entries):
-            return parts, entries[index]
-        index -= len(entries)
+    for parts, files, others in groups:
+        if index < len(files):
+            return parts, FileToWrite._make(files[index])
+        index -= len(files)
+        if index < len(others):
+            return parts, others[index]
+        index -= len(others)
     raise IndexError(index)
 
 
@@ -258,7 +279,7 @@ class _Run:
     def part(self, parts: Parts, file: FileToWrite, *, first: bool, last: bool) -> Part:
         """A part of the file that this is of."""
         ids = [chunk.id for chunk in self.filling.chunks]
-        extents = list(self.filling.placed(self.extents))
+        extents = self.filling.placed(self.extents)
         return Part(parts, file, ids, extents, self.filling.size_bytes, first, last)
 
 
@@ -278,10 +299,14 @@ def _extents_of(
 ) -> Iterator[ExtentRow]:
     """The extents of a file, in order and within it. Raises `_Bad`."""
     size = row.size or 0
-    if row.number is None:
+    if row.chunk is not None:
+        extents = iter((ExtentRow(0, row.chunk, row.start or 0, size),))
+    elif row.number is not None:
+        extents = several(row)
+    else:
         return
     end = 0
-    for extent in several(row):
+    for extent in extents:
         position, chunk, start, length = extent
         if not (type(position) is type(chunk) is type(start) is type(length) is int):
             raise _Bad
@@ -301,7 +326,7 @@ def _cost(chunk: ChunkRow) -> int:
     return FRAME_HEADER_BYTES + sealed
 
 
-def _file_to_write(row: EntryRow, extents: tuple[FileExtent, ...]) -> FileToWrite:
+def _file_to_write(row: EntryRow, extents: Extents) -> FileToWrite:
     """The file of a row that was checked, so that what may not be None is not."""
     # By position, because it is done for every file: see `EntryRow`.
     return FileToWrite._make((row[1], row[8], row[13], *row[5:8], row[9], row[17], extents))

@@ -19,7 +19,7 @@ from obnam.restore.pipeline import Pipeline
 from obnam.restore.plan import Neighbourhood, Part, Plan, Work
 from obnam.restore.report import Report
 from obnam.restore.settings import Restored, RestoreSettings
-from obnam.restore.tree import Directory, Entry, Problem, Tree, select
+from obnam.restore.tree import Directory, Entries, Problem, Tree, select
 from obnam.wire.interfaces import IRepository
 
 
@@ -108,6 +108,6 @@ class Restore:
 
 
 def _work(
-    generation: LocalGeneration, entries: Iterator[Directory | Entry | Problem]
+    generation: LocalGeneration, entries: Iterator[Directory | Entries | Problem]
 ) -> Iterator[Work]:
     return Plan(generation.read_extents, generation.chunk).work(entries)

@@ -6,6 +6,7 @@ here: a generation may be hostile.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import NamedTuple
 
 from attrs import define
@@ -18,6 +19,9 @@ from obnam.model.entry import Kind, Reason, printable
 from obnam.restore.check import NO_NAME, is_name, wrong_row
 
 Parts = tuple[bytes, ...]
+
+ROWS_AT_ONCE = 1024
+"""Entries of a directory that are dealt with together: bounds the memory."""
 
 DEPTH_MAX = 10_000
 """Directories within directories; deeper ones are no tree that anyone made."""
@@ -32,11 +36,11 @@ class Directory(NamedTuple):
     row: EntryRow | None
 
 
-class Entry(NamedTuple):
+class Entries(NamedTuple):
     """Anything else, in the directory with these parts."""
 
     parts: Parts
-    row: EntryRow
+    rows: list[EntryRow]
 
 
 class Problem(NamedTuple):
@@ -97,7 +101,7 @@ class Tree:
             if not self._is_known(split_path(path)):
                 raise UnknownPath(printable(path))
 
-    def entries(self) -> Iterator[Directory | Entry | Problem]:
+    def entries(self) -> Iterator[Directory | Entries | Problem]:
         """All that is wanted, and what is wrong with it."""
         problems: list[Problem] = []
         for visit in self._visits(problems):
@@ -108,20 +112,27 @@ class Tree:
                 for depth in range(1, len(parts)):
                     yield Directory(parts[:depth], None)
                 if row.kind != Kind.DIRECTORY:
-                    yield Entry(parts[:-1], row._replace(name=parts[-1]))
+                    yield Entries(parts[:-1], [row._replace(name=parts[-1])])
                     continue
             yield Directory(parts, row if selected is None else None)
             if row.number is None:
                 continue
-            for other in self._generation.others_in(row.number):
-                if selected is not None and other.name not in selected:
-                    continue
-                problem = wrong_row(other) if is_name(other.name) else NO_NAME
-                if problem is None:
-                    yield Entry(parts, other)
-                else:
-                    yield Problem(_shown(parts, other), problem)
+            others = self._generation.others_in(row.number)
+            while rows := list(islice(others, ROWS_AT_ONCE)):
+                if selected is not None:
+                    rows = [other for other in rows if other.name in selected]
+                good = [row for row in rows if is_name(row.name) and wrong_row(row) is None]
+                if good:
+                    yield Entries(parts, good)
+                if len(good) < len(rows):
+                    yield from self._wrong(parts, rows)
         yield from problems
+
+    def _wrong(self, parts: Parts, rows: list[EntryRow]) -> Iterator[Problem]:
+        for row in rows:
+            problem = wrong_row(row) if is_name(row.name) else NO_NAME
+            if problem is not None:
+                yield Problem(_shown(parts, row), problem)
 
     def _visits(self, problems: list[Problem]) -> Iterator[_Visit]:
         """Walk into all directories that are wanted, or on the way; roots may be other entries.
