@@ -177,6 +177,23 @@ async def test_a_full_disk_ends_it(
 
 
 @ensureDeferred
+async def test_a_write_that_is_cut_short_is_finished(
+    scene: Scene, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "file").write_bytes(b"content")
+    generation = await scene.back_up(root)
+    pwrite = os.pwrite
+
+    def half(descriptor: int, data: Any, offset: int) -> int:
+        return pwrite(descriptor, data[:3], offset)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "pwrite", half)
+        await scene.restore(generation, target)
+    assert inside(target, root / "file").read_bytes() == b"content"
+
+
+@ensureDeferred
 async def test_a_large_file_that_is_given_up_leaves_nothing(
     scene: Scene, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
