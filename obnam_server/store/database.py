@@ -102,6 +102,15 @@ class Database:
             self._mine.connection = connection
         return connection
 
+    def empty_log(self) -> None:
+        """Move what is in the write-ahead log to its place, unless a reader is in the way."""
+        connection = self.get()
+        with database_errors(self.path):
+            # Not to wait: it is done again after the next commit.
+            connection.execute("PRAGMA busy_timeout = 0")
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            connection.execute(f"PRAGMA busy_timeout = {round(BUSY_TIMEOUT_S * 1000)}")
+
     def _connect(self) -> sqlite3.Connection:
         # Each connection stays on its thread; only close() comes from another.
         connection = sqlite3.connect(

@@ -41,6 +41,10 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
         with self._database.transaction(durable):
             yield
 
+    def tidy(self) -> None:
+        """See `IIndex`."""
+        self._database.empty_log()
+
     def close(self, clean: bool) -> None:
         """See `IIndex`."""
         try:

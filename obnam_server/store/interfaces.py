@@ -260,5 +260,8 @@ class IIndex(IChunkIndex, ISegmentIndex, ISessionIndex, IGenerationIndex):
         may undo it, never in part, and never without what was committed later being undone too.
         """
 
+    def tidy() -> None:
+        """WRITER. Give back the disk space that recent changes took, if that can be done now."""
+
     def close(clean: bool) -> None:
         """Close it, for all threads; ``clean``: it agrees with the segments, as far as is known."""

@@ -187,7 +187,9 @@ class RepositoryStore:
         taken), `SessionLost`, `StoreFull`. Repeating what went through gives its receipt again.
         """
         with self._changing():
-            return self._generations.commit(client, session, commit)
+            receipt = self._generations.commit(client, session, commit)
+            self._index.tidy()
+            return receipt
 
     def list_generations(self, after_sequence: int, limit: int) -> list[GenerationSummary]:
         """At most ``limit`` generations with higher sequence numbers, oldest first."""
