@@ -58,18 +58,23 @@ class LocalGeneration:
         """
         # One open cursor a level: the rows of a directory are read as they are needed.
         levels = [(b"", False, self._rows(ROOT_DIRECTORY))]
+        numbers = [ROOT_DIRECTORY]
+        on_the_way = {ROOT_DIRECTORY}
         while levels:
             prefix, stale, rows = levels[-1]
             row = next(rows, None)
             if row is None:
                 levels.pop()
+                on_the_way.remove(numbers.pop())
                 continue
             path = prefix + row.name
             reason = Reason.ERROR if stale else self.reason_of(row)
             yield LocalEntry(path, row, reason)
             if row.kind == Kind.DIRECTORY and row.number is not None:
-                if len(levels) > _DEPTH_MAX:
+                if row.number in on_the_way or len(levels) > _DEPTH_MAX:
                     raise DamagedGeneration(str(self.path), "its directories form a loop")
+                numbers.append(row.number)
+                on_the_way.add(row.number)
                 inside = path if path == b"/" else path + b"/"
                 levels.append((inside, reason is Reason.ERROR, self._rows(row.number)))
 
@@ -148,6 +153,9 @@ class LocalGeneration:
 
     def _query(self, sql: str, *arguments: object) -> Iterator[tuple[Any, ...]]:
         try:
-            yield from self._connection.execute(sql, arguments)
+            # Not `yield from`: that would close the cursor of a walk that is given up, which fails
+            # when the generation was closed before.
+            for row in self._connection.execute(sql, arguments):  # noqa: UP028
+                yield row
         except sqlite3.DatabaseError as error:
             raise DamagedGeneration(str(self.path), f"its database is damaged ({error})") from error
