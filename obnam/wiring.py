@@ -19,7 +19,7 @@ from obnam.errors import ConfigurationError
 from obnam.model.ids import ClientName, GenerationId, RepositoryName
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
-from obnam.repository import embedded, tls
+from obnam.repository import tls
 from obnam.repository.cache import GenerationCache, cache_directory
 from obnam.repository.connect import (
     Connections,
@@ -271,6 +271,8 @@ async def enrol_at_server(
 
 async def enrol_in_directory(surroundings: Surroundings, directory: Path) -> Enrolled:
     """Join the repository in a directory, which is made if it is new."""
+    from obnam.repository import embedded  # of no use to who has a server
+
     directory = directory.absolute()
     reactor = surroundings.reactor
     server = await embedded.start(reactor, directory, surroundings.places.private)
@@ -307,6 +309,8 @@ async def _reach(
 ) -> HttpRepository:
     location = credentials.location
     if location.directory is not None:
+        from obnam.repository import embedded  # of no use to who has a server
+
         if not location.directory.is_dir():
             raise ConfigurationError(
                 str(surroundings.places.secrets),

@@ -10,6 +10,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from io import TextIOWrapper
 from threading import Timer
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
@@ -46,6 +47,10 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
     from obnam.cli.commands import Options, cli
 
     options = Options(reactor)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            # A terminal that cannot show a character shows its number.
+            stream.reconfigure(errors="backslashreplace")
     try:
         # Not `cli.main`: that has its own way of ending when there is nobody to print to.
         with cli.make_context("obnam", list(arguments), obj=options) as context:
@@ -108,6 +113,10 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
             where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
             _say(f"{where}{error.strerror}", "SystemError", as_json)
             return FAILED
+        case Exception() if type(error).__module__ == "sqlite3":
+            _explain(error, verbose)
+            _say(f"a database in the cache cannot be used: {error}", "SystemError", as_json)
+            return FAILED
         case _:
             traceback.print_exception(error, file=sys.stderr)
             print(_PLEA, file=sys.stderr)
@@ -116,7 +125,8 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
 
 def _say(message: str, name: str, as_json: bool, *, temporary: bool = False) -> None:
     """The last line: for people, or for programs."""
-    line = " ".join(message.splitlines())
+    # What a server or a file name puts into a message must not reach the terminal as it is.
+    line = "".join(c if c.isprintable() else "?" for c in " ".join(message.splitlines()))
     if as_json:
         print(json.dumps({"error": name, "message": line, "temporary": temporary}), file=sys.stderr)
     else:

@@ -3,6 +3,7 @@
 Composes what `HttpRepository` needs; the tuning of sockets is here and nowhere else.
 """
 
+from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from attrs import define, field
@@ -20,9 +21,11 @@ from zope.interface import implementer
 from obnam.repository import tls
 from obnam.repository.bulk_endpoint import BulkTlsEndpoint
 from obnam.repository.deferring import returns_deferred
-from obnam.repository.embedded import EmbeddedServer
 from obnam.repository.exchange import Exchange
 from obnam.repository.http import HttpRepository
+
+if TYPE_CHECKING:
+    from obnam.repository.embedded import EmbeddedServer
 
 CONNECT_S = 30.0
 """A server that does not take a connection within this time is not reachable."""
@@ -154,7 +157,7 @@ def unix_exchange(connections: Connections, path: str, token: str | None) -> Exc
     return Exchange(client, connections.reactor, "http://embedded", token=token)
 
 
-def open_embedded(reactor: ReactorBase, server: EmbeddedServer, token: str) -> HttpRepository:
+def open_embedded(reactor: ReactorBase, server: "EmbeddedServer", token: str) -> HttpRepository:
     """The repository on an embedded server, which ends when the repository is closed."""
     connections = Connections.none_yet(reactor)
 

@@ -109,8 +109,8 @@ class Trust:
                 f"in; if the server got a new key, ask its administrator for the new pin"
             )
         return (
-            "no known authority vouches for its certificate. Give the authority's certificate as "
-            "`trusted_certificates`, or the certificate's pin as `pin`, in the configuration"
+            "no known authority vouches for its certificate. Name the authority's certificate as "
+            "`trusted_certificates` in the configuration, or join by an invitation with a pin"
         )
 
 

@@ -1,6 +1,7 @@
 """How commands end, in this process: what is printed, and the exit code."""
 
 import json
+import sqlite3
 from collections.abc import Callable
 
 import click
@@ -51,6 +52,12 @@ def test_the_codes_of_commands(ended: Ended) -> None:
         (ServerUnreachable("s", "why"), 1, "obnam: s cannot be reached: why\n"),
         (ServerUnreachable("s", "two\nlines"), 1, "obnam: s cannot be reached: two lines\n"),
         (OSError(28, "No space left on device", "/x"), 1, "obnam: /x: No space left on device\n"),
+        (ConfigurationError("/\x1b[31m", "\udcff"), 2, "obnam: /?[31m: ?\n"),
+        (
+            sqlite3.OperationalError("database or disk is full"),
+            1,
+            "obnam: a database in the cache cannot be used: database or disk is full\n",
+        ),
         (KeyboardInterrupt(), 130, "obnam: ended by SIGINT\n"),
         (BrokenPipeError(), 141, ""),
     ],
