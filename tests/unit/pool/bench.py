@@ -1,0 +1,108 @@
+"""A worker's bench: tools, a slab, and files to read, all in this process."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import xxhash
+from attrs import define, field
+
+from obnam.crypto.keys import MasterKey, RepositoryKeys
+from obnam.generation.rows import EntryRow, ExtentRow
+from obnam.live.read import identity_of
+from obnam.model.chunk import ChunkKind
+from obnam.pool import slabs
+from obnam.pool.read_files import FileToRead, Group, NamedFiles, Piece
+from obnam.pool.slabs import Slab
+from obnam.pool.worker import Tools
+from tests.support.inline_pool import tools_of
+
+KEYS = RepositoryKeys.derive(MasterKey(bytes(range(32))))
+SLAB_BYTES = 2 << 20
+
+
+def group_of(directory: Path, *names: bytes, number: int = 7) -> Group:
+    """Files of one directory, as the scan would name them."""
+    files = [FileToRead(name, 1, 3) for name in names]
+    return Group(number, bytes(directory), identity_of(directory.stat()), files)
+
+
+@define
+class Bench:
+    """One slab, and what lies in it."""
+
+    tools: Tools = field(factory=lambda: tools_of(KEYS))
+    slab: Slab = field(factory=lambda: slabs._make(SLAB_BYTES))
+
+    def close(self) -> None:
+        """Give the slab back, and its memory: each mapping has a descriptor of its own."""
+        self.slab.remove()
+        self.slab.view = memoryview(b"")
+        self.tools._slabs.clear()
+
+    def plaintext(self, piece: Piece) -> bytes:
+        """A piece's bytes, whose name must be right."""
+        offset, length, chunk_id = piece
+        data = bytes(self.slab.view[offset : offset + length])
+        assert self.tools.namer.name(ChunkKind.DATA, data) == chunk_id
+        return data
+
+    def content(
+        self, pieces: Sequence[Piece], extents: Sequence[ExtentRow], size: int
+    ) -> tuple[bytes, list[tuple[int, int]]]:
+        """A file put together again, and its holes (from, to)."""
+        content, holes = bytearray(), []
+        for position, piece, start, length in extents:
+            assert position >= len(content)
+            if position > len(content):
+                holes.append((len(content), position))
+                content += bytes(position - len(content))
+            data = self.plaintext(pieces[piece])[start : start + length]
+            assert len(data) == length > 0
+            content += data
+        if size > len(content):
+            holes.append((len(content), size))
+            content += bytes(size - len(content))
+        assert len(content) == size
+        return bytes(content), holes
+
+    def files(self, named: NamedFiles) -> dict[bytes, bytes]:
+        """All files of a job's answer by name; checksums are checked."""
+        end = 0
+        for piece in named.pieces:  # end to end, none left out
+            assert piece.offset == end
+            end += piece.length
+        return {
+            row.name: self._content(named, index, row)[0] for index, row in enumerate(named.rows)
+        }
+
+    def holes(self, named: NamedFiles) -> dict[bytes, list[tuple[int, int]]]:
+        """Their holes."""
+        return {
+            row.name: self._content(named, index, row)[1] for index, row in enumerate(named.rows)
+        }
+
+    def _content(
+        self, named: NamedFiles, index: int, row: EntryRow
+    ) -> tuple[bytes, list[tuple[int, int]]]:
+        assert row.size is not None
+        if row.chunk is not None and row.start is not None:
+            assert index not in named.extents
+            extents = [ExtentRow(0, row.chunk, row.start, row.size)]
+        else:
+            extents = named.extents.get(index, [])
+        content, holes = self.content(named.pieces, extents, row.size)
+        assert row.checksum == xxhash.xxh3_128_digest(content)
+        return content, holes
+
+
+def write(directory: Path, name: str, *parts: tuple[int, bytes], size: int | None = None) -> None:
+    """Make a file with data at some positions, and holes between them."""
+    descriptor = os.open(directory / name, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    try:
+        for position, data in parts:
+            os.pwrite(descriptor, data, position)
+        if size is not None:
+            os.truncate(descriptor, size)
+    finally:
+        os.close(descriptor)

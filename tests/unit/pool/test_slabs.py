@@ -1,0 +1,83 @@
+"""Slabs: shared, bounded, waited for, and never taken for another."""
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from obnam.pool import slabs
+from obnam.pool.slabs import Slab, SlabRack, attach
+
+ensure = pytest_twisted.ensureDeferred
+
+
+def fired(deferred: "Deferred[Slab]") -> list[Slab]:
+    """What a Deferred has by now."""
+    results: list[Slab] = []
+    deferred.addCallback(results.append)
+    return results
+
+
+def test_both_ends_see_the_same_bytes() -> None:
+    slab = slabs._make(4096)
+    other = attach(slab.name)
+    slab.view[:5] = b"hello"
+    other[5:10] = b"world"
+    assert bytes(slab.view[:10]) == bytes(other[:10]) == b"helloworld"
+    assert len(slab.view) == len(other) == 4096
+    slab.remove()
+    assert bytes(other[:10]) == b"helloworld"  # as long as it is mapped
+
+
+def test_a_name_is_never_used_again() -> None:
+    """Its descriptor's number is; a worker that has a mapping by the name must not be misled."""
+    names = set()
+    for _ in range(3):
+        slab = slabs._make(4096)
+        names.add(slab.name)
+        slab.remove()
+    assert len(names) == 3
+    assert len({name.partition("#")[0] for name in names}) == 1
+
+
+def test_a_slab_that_is_gone_is_not_another() -> None:
+    slab = slabs._make(4096)
+    slab.remove()
+    with pytest.raises(OSError):
+        attach(slab.name)
+
+
+def test_so_many_and_no_more() -> None:
+    rack = SlabRack(2, 4096)
+    first, second = fired(rack.take()), fired(rack.take())
+    third, fourth = fired(rack.take()), fired(rack.take())
+    assert len(first) == len(second) == 1
+    assert first[0] is not second[0]
+    assert third == fourth == []
+    rack.put_back(second[0])
+    assert third == second
+    rack.put_back(first[0])
+    assert fourth == first
+    rack.put_back(first[0])
+    assert fired(rack.take()) == first  # made once, used again
+    rack.close()
+
+
+def test_who_gives_up_waiting_gets_none() -> None:
+    rack = SlabRack(1, 4096)
+    taken = fired(rack.take())
+    waiting, after = rack.take(), fired(rack.take())
+    told: list[object] = []
+    waiting.addBoth(told.append)
+    waiting.cancel()
+    (failure,) = told
+    assert isinstance(failure, Failure)
+    assert isinstance(failure.value, CancelledError)
+    rack.put_back(taken[0])
+    assert after == taken
+    rack.close()
+
+
+def test_none_is_made_before_it_is_wanted() -> None:
+    rack = SlabRack(1000, 1 << 40)  # more than any machine has
+    rack.close()
