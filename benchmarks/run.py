@@ -93,6 +93,7 @@ class Round:
 
     def _backups(self, operation: str) -> Iterator[Run]:
         for name, program in self._programs.items():
+            warm(self._corpus.root)
             yield self._measured(operation, name, program.backup())
 
     def _restores(self) -> Iterator[Run]:
@@ -100,6 +101,7 @@ class Round:
             target = self._restore_directory() / name
             shutil.rmtree(target, ignore_errors=True)
             target.mkdir(parents=True)
+            warm(program.repository)
             yield self._measured("restore", name, program.restore(target))
             difference = first_difference(self._corpus.root, program.restored(target))
             shutil.rmtree(target)
@@ -144,7 +146,6 @@ def compare(settings: Settings) -> list[Run]:
         tree = corpus(corpus_name, settings.work / "corpora")
         _say(f"{tree.files:,} files, {tree.links:,} links, {tree.size_bytes:,} bytes")
         for number in range(1, settings.rounds + 1):
-            warm(tree.root)
             turn = (number - 1) % len(settings.programs)
             order = settings.programs[turn:] + settings.programs[:turn]
             homes = {name: settings.work / "programs" / name for name in order}
