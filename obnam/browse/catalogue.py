@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import tzinfo
+from itertools import pairwise
 
 from attrs import frozen
 
@@ -11,6 +12,9 @@ from obnam.model.reference import Candidate, parse, resolve
 from obnam.repository.generations import Generations
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import GenerationSummary
+
+TRIES = 3
+"""Looks at newest generation and list: a backup may commit between the two."""
 
 
 @frozen
@@ -31,17 +35,46 @@ class Catalogue:
 
 
 async def fetch(repository: IRepository, generations: Generations) -> Catalogue:
-    """Ask the server. Raises `HistoryBroken` when it hides what this client has done."""
-    description = await repository.describe()
-    latest = None if description.latest is None else generations.open(description.latest)
-    warnings = await generations.check_history(description.client, latest)
-    # Asked for after the newest, so that what another run commits meanwhile is no contradiction.
-    summaries = await repository.list_generations()
-    if latest is not None:
-        newest = latest.manifest.generation
-        if all(each.receipt.generation != newest for each in summaries):
-            raise HistoryBroken(description.client, f"{newest} is not in the list of generations")
-    return Catalogue(description.client, summaries, warnings)
+    """Ask the server. Raises `HistoryBroken` when it hides or reorders what this client has done.
+
+    The list itself is not signed, but the newest manifest is, and its chain was checked.
+    """
+    tries = 0
+    while True:
+        tries += 1
+        description = await repository.describe()
+        client, latest = description.client, description.latest
+        opened = None if latest is None else generations.open(latest)
+        warnings = await generations.check_history(client, opened)
+        summaries = await repository.list_generations()
+        newest = None if latest is None else latest.summary
+        problem = find_problem([each for each in summaries if each.client == client], newest)
+        if problem is None:
+            return Catalogue(client, summaries, warnings)
+        if tries == TRIES:
+            raise HistoryBroken(client, problem)
+
+
+def find_problem(
+    listed: Sequence[GenerationSummary], newest: GenerationSummary | None
+) -> str | None:
+    """Why one client's part of a list (oldest first) cannot be right. Pure.
+
+    It must end with ``newest``, and what a generation follows cannot stand elsewhere than right
+    before it. It need not stand there at all: somebody may have forgotten it.
+    """
+    if newest is not None and newest not in listed:
+        return f"{newest.receipt.generation} is not in the list of generations"
+    if listed and listed[-1] != newest:
+        return f"the list of generations ends with {listed[-1].receipt.generation}, not the newest"
+    ids = {each.receipt.generation for each in listed}
+    for before, after in pairwise(listed):
+        if after.previous in ids and after.previous != before.receipt.generation:
+            return (
+                f"{after.receipt.generation} follows {after.previous}, "
+                f"and is listed behind {before.receipt.generation}"
+            )
+    return None
 
 
 async def find(

@@ -56,7 +56,7 @@ def restore(
 
     done = session.with_client(run, patient=True)
     values = {
-        "status": "OK",
+        "status": "INCOMPLETE" if done.lost else "OK",
         "warnings": done.warnings,
         "duration": round(done.duration_s, 3),
         "files": done.files,
@@ -64,8 +64,11 @@ def restore(
         "directories": done.directories,
         "others": done.others,
         "kept": done.kept,
+        "not-restored": done.lost,
     }
     session.say(values, [f"{name}: {value}" for name, value in values.items()])
+    if done.lost:
+        return FAILED
     return DONE_WITH_WARNINGS if done.warnings else 0
 
 

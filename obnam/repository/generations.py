@@ -58,7 +58,7 @@ class Generations:
     def open(self, committed: CommittedGeneration) -> OpenedGeneration:
         """Open and check a manifest.
 
-        It must be signed, and be of the generation and the client that the server says. Raises
+        It must be signed, and say of the generation what the server says. Raises
         ``DamagedGeneration``, or ``UnknownFormat``.
         """
         from obnam.crypto.signing import Signer  # slow to import, and not always needed
@@ -76,6 +76,11 @@ class Generations:
                 generation,
                 f"the server shows another manifest for it: of {manifest.generation}, "
                 f"client {manifest.client}",
+            )
+        previous = None if manifest.previous is None else manifest.previous.generation
+        if (manifest.partial, previous) != (committed.summary.partial, committed.summary.previous):
+            raise DamagedGeneration(
+                generation, "the server does not say of it what its manifest says"
             )
         return OpenedGeneration(
             manifest, committed.manifest_id, committed.summary.receipt.received_ns

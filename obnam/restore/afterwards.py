@@ -158,7 +158,7 @@ class Afterwards:
             )
             for index, text in troubles:
                 parts, entry = find_entry(groups, index)
-                self._report.warn(path_of((*parts, entry.name)), text)
+                self._report.differs(path_of((*parts, entry.name)), text)
 
 
 def _some(items: Iterator[T]) -> list[T]:

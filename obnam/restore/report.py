@@ -8,6 +8,7 @@ from attrs import define, field
 from obnam.live.apply import Missed
 from obnam.model.entry import printable
 from obnam.progress import IProgress
+from obnam.restore.check import NO_CONTENT
 from obnam.restore.settings import Restored
 
 
@@ -30,8 +31,14 @@ class Report:
         self._warn(f"{printable(path)}: {text}")
 
     def not_restored(self, path: bytes, text: str) -> None:
-        """An entry was not restored."""
+        """An entry was not restored. One that has no content was lost long before."""
+        self.counts.lost += text != NO_CONTENT
         self._warn(f"{printable(path)}: not restored: {text}")
+
+    def differs(self, path: bytes, text: str) -> None:
+        """An entry was restored, and is not what it must be when it is read again."""
+        self.counts.lost += 1
+        self.warn(path, text)
 
     def missed(self, path: bytes, missed: Missed) -> None:
         """An entry was restored, but not with all of its metadata."""

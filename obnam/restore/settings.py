@@ -28,7 +28,8 @@ class Restored:
 
     ``files`` (with hard links) and their ``size_bytes``; ``others`` are symbolic links and special
     files; ``kept`` stood in the target, and were left as ``--overwrite`` asks for. Each warning was
-    told to the progress; a file that was not restored, or not wholly, is one.
+    told to the progress; ``lost`` of them are entries that the generation has and that are not in
+    the target as they were.
     """
 
     files: int = 0
@@ -37,4 +38,5 @@ class Restored:
     others: int = 0
     kept: int = 0
     warnings: int = 0
+    lost: int = 0
     duration_s: float = 0.0
