@@ -116,10 +116,10 @@ class World:
 
 
 @contextmanager
-def new_world(folder: Path, launcher: Sequence[str] | None = None) -> Iterator[World]:
+def new_world(folder: Path) -> Iterator[World]:
     """A server that can be told when to die, and a computer that joined through the operator."""
     will = folder / "will"
-    program = launcher or (
+    program = (
         sys.executable,
         str(Path(mortal_server.__file__)),
         str(will),
@@ -143,9 +143,12 @@ def new_computer(
     computer = Computer.new(folder)
     temporary = folder / "tmp"
     temporary.mkdir()
+    passphrase = folder / "passphrase"
+    passphrase.write_text("open sesame")
     computer = evolve(computer, environment={**computer.environment, "TMPDIR": str(temporary)})
     computer.configure([computer.live], f"server_url: {operator.url}\n")
-    computer.obnam("init", server.invite(client, REPOSITORY), "--no-passphrase")
+    invitation = server.invite(client, REPOSITORY)
+    computer.obnam("init", invitation, "--passphrase-file", str(passphrase))
     return computer
 
 

@@ -23,6 +23,7 @@ SILENCE_S = 60.0
 """A connection on which nothing happens for so long is given up."""
 
 _PASSED_ON = ("Content-Type", "ETag", "Retry-After")
+"""Headers of answers. The length is that of the body, also when a rule changed it."""
 
 
 @frozen
@@ -68,6 +69,7 @@ class Operator:
 
     ``asked`` names all requests so far, in order. ``acknowledged`` has, of each chunk that the
     server said it stored, all sealed forms that were sent; ``sent`` lists the ids of every upload.
+    ``mistakes``: what rules raised that they should not; it is raised again at the end.
     """
 
     data: Path
@@ -76,6 +78,7 @@ class Operator:
     acknowledged: dict[ChunkId, set[bytes]] = field(factory=dict)
     sent: list[ChunkId] = field(factory=list)
     token: str = ""
+    mistakes: list[Exception] = field(factory=list)
     _upstream: str = ""
     _lock: threading.Lock = field(factory=threading.Lock)
     _listening: ThreadingHTTPServer = field(init=False)
@@ -94,6 +97,8 @@ class Operator:
         self._listening.shutdown()
         self._listening.server_close()
         self._thread.join()
+        if self.mistakes:
+            raise self.mistakes[0]
 
     @property
     def port(self) -> int:
@@ -237,15 +242,17 @@ def _handler(operator: Operator, context: ssl.SSLContext) -> type[BaseHTTPReques
             except (Cut, OSError, http.client.HTTPException):
                 self.close_connection = True
                 return
+            except Exception as error:
+                operator.mistakes.append(error)
+                self.close_connection = True
+                return
             self.send_response(answer.status)
             for name, value in answer.headers.items():
                 self.send_header(name, value)
-            if answer.status != 204 and "Content-Length" not in answer.headers:
+            if answer.status != 204:
                 self.send_header("Content-Length", str(len(answer.body)))
             self.end_headers()
             self.wfile.write(answer.body)
-            if len(answer.body) != int(answer.headers.get("Content-Length", len(answer.body))):
-                self.close_connection = True
 
         do_GET = do_POST = do_PUT = do_DELETE = treat  # noqa: N815
 
