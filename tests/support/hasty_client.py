@@ -32,7 +32,7 @@ def main() -> None:
             parts |= {"clock": Looks(), "checkpoint_s": LOOKS_BETWEEN_CHECKPOINTS}
             super().__init__(**parts)
 
-    run.Backup = HastyBackup  # type: ignore[misc]
+    run.Backup = HastyBackup  # type: ignore[misc, assignment]
     main()
 
 

@@ -6,8 +6,11 @@ then kills itself right before the second rename that belongs to an upload; ``re
 after it. Contexts: ``upload``, ``accept``, ``begin``, ``refer``, ``commit``. Operations: those of
 `obnam_server.store.files.IFiles`, and ``index``/``indexed``: before, and after, a transaction of
 the index is committed.
+
+With ``full`` before it, the disk has no room from that step on, until the file is removed.
 """
 
+import errno
 import os
 import signal
 import sys
@@ -21,7 +24,7 @@ AFTER = {"rename": "renamed", "sync_directory": "directory_synced"}
 
 
 class Fate:
-    """Counts steps, and ends the process at the one that the will names."""
+    """Counts steps, and lets happen what the will says."""
 
     def __init__(self, will: Path) -> None:
         self._will = will
@@ -38,6 +41,8 @@ class Fate:
             except FileNotFoundError:
                 return
             self._counts[name] += 1
+            if f"full {name}" == wanted and self._counts[name] >= int(count):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             if name == wanted and self._counts[name] == int(count):
                 self._will.unlink()
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -87,7 +92,7 @@ def main() -> None:
     fate.within("begin", Sessions, "begin")
     fate.within("refer", Sessions, "refer")
     fate.within("commit", Generations, "commit")
-    run()
+    run()  # type: ignore[no-untyped-call]
 
 
 if __name__ == "__main__":
