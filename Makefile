@@ -23,6 +23,8 @@ CODE := obnam obnam_server twisted tests benchmarks demo docs/conf.py setup.py
 ARGS ?=
 DIR ?=
 WORK ?= .demo
+# Tests wait as much as they work; more at once than this would wait for each other.
+JOBS ?= 2
 
 .PHONY: help
 help:  ## list the targets
@@ -34,7 +36,7 @@ demo: $(VENV)/.installed  ## back up DIR to a real server, restore it, compare (
 
 .PHONY: test
 test: $(VENV)/.test $(VENV)/.installed  ## all tests, with the installed commands (ARGS='-k …')
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff: mistakes, style and format
