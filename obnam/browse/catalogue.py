@@ -6,9 +6,9 @@ from itertools import pairwise
 
 from attrs import frozen
 
-from obnam.errors import HistoryBroken
+from obnam.errors import DamagedGeneration, HistoryBroken
 from obnam.model.ids import ClientName, GenerationId
-from obnam.model.reference import Candidate, parse, resolve
+from obnam.model.reference import Candidate, Prefix, parse, resolve
 from obnam.repository.generations import Generations
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import GenerationSummary
@@ -19,14 +19,21 @@ TRIES = 3
 
 @frozen
 class Catalogue:
-    """All generations, oldest first; ``client`` is who asks. ``warnings``: lines for the user."""
+    """All generations, oldest first; ``client`` is who asks. ``warnings``: lines for the user.
+
+    ``unchecked``: why the list could not be checked. Then the server alone says which is newest,
+    and it is believed in nothing but what a generation that is named by its id shows itself.
+    """
 
     client: ClientName
     summaries: Sequence[GenerationSummary]
     warnings: Sequence[str] = ()
+    unchecked: DamagedGeneration | None = None
 
     def resolve(self, reference: str, zone: tzinfo | None = None) -> GenerationId:
-        """The generation that a REF stands for. Raises `UnknownReference`."""
+        """The generation that a REF stands for. Raises `UnknownReference`; ``unchecked``, too."""
+        if self.unchecked is not None and not isinstance(parse(reference, zone), Prefix):
+            raise self.unchecked
         candidates = [
             Candidate(each.receipt.generation, each.client, each.receipt.received_ns, each.partial)
             for each in self.summaries
@@ -44,8 +51,12 @@ async def fetch(repository: IRepository, generations: Generations) -> Catalogue:
         tries += 1
         description = await repository.describe()
         client, latest = description.client, description.latest
-        opened = None if latest is None else generations.open(latest)
-        warnings = await generations.check_history(client, opened)
+        try:
+            opened = None if latest is None else generations.open(latest)
+            warnings = await generations.check_history(client, opened)
+        except DamagedGeneration as error:
+            said = f"{error}. Others can be restored, by their ids"
+            return Catalogue(client, await repository.list_generations(), [said], error)
         summaries = await repository.list_generations()
         newest = None if latest is None else latest.summary
         problem = find_problem([each for each in summaries if each.client == client], newest)

@@ -55,9 +55,10 @@ def restore(
         return await client.restore(settings).run()
 
     done = session.with_client(run, patient=True)
+    warnings = done.warnings + len(session.warned)
     values = {
         "status": "INCOMPLETE" if done.lost else "OK",
-        "warnings": done.warnings,
+        "warnings": warnings,
         "duration": round(done.duration_s, 3),
         "files": done.files,
         "bytes": done.size_bytes,
@@ -69,7 +70,7 @@ def restore(
     session.say(values, [f"{name}: {value}" for name, value in values.items()])
     if done.lost:
         return FAILED
-    return DONE_WITH_WARNINGS if done.warnings else 0
+    return DONE_WITH_WARNINGS if warnings else 0
 
 
 @click.command()
@@ -96,9 +97,10 @@ def verify(session: Session, reference: str, sample_percent: float) -> int:
 
     done = session.with_client(run, patient=True)
     damaged = bool(done.damaged_files or done.missing_chunks or done.damaged_chunks)
+    warnings = done.warnings + len(session.warned)
     values = {
         "status": "DAMAGED" if damaged else "OK",
-        "warnings": done.warnings,
+        "warnings": warnings,
         "duration": round(done.duration_s, 3),
         "files": done.files,
         "bytes": done.size_bytes,
@@ -110,7 +112,7 @@ def verify(session: Session, reference: str, sample_percent: float) -> int:
     session.say(values, [f"{name}: {value}" for name, value in values.items()])
     if damaged:
         return FAILED
-    return DONE_WITH_WARNINGS if done.warnings else 0
+    return DONE_WITH_WARNINGS if warnings else 0
 
 
 COMMANDS = {"restore": restore, "verify": verify}

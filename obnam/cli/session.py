@@ -9,7 +9,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
-from attrs import frozen
+from attrs import field, frozen
 
 from obnam import config, credentials
 from obnam.cli.commands import Options
@@ -25,9 +25,10 @@ T = TypeVar("T")
 
 @frozen
 class Session:
-    """One run of one command."""
+    """One run of one command. ``warned``: what `find` said, for the exit code."""
 
     options: Options
+    warned: list[str] = field(factory=list)
 
     @property
     def places(self) -> Places:
@@ -105,6 +106,7 @@ class Session:
         generation, warnings = await find(client.repository, client.generations, reference)
         for warning in warnings:
             client.surroundings.progress.warn(warning)
+        self.warned.extend(warnings)
         return generation
 
 

@@ -64,6 +64,8 @@ class Generations:
         from obnam.crypto.signing import Signer  # slow to import, and not always needed
 
         generation = committed.summary.receipt.generation
+        if not committed.manifest:
+            raise DamagedGeneration(generation, "its manifest is lost on the server")
         try:
             plaintext = Opener(self._keys).open(
                 ChunkKind.MANIFEST, committed.manifest_id, committed.manifest

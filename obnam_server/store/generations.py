@@ -142,19 +142,24 @@ class Generations:
         return self._index.list_generations(after_sequence, limit)
 
     def get(self, generation: GenerationId) -> CommittedGeneration:
-        """One generation with its manifest. `NotFound`, `DamagedSegment`."""
+        """One generation with its manifest, empty when that is lost. `NotFound`."""
         found = self._index.get_generation(generation)
         if found is None:
             raise NotFound(f"generation {generation}")
         return self._with_manifest(found)
 
     def latest(self, client: ClientName) -> CommittedGeneration | None:
-        """A client's newest generation with its manifest. `DamagedSegment`."""
+        """A client's newest generation with its manifest, empty when that is lost."""
         found = self._index.latest(client)
         return None if found is None else self._with_manifest(found)
 
     def _with_manifest(self, record: GenerationRecord) -> CommittedGeneration:
-        manifest = read(self._home, record.manifest)
+        try:
+            manifest = read(self._home, record.manifest)
+        except DamagedSegment:
+            # Said by an empty manifest, as by an absent chunk's length: nobody waits for it, and
+            # what else there is can be asked for.
+            manifest = b""
         return CommittedGeneration(record.summary, record.manifest_id, manifest)
 
 

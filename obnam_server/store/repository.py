@@ -196,11 +196,11 @@ class RepositoryStore:
         return self._generations.list(after_sequence, limit)
 
     def get_generation(self, generation: GenerationId) -> CommittedGeneration:
-        """One generation with its manifest. `NotFound`, `DamagedSegment`."""
+        """One generation with its manifest, empty when that is lost. `NotFound`."""
         return self._generations.get(generation)
 
     def latest(self, client: ClientName) -> CommittedGeneration | None:
-        """A client's newest generation with its manifest. `DamagedSegment`."""
+        """A client's newest generation with its manifest, empty when that is lost."""
         return self._generations.latest(client)
 
     # Keyring
