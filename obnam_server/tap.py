@@ -9,7 +9,7 @@ from twisted.internet.base import ReactorBase
 from twisted.python import usage
 
 from obnam.errors import ConfigurationError, ObnamError
-from obnam.memory import reuse_buffers
+from obnam.memory import collect_seldom, reuse_buffers
 from obnam_server.config import Settings, load
 from obnam_server.lifeline import Lifeline
 from obnam_server.service import ServerService
@@ -65,4 +65,5 @@ def makeService(options: Options) -> MultiService:
     from twisted.internet import reactor
 
     reuse_buffers()
+    collect_seldom()
     return compose(options["settings"], cast(ReactorBase, reactor), options["lifeline"])

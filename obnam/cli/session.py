@@ -1,6 +1,5 @@
 """What a command needs to do its work: settings, a way to print, a client that is connected."""
 
-import gc
 import json
 import os
 import sys
@@ -65,13 +64,13 @@ class Session:
         # The first of these imports takes longest, and there is nothing to do meanwhile.
         from obnam.cli.progress import progress_for
         from obnam.cli.running import run
+        from obnam.memory import collect_seldom
         from obnam.wiring import Surroundings
 
         progress = progress_for(self.options, sys.stderr)
         surroundings = Surroundings(self.options.reactor(), self.places, progress)
         # All modules are here to stay; from now on there is garbage (see `obnam.cli.main`).
-        gc.freeze()
-        gc.enable()
+        collect_seldom()
         try:
             return run(surroundings.reactor, lambda: command(surroundings), progress.close)
         finally:

@@ -18,7 +18,7 @@ from obnam.crypto.envelope import Compression
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
 from obnam.crypto.seal import Opener, Sealer, Suite
-from obnam.memory import reuse_buffers
+from obnam.memory import collect_seldom, reuse_buffers
 from obnam.pool.slabs import attach
 
 T = TypeVar("T")
@@ -77,6 +77,7 @@ def start(keys: RepositoryKeys, suite: Suite, compression: Compression) -> None:
     # Ctrl-C goes to the whole group of processes: the client decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reuse_buffers()
+    collect_seldom()
     threading.Thread(target=_die_with_client, name="die-with-client", daemon=True).start()
     _tools[:] = [Tools(keys, suite, compression)]
 
