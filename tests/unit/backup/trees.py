@@ -59,10 +59,15 @@ def look_at(root: Path) -> dict[bytes, Seen]:
         )
         if kind is Kind.DIRECTORY:
             names = os.listdir(path)
-            if CACHE_TAG_NAME in names:
+            if CACHE_TAG_NAME in names and is_tag(os.path.join(path, CACHE_TAG_NAME)):
                 names = [CACHE_TAG_NAME]  # of what else is there nothing is kept
             waiting.extend(os.path.join(path, name) for name in names)
     return seen
+
+
+def is_tag(path: bytes) -> bool:
+    """Whether nothing was changed where it matters."""
+    return Path(os.fsdecode(path)).read_bytes().startswith(CACHE_TAG_SIGNATURE)
 
 
 def has_attribute(path: bytes) -> bool:
