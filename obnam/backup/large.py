@@ -10,7 +10,7 @@ from attrs import define, frozen
 from twisted.internet.defer import Deferred
 
 from obnam.backup.record import Recorder
-from obnam.backup.together import all_fired
+from obnam.backup.together import all_fired, stop_all
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.pool import IPool
 from obnam.pool.read_files import READ_TRIES, Group, NamedPart, Piece, Trouble, name_part
@@ -63,16 +63,14 @@ class LargeFileReader:
                     return part
                 statuses.update((part.before, part.after))
                 changing = len(statuses) > 1
-                await self._checksums.call(_add, content, slab.view, part)
+                await self._sum_up(content, slab, part)
                 storing.append(Deferred.fromCoroutine(self._keep(slab, number, part)))
                 start = part.stop
                 if part.row is not None or (changing and not keep_changed):
                     break
             await all_fired(storing)
         except BaseException:
-            for deferred in storing:
-                deferred.addErrback(lambda _: None)
-                deferred.cancel()
+            await stop_all(storing)
             raise
         if changing and not keep_changed:
             await self._thread.call(self._recorder.give_up_large, number)
@@ -87,6 +85,13 @@ class LargeFileReader:
     async def _name(self, slab: Slab, group: Group, start: int) -> NamedPart | Trouble:
         try:
             return await self._pool.run(name_part, slab.name, group, start)
+        except BaseException:
+            self._plaintext.put_back(slab)
+            raise
+
+    async def _sum_up(self, content: ContentChecksum, slab: Slab, part: NamedPart) -> None:
+        try:
+            await self._checksums.call(_add, content, slab.view, part)
         except BaseException:
             self._plaintext.put_back(slab)
             raise

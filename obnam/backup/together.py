@@ -32,3 +32,10 @@ async def all_fired(running: Sequence["Deferred[T]"]) -> list[T]:
     if first:
         first[0].raiseException()
     return [result for _, result in ended]
+
+
+async def stop_all(running: Sequence["Deferred[Any]"]) -> None:
+    """Cancel what runs, and wait until it has ended. Its failures are of no interest any more."""
+    for deferred in running:
+        deferred.cancel()
+    await DeferredList(running, consumeErrors=True)

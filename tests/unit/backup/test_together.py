@@ -4,7 +4,7 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from obnam.backup.together import all_fired, all_of
+from obnam.backup.together import all_fired, all_of, stop_all
 
 ensure = pytest_twisted.ensureDeferred
 
@@ -89,3 +89,9 @@ async def test_what_runs_already() -> None:
     assert await all_fired([succeed(1), succeed(2)]) == [1, 2]
     with pytest.raises(Broken):
         await all_fired([succeed(1), fail(Broken())])
+
+
+@ensure
+async def test_stopping() -> None:
+    await stop_all([])
+    await stop_all([succeed(1), fail(Broken()), Deferred()])

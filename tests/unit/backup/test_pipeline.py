@@ -1,0 +1,219 @@
+"""The lanes between scan and server: what is asked, sealed and sent, and how it stops."""
+
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from obnam.backup.batches import Batch, Cut
+from obnam.backup.large import LargeFileReader
+from obnam.backup.pipeline import Pipeline, Sent, Store
+from obnam.backup.record import Recorder
+from obnam.errors import ServerFull, ServerUnreachable
+from obnam.generation.nascent import NascentGeneration
+from obnam.model.ids import ChunkId, ClientName, SessionId
+from obnam.pool.pool import WorkerDied
+from obnam.pool.slabs import SlabRack
+from obnam.progress import NullProgress
+from tests.support.counting_repository import CountingRepository
+from tests.support.inline_pool import InlinePool, tools_of
+from tests.support.memory_repository import MemoryServer
+from tests.unit.backup.laptop import KEYS, Laptop
+from tests.unit.pool.bench import group_of
+from tests.unit.pool.test_read_files import noise
+
+ensure = pytest_twisted.ensureDeferred
+SLABS = 3
+
+
+@define
+class SlowRepository(CountingRepository):
+    """Answers a question only when it is let to."""
+
+    waiting: list["Deferred[None]"] = field(factory=list)
+    is_slow: bool = False
+
+    def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> "Deferred[Sequence[bool]]":
+        """See `IChunks`."""
+        if not self.is_slow:
+            return super().missing(session, ids)
+        waiting: Deferred[None] = Deferred()
+        self.waiting.append(waiting)
+        return waiting.addCallback(lambda _: CountingRepository.missing(self, session, ids))
+
+
+@define
+class Line:
+    """A pipeline, and all that belongs to it."""
+
+    laptop: Laptop
+    repository: SlowRepository
+    session: SessionId
+    nascent: NascentGeneration
+    clock: Clock = field(factory=Clock)
+    progress: NullProgress = field(factory=NullProgress)
+    sent: Sent = field(factory=Sent)
+    plaintext: SlabRack = field(factory=lambda: SlabRack(SLABS, 2 << 20))
+    sealed: SlabRack = field(factory=lambda: SlabRack(SLABS, 3 << 20))
+    pool: InlinePool = field(factory=lambda: InlinePool(tools_of(KEYS)))
+    pipeline: Pipeline = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        recorder, thread = Recorder(self.nascent), self.laptop.thread
+        store = Store(
+            self.repository, self.pool, thread, recorder, self.plaintext, self.sealed, self.sent,
+            self.session,
+        )  # fmt: skip
+        large = LargeFileReader(
+            self.pool, thread, self.laptop.checksums, recorder, self.plaintext, store.store
+        )
+        self.pipeline = Pipeline(
+            self.clock, self.pool, thread, recorder, self.plaintext, store, large, self.progress,
+            self.sent,
+        )  # fmt: skip
+
+    def file(self, name: str, content: bytes, cut: Cut) -> Batch:
+        """A batch of one file, which is made."""
+        (self.laptop.root / name).write_bytes(content)
+        return Batch(cut, (group_of(self.laptop.root, name.encode()),), len(content), 1)
+
+    async def run(self, batches: Iterator[Batch], until_s: float = 1e9) -> bool:
+        """The pipeline to its end."""
+        return await self.pipeline.run(batches, until_s)
+
+    def all_slabs_are_back(self) -> bool:
+        """Whether nobody has one."""
+        return all(
+            len(rack._free) + rack._unmade == SLABS for rack in (self.plaintext, self.sealed)
+        )
+
+    def close(self) -> None:
+        """Give all back."""
+        self.plaintext.close()
+        self.sealed.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def line(laptop: Laptop, tmp_path: Path) -> AsyncIterator[Line]:
+    repository = SlowRepository(MemoryServer(), ClientName("laptop"))
+    session = await repository.begin_session(None)
+    call = laptop.thread.call
+    nascent = await call(NascentGeneration.create, tmp_path / "database", 1)
+    line = Line(laptop, repository, session, nascent)
+    yield line
+    await call(nascent.abandon)
+    line.close()
+
+
+@ensure
+async def test_every_batch_goes_through(line: Line) -> None:
+    batches = [line.file(str(n), noise(n, 300_000), Cut.EACH) for n in range(20)]
+    batches.append(line.file("huge", noise("huge", 5 << 20), Cut.PARTS))
+    assert await line.run(iter(batches))
+    assert line.sent.files == 21
+    assert line.sent.read_bytes == 20 * 300_000 + (5 << 20)
+    assert line.sent.chunks == len(line.repository.stored) == len(line.repository.server.chunks)
+    assert line.all_slabs_are_back()
+    known = await line.laptop.thread.call(line.nascent.known, 7)
+    assert len(known) == 21
+
+
+@ensure
+async def test_nothing_to_do(line: Line) -> None:
+    assert await line.run(iter([]))
+
+
+@ensure
+async def test_when_the_time_is_up_what_was_begun_is_ended(line: Line) -> None:
+    line.repository.before_store = lambda: line.clock.advance(1)
+    batches = iter([line.file(str(n), noise(n, 300_000), Cut.EACH) for n in range(40)])
+    rounds = 1
+    while not await line.run(batches, line.clock.seconds() + 5):
+        rounds += 1
+        assert line.all_slabs_are_back()
+        known = await line.laptop.thread.call(line.nascent.known, 7)
+        assert len(known) == line.sent.files
+    assert rounds >= 3
+    assert line.sent.files == 40
+
+
+@ensure
+async def test_what_is_on_its_way_is_neither_asked_for_nor_sent_again(line: Line) -> None:
+    line.repository.is_slow = True
+    batches = [line.file(str(n), noise("same", 300_000), Cut.EACH) for n in range(3)]
+    running = Deferred.fromCoroutine(line.run(iter(batches)))
+    while len(line.pool.jobs) < 3 or not line.repository.waiting:
+        await line.laptop.thread.call(lambda: None)
+    for _ in range(20):
+        await line.laptop.thread.call(lambda: None)
+    (question,) = line.repository.waiting
+    question.callback(None)
+    assert await running
+    assert len(line.repository.stored) == len(set(line.repository.stored)) == line.sent.chunks
+    assert line.pool.jobs.count("seal_pieces") == 1
+
+
+@ensure
+@pytest.mark.parametrize("cut", [Cut.EACH, Cut.PARTS])
+async def test_a_failure_stops_all_lanes_and_leaves_nothing(line: Line, cut: Cut) -> None:
+    room = iter(range(3))
+
+    def full() -> None:
+        if next(room, None) is None:
+            raise ServerFull("memory")
+
+    line.repository.before_store = full
+    length = 300_000 if cut is Cut.EACH else 5 << 20
+    made = [line.file(str(n), noise(n, length), cut) for n in range(8)]
+    with pytest.raises(ServerFull):
+        await line.run(iter(made))
+    assert line.all_slabs_are_back()
+    before = len(line.repository.stored)
+    line.repository.before_store = lambda: None
+    assert await line.run(iter(made))  # as the next run would
+    assert before <= len(line.repository.stored) == len(set(line.repository.stored))
+
+
+@ensure
+@pytest.mark.parametrize("job", ["name_files", "name_bundle", "name_part", "seal_pieces"])
+async def test_a_worker_that_dies_stops_all(line: Line, job: str) -> None:
+    def die(name: str, _arguments: tuple[object, ...]) -> None:
+        if name == job:
+            raise WorkerDied
+
+    line.pool.before = die
+    cuts = {"name_bundle": Cut.BUNDLE, "name_part": Cut.PARTS}
+    batches = [line.file(str(n), noise(n, 3000), cuts.get(job, Cut.EACH)) for n in range(8)]
+    with pytest.raises(WorkerDied):
+        await line.run(iter(batches))
+    assert line.all_slabs_are_back()
+    assert await line.laptop.thread.call(line.nascent.known, 7) == {}
+
+
+@ensure
+async def test_a_question_that_fails(line: Line) -> None:
+    line.repository.is_slow = True
+    running = Deferred.fromCoroutine(
+        line.run(iter([line.file(str(n), noise(n, 3000), Cut.EACH) for n in range(8)]))
+    )
+    while not line.repository.waiting:
+        await line.laptop.thread.call(lambda: None)
+    line.repository.waiting[0].errback(ServerUnreachable("memory", "gone"))
+    with pytest.raises(ServerUnreachable):
+        await running
+    assert line.all_slabs_are_back()
+
+
+@ensure
+async def test_a_scan_that_fails(line: Line) -> None:
+    def batches() -> Iterator[Batch]:
+        yield line.file("a", b"a", Cut.BUNDLE)
+        raise ServerFull("the disk")
+
+    with pytest.raises(ServerFull):
+        await line.run(batches())
+    assert line.all_slabs_are_back()
