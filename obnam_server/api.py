@@ -291,7 +291,7 @@ class Api:
         """See `obnam_server.problems`."""
         return write_answer(cast(ApiRequest, request), failure)
 
-    async def _stream(self, request: ApiRequest, parts: Iterator[bytearray], length: int) -> None:
+    async def _stream(self, request: ApiRequest, parts: Iterator[bytes], length: int) -> None:
         request.setHeader(b"Content-Type", b"application/octet-stream")
         request.setHeader(b"Content-Length", b"%d" % length)
         if request.method == b"HEAD":
@@ -300,10 +300,11 @@ class Api:
         self._counters.sent_bytes += length
 
 
-def _one_chunk(repository: RepositoryStore, chunk: ChunkId) -> Iterator[bytearray]:
+def _one_chunk(repository: RepositoryStore, chunk: ChunkId) -> Iterator[bytes]:
     """The sealed bytes of one chunk, without the header of its frame."""
-    for part in repository.frames([chunk]):
-        yield part[FRAME_HEADER_BYTES:]
+    pieces = repository.frames([chunk])
+    yield next(pieces)[FRAME_HEADER_BYTES:]
+    yield from pieces
 
 
 # Reading a request

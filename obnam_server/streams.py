@@ -16,9 +16,8 @@ from obnam_server.work import Work
 READ_AHEAD = 2 * MIB
 """Bytes that are read before the client has room for them, per answer."""
 
-PIECE_BYTES = 256 * 1024
-"""Bytes given to the connection at once. One write of a whole body makes TLS three times slower,
-because nothing says "enough" until all of it is encrypted and in memory."""
+READ_AT_ONCE = MIB
+"""Bytes that a thread reads before it hands them over: waking the reactor costs more than that."""
 
 
 class Outlet(Protocol):
@@ -45,13 +44,13 @@ class LengthDiffers(Exception):
 @implementer(IPushProducer)
 @define(eq=False)
 class Stream:
-    """Writes ``parts`` to ``outlet``: `run` fires when the last byte is handed over.
+    """Writes ``parts`` to ``outlet``, one a call: `run` fires when the last byte is handed over.
 
     Fails with `ClientGone`, `LengthDiffers`, or with the error of a read. The headers
     are out by then, so that whoever waits can only cut the connection.
     """
 
-    _parts: Iterator[bytearray]
+    _parts: Iterator[bytes]
     _length: int
     _outlet: Outlet
     _work: Work
@@ -106,11 +105,12 @@ class Stream:
 
     def _read(self) -> list[bytes]:
         """On a reader thread, one call at a time: the next pieces; none: the end."""
-        part = next(self._parts, None)
-        if part is None:
-            return []
-        view = memoryview(part)
-        return [bytes(view[at : at + PIECE_BYTES]) for at in range(0, len(view), PIECE_BYTES)]
+        pieces: list[bytes] = []
+        size = 0
+        while size < READ_AT_ONCE and (piece := next(self._parts, None)) is not None:
+            pieces.append(piece)
+            size += len(piece)
+        return pieces
 
     def _was_read(self, pieces: list[bytes]) -> None:
         self._reading = False

@@ -14,8 +14,12 @@ from obnam.wire.limits import MIB
 from obnam_server.store.interfaces import Location
 from obnam_server.store.parts import RepositoryHome
 
-PIECE_BYTES = MIB
-"""How much is read and given at once, unless a single chunk is larger."""
+RUN_BYTES = MIB
+"""How much is read at once, unless a single chunk is larger."""
+
+PIECE_BYTES = 256 * 1024
+"""How much is given to the connection at once. One write of a whole body makes TLS three times
+slower, because nothing says "enough" until all of it is encrypted and in memory."""
 
 
 @frozen
@@ -27,7 +31,7 @@ class Run:
 
 
 def plan_runs(
-    wanted: Sequence[tuple[ChunkId, Location | None]], limit_bytes: int = PIECE_BYTES
+    wanted: Sequence[tuple[ChunkId, Location | None]], limit_bytes: int = RUN_BYTES
 ) -> Iterator[Run]:
     """Cut ``wanted`` into runs, in its order; each of ``limit_bytes`` at most, or one chunk.
 
@@ -59,14 +63,25 @@ def plan_runs(
         yield Run(run, chunks)
 
 
-def read_run(home: RepositoryHome, run: Run) -> bytearray:
-    """The frames of one run. `DamagedSegment`, `StoreFailed`."""
-    if run.place is None:
-        return bytearray(b"".join([pack_header(chunk_id, 0) for chunk_id, _ in run.chunks]))
-    data = bytearray(run.place.length)
-    home.segments.read(home.name, run.place.segment, run.place.offset, memoryview(data))
-    at = 0
-    for chunk_id, length in run.chunks:
-        # As the index has them: a flipped bit in one header must not spoil the whole answer.
-        at = write_header(data, at, chunk_id, length) + length
-    return data
+class Reader:
+    """Reads runs one after another through one buffer, which saves clearing a new one for each."""
+
+    def __init__(self, home: RepositoryHome) -> None:
+        self._home = home
+        self._buffer = bytearray()
+
+    def read(self, run: Run) -> Iterator[bytes]:
+        """The frames of one run, in pieces of `PIECE_BYTES`. `DamagedSegment`, `StoreFailed`."""
+        if run.place is None:
+            yield b"".join([pack_header(chunk_id, 0) for chunk_id, _ in run.chunks])
+            return
+        if len(self._buffer) < run.place.length:
+            self._buffer = bytearray(max(run.place.length, RUN_BYTES))
+        data = memoryview(self._buffer)[: run.place.length]
+        self._home.segments.read(self._home.name, run.place.segment, run.place.offset, data)
+        at = 0
+        for chunk_id, length in run.chunks:
+            # As the index has them: a flipped bit in one header must not spoil the whole answer.
+            at = write_header(data, at, chunk_id, length) + length
+        for at in range(0, len(data), PIECE_BYTES):
+            yield bytes(data[at : at + PIECE_BYTES])

@@ -20,7 +20,7 @@ from obnam.wire.messages import (
     Receipt,
 )
 from obnam_server.store.errors import DamagedSegment, StoreUncertain
-from obnam_server.store.fetch import plan_runs, read_run
+from obnam_server.store.fetch import Reader, plan_runs
 from obnam_server.store.generations import Generations
 from obnam_server.store.interfaces import IIndex, Location
 from obnam_server.store.keyring import KeyringStore
@@ -127,16 +127,17 @@ class RepositoryStore:
         """The sealed bytes at ``location``. `DamagedSegment`, `StoreFailed`."""
         return read(self._home, location)
 
-    def frames(self, ids: Sequence[ChunkId]) -> Iterator[bytearray]:
-        """The body of an answer to a fetch, in pieces of about 1 MiB (at most 4).
+    def frames(self, ids: Sequence[ChunkId]) -> Iterator[bytes]:
+        """The body of an answer to a fetch, in pieces of at most 256 KiB.
 
         Frames in the order asked; absent chunks have length 0. Together they are as long as the
         frames of what `locate` says. A chunk that cannot be read raises `DamagedSegment` in
         midstream, and is absent from then on, so that asking again gets everything else.
         """
+        reader = Reader(self._home)
         for run in plan_runs(list(zip(ids, self.locate(ids), strict=True))):
             try:
-                yield read_run(self._home, run)
+                yield from reader.read(run)
             except DamagedSegment:
                 self._find_unreadable([chunk_id for chunk_id, _ in run.chunks])
                 raise

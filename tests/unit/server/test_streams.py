@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from obnam.wire.limits import MIB, SILENCE_S
-from obnam_server.streams import PIECE_BYTES, READ_AHEAD, ClientGone, LengthDiffers, Stream
+from obnam_server.store.fetch import PIECE_BYTES
+from obnam_server.streams import READ_AHEAD, ClientGone, LengthDiffers, Stream
 from tests.support.server_in_memory import WorkByHand
 
 
@@ -42,15 +43,16 @@ class FullAfter:
 
 @define
 class Parts:
-    """Parts of 1 MiB, each of another byte; counts how many were asked for."""
+    """Parts of 1 MiB in pieces, each of another byte; counts how many were asked for."""
 
     count: int
     asked: int = 0
 
-    def __iter__(self) -> Iterator[bytearray]:
+    def __iter__(self) -> Iterator[bytes]:
         for number in range(self.count):
             self.asked += 1
-            yield bytearray([number]) * MIB
+            for _ in range(MIB // PIECE_BYTES):
+                yield bytes([number]) * PIECE_BYTES
 
 
 @define
@@ -133,8 +135,8 @@ def test_another_length_than_announced_is_an_error(length: int) -> None:
 
 def test_an_error_while_reading_is_told() -> None:
     class Broken(Parts):
-        def __iter__(self) -> Iterator[bytearray]:
-            yield bytearray(MIB)
+        def __iter__(self) -> Iterator[bytes]:
+            yield bytes(MIB)
             raise OSError("disk")
 
     case = Case(Broken(3), FullAfter(-1))
