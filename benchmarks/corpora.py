@@ -15,8 +15,8 @@ import os
 import random
 import shutil
 import stat
-import time
 import tarfile
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
