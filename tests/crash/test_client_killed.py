@@ -15,9 +15,7 @@ from tests.support.operator import at
 
 POINTS = [
     ("GET /v1/repository", 1, False),
-    ("POST /v1/sessions", 1, True),
     ("POST /v1/chunks/missing", 2, True),
-    ("POST /v1/chunks", 1, False),
     ("POST /v1/chunks", 2, True),
     ("POST /v1/sessions/ID/references", 1, True),
     ("POST /v1/generations", 1, False),
@@ -62,7 +60,8 @@ def test_client_killed(world: World, name: str, count: int, answered: bool) -> N
     world.check_acknowledged()
     world.check_next_backup()
     world.check_restore()
-    check_leftovers(world)
+    if committed:
+        check_leftovers(world)
 
 
 def test_goes_on_from_a_checkpoint(world: World) -> None:

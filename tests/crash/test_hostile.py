@@ -108,17 +108,19 @@ def test_two_chunks_are_swapped(scene: Scene) -> None:
 
     scene.world.operator.rule = on(FETCH, changed(swap))
     check_restored(scene, lost=2)
+    check_verified(scene, damaged=2)
 
 
-@pytest.mark.parametrize("keep", [0, 1, 60, 1000, FILE_BYTES], ids=lambda keep: f"{keep}")
+@pytest.mark.parametrize("keep", [0, 1, FILE_BYTES], ids=lambda keep: f"{keep}")
 def test_a_chunk_is_cut_short(scene: Scene, keep: int) -> None:
     """To nothing: it is said to be missing. To anything else: it does not open."""
     scene.world.operator.rule = on(FETCH, changed(first_large(lambda sealed: sealed[:keep])))
     complaint = check_restored(scene, lost=1)
+    check_verified(scene, damaged=1)
     assert ("is missing on the server" if not keep else "is damaged") in complaint
 
 
-@pytest.mark.parametrize("at", [0, 1, 3, 20, 40, 5_000, -1], ids=lambda at: f"{at}")
+@pytest.mark.parametrize("at", [0, 20, -1], ids=lambda at: f"{at}")
 def test_a_bit_of_a_chunk_is_flipped(scene: Scene, at: int) -> None:
     def flip(sealed: bytes) -> bytes:
         content = bytearray(sealed)
@@ -257,10 +259,14 @@ def check_restored(scene: Scene, lost: int) -> str:
     assert gone <= {"a", "b", "c"}
     for name in gone:
         assert f"{scene.laptop.live / name}: not restored: chunk 01" in complaint
+    return complaint
+
+
+def check_verified(scene: Scene, damaged: int) -> None:
+    """``verify`` finds so many files of the latest generation damaged."""
     done = scene.laptop.obnam("verify", code=1)
     assert done.value("status") == "DAMAGED"
-    assert done.value("damaged-files") == str(lost)
-    return complaint
+    assert done.value("damaged-files") == str(damaged)
 
 
 def changed(change: Callable[[Frames], Frames]) -> Callable[[Answered], Answered]:

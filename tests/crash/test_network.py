@@ -8,7 +8,7 @@ from tests.crash.world import MIB, World
 from tests.support.operator import at
 from tests.support.relay import Relay
 
-CUTS = (1, 700, 2_500, 6_000, 300_001, 5 * MIB, 12 * MIB + 17, 20 * MIB)
+CUTS = (1, 700, 2_500, 300_001, 7 * MIB + 17, 20 * MIB)
 """The first ones within TLS's handshake, the last ones within bodies of uploads."""
 
 

@@ -1,6 +1,7 @@
 """What the crash tests play with: a computer, its server, and the operator between the two."""
 
 import hashlib
+import json
 import os
 import select
 import shutil
@@ -111,8 +112,9 @@ class World:
 
     def generations(self) -> list[str]:
         """Their ids, oldest first, as the server lists them."""
-        found = self.computer.obnam("--json", "list").json
-        return [each["generation"] for each in found]
+        answer = self.operator.ask("GET", "/v1/generations")
+        assert answer.status == 200
+        return [each["generation"] for each in json.loads(answer.body)["generations"]]
 
 
 @contextmanager

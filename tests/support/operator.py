@@ -229,13 +229,16 @@ def _handler(operator: Operator, context: ssl.SSLContext) -> type[BaseHTTPReques
             self.request.close()
 
         def treat(self) -> None:
-            length = int(self.headers.get("Content-Length", 0))
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            if len(body) < int(self.headers.get("Content-Length", 0)):
+                self.close_connection = True  # Killed in the middle of it.
+                return
             asked = Asked(
                 named(self.command, self.path),
                 self.command,
                 self.path,
                 {k: v for k, v in self.headers.items() if k not in ("Host", "Content-Length")},
-                self.rfile.read(length),
+                body,
             )
             try:
                 answer = operator.treat(asked, lambda request: forwarded(self.upstream, request))
