@@ -23,8 +23,7 @@ from tests.support.counting_repository import CountingRepository
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.support.memory_repository import MemoryServer
 from tests.unit.backup.laptop import KEYS, Laptop
-from tests.unit.pool.bench import group_of
-from tests.unit.pool.test_read_files import noise
+from tests.unit.pool.bench import group_of, noise
 
 ensure = pytest_twisted.ensureDeferred
 SLABS = 3

@@ -1,9 +1,11 @@
 """A worker's bench: tools, a slab, and files to read, all in this process."""
 
+import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import pytest
 import xxhash
 from attrs import define, field
 
@@ -12,13 +14,25 @@ from obnam.generation.rows import EntryRow, ExtentRow
 from obnam.live.read import identity_of
 from obnam.model.chunk import ChunkKind
 from obnam.pool import slabs
-from obnam.pool.read_files import FileToRead, Group, NamedFiles, Piece
+from obnam.pool.read_files import (
+    FileToRead,
+    Group,
+    NamedFiles,
+    Piece,
+    name_bundle,
+    name_files,
+)
 from obnam.pool.slabs import Slab
 from obnam.pool.worker import Tools
 from tests.support.inline_pool import tools_of
 
 KEYS = RepositoryKeys.derive(MasterKey(bytes(range(32))))
 SLAB_BYTES = 2 << 20
+
+
+def noise(seed: object, length: int) -> bytes:
+    """Bytes that do not shrink, the same for the same seed."""
+    return hashlib.shake_128(str(seed).encode()).digest(length)
 
 
 def group_of(directory: Path, *names: bytes, number: int = 7) -> Group:
@@ -106,3 +120,12 @@ def write(directory: Path, name: str, *parts: tuple[int, bytes], size: int | Non
             os.truncate(descriptor, size)
     finally:
         os.close(descriptor)
+
+
+Job = Callable[..., NamedFiles]
+JOBS = pytest.mark.parametrize("job", [name_bundle, name_files])
+
+
+def run(bench: Bench, job: Job, directory: Path, *names: bytes) -> NamedFiles:
+    """Do a job with files of one directory."""
+    return job(bench.tools, bench.slab.name, [group_of(directory, *names)])

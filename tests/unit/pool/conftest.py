@@ -14,15 +14,17 @@ def left_open(directory: Path) -> list[str]:
     links = []
     for descriptor in os.listdir("/proc/self/fd"):
         try:
-            links.append(os.readlink(f"/proc/self/fd/{descriptor}"))
+            links.append(f"{descriptor} " + os.readlink(f"/proc/self/fd/{descriptor}"))
         except FileNotFoundError:
             continue  # that of the directory itself
-    return [link for link in links if "obnam-slab" in link or link.startswith(str(directory))]
+    return [link for link in links if "obnam-slab" in link or str(directory) in link]
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
+    before = left_open(tmp_path)
     bench = Bench()
     yield bench
     bench.close()
-    assert left_open(tmp_path) == []
+    # Slabs that other tests left to the garbage collector may be gone by now.
+    assert set(left_open(tmp_path)) <= set(before)

@@ -14,8 +14,7 @@ from obnam.pool.read_files import name_files
 from obnam.pool.seal_pieces import seal_pieces
 from obnam.pool.worker import Tools
 from obnam.wire.frames import FRAME_HEADER_BYTES, split
-from tests.unit.pool.bench import KEYS, SLAB_BYTES, Bench, group_of
-from tests.unit.pool.test_read_files import noise
+from tests.unit.pool.bench import KEYS, SLAB_BYTES, Bench, group_of, noise
 
 
 @pytest.mark.parametrize("suite", list(Suite))

@@ -1,0 +1,119 @@
+"""Backups that cannot be made, and what they leave for the next one."""
+
+from pathlib import Path
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+
+from obnam.errors import BadRoot, DamagedGeneration, ServerFull
+from obnam.model.entry import Reason
+from tests.unit.backup.laptop import Laptop
+from tests.unit.pool.bench import noise
+
+ensure = pytest_twisted.ensureDeferred
+UNCHANGED = Reason.UNCHANGED
+
+
+@ensure
+@pytest.mark.parametrize("kind", ["missing", "file", "link"])
+async def test_a_bad_root_stops_everything(laptop: Laptop, tmp_path: Path, kind: str) -> None:
+    bad = tmp_path / "bad"
+    if kind == "file":
+        bad.touch()
+    if kind == "link":
+        bad.symlink_to(laptop.root)
+    (laptop.root / "file").write_bytes(b"content")
+
+    with pytest.raises(BadRoot):
+        await laptop.back_up(roots=(bytes(laptop.root), bytes(bad)))
+
+    assert laptop.server.generations == {}
+    assert laptop.server.chunks == {}
+    assert list(laptop.cache.iterdir()) == []
+
+
+@ensure
+async def test_a_server_that_is_full(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
+    for number in range(12):
+        (laptop.root / f"file {number:02}").write_bytes(noise(number, 700_000))
+    (laptop.root / "huge").write_bytes(noise(100, 6_000_000))
+    room = iter(range(3))
+
+    def full() -> None:
+        if next(room, None) is None:
+            raise ServerFull("memory")
+
+    laptop.repository.before_store = full
+    with pytest.raises(ServerFull):
+        await laptop.back_up()
+    assert laptop.server.generations == {}
+    assert list(laptop.cache.iterdir()) == []
+    stored = set(laptop.server.chunks)
+    assert stored
+
+    laptop.repository.before_store = lambda: None
+    generation = await laptop.back_up()
+
+    assert not stored.intersection(laptop.repository.stored)
+    entries = await laptop.below(generation)
+    assert entries["huge"].content == noise(100, 6_000_000)
+    assert entries["file 07"].content == noise(7, 700_000)
+
+
+@ensure
+async def test_a_lost_database_is_no_lost_backup(laptop: Laptop) -> None:
+    (laptop.root / "file").write_bytes(b"content")
+    (laptop.root / "cache").mkdir()
+    (laptop.root / "cache" / "CACHEDIR.TAG").write_bytes(
+        b"Signature: 8a477f597d28d172789f06886806bc55"
+    )
+    first = await laptop.back_up()
+    for path in laptop.cache.iterdir():
+        path.unlink()
+    for chunk in (await laptop.generations().get(first)).manifest.database.chunks:
+        del laptop.server.chunks[chunk.id]
+    with pytest.raises(DamagedGeneration):
+        await laptop.read(first)
+
+    second = await laptop.back_up()
+
+    assert len(laptop.warnings) == 1  # and none of them about tags, of which nothing is known
+    assert "all files are read again" in laptop.warnings[0]
+    assert laptop.results[-1].warnings == 1
+    assert (await laptop.below(second))["file"].content == b"content"
+    manifest = (await laptop.generations().get(second)).manifest
+    assert (manifest.sequence, manifest.previous and manifest.previous.generation) == (2, first)
+    await laptop.back_up()
+    assert laptop.warnings == []
+
+
+@ensure
+async def test_the_cache_may_be_deleted_at_any_time(laptop: Laptop) -> None:
+    (laptop.root / "file").write_bytes(b"content")
+    await laptop.back_up()
+    for path in laptop.cache.iterdir():
+        path.unlink()
+    laptop.cache.rmdir()
+    assert await laptop.reasons(await laptop.back_up()) == {"file": UNCHANGED}
+    assert laptop.warnings == []
+
+
+@ensure
+async def test_a_commit_that_is_refused_changes_nothing(laptop: Laptop) -> None:
+    file = laptop.root / "file"
+    file.write_bytes(b"content")
+    await laptop.back_up()
+    file.write_bytes(b"another content")
+
+    def refuse() -> None:
+        raise ServerFull("memory")
+
+    laptop.repository.before_commit = refuse
+    with pytest.raises(ServerFull):
+        await laptop.back_up()
+    laptop.repository.before_commit = lambda: None
+    generation = await laptop.back_up()
+    assert laptop.results[-1].sent.chunks == 0
+    assert (await laptop.below(generation))["file"].content == b"another content"
+    assert (await laptop.generations().get(generation)).manifest.sequence == 2
