@@ -11,7 +11,7 @@ import pytest
 
 from tests.crash.world import PATIENCE_S, World, processes_of
 from tests.support import hasty_client
-from tests.support.operator import at
+from tests.support.server_operator import at
 
 POINTS = [
     ("GET /v1/repository", 1, False),

@@ -14,7 +14,7 @@ from obnam.model.ids import ChunkId
 from obnam.wire.frames import pack_header, split
 from tests.acceptance.computer import Computer
 from tests.crash.world import World, new_computer, new_world
-from tests.support.operator import Answered, on
+from tests.support.server_operator import Answered, on
 
 Frames = list[tuple[ChunkId, bytes]]
 

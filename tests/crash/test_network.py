@@ -5,8 +5,8 @@ from collections.abc import Sequence
 
 from tests.acceptance.computer import Done, tree
 from tests.crash.world import MIB, World
-from tests.support.operator import at
 from tests.support.relay import Relay
+from tests.support.server_operator import at
 
 CUTS = (1, 700, 2_500, 300_001, 7 * MIB + 17, 20 * MIB)
 """The first ones within TLS's handshake, the last ones within bodies of uploads."""

@@ -6,7 +6,7 @@ import pytest
 
 from tests.acceptance.computer import tree
 from tests.crash.world import PATIENCE_S, World
-from tests.support.operator import Answered, Asked, Forward
+from tests.support.server_operator import Answered, Asked, Forward
 
 COMMIT = "POST /v1/generations"
 

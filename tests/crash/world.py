@@ -19,7 +19,7 @@ from obnam.wire.idlists import pack_ids
 from obnam_server.store.store import Store
 from tests.acceptance.computer import Computer, tree
 from tests.support import mortal_server
-from tests.support.operator import Operator
+from tests.support.server_operator import Operator
 from tests.support.server_process import ServerProcess
 from tests.support.stored import Clock
 
