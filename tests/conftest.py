@@ -1,9 +1,16 @@
 """What holds for every test."""
 
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import settings
 
 from tests.support.guard import flush_logged_errors, no_loose_ends
+
+# Worker processes import jobs that tests define: they get this path too. Last, so that `obnam` is
+# the installed one, here and there.
+sys.path.append(str(Path(__file__).parents[1]))
 
 __all__ = ["flush_logged_errors", "no_loose_ends"]
 

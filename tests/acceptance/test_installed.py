@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+import obnam
+
 COMMANDS = Path(sys.executable).parent
 LINKED = any(Path(sysconfig.get_path("purelib")).glob("__editable__*obnam*"))
 
@@ -38,6 +40,12 @@ def test_commands_introduce_themselves(tmp_path: Path, command: str) -> None:
     finished = run(tmp_path, command, "--help")
     assert finished.returncode == 0, finished.stderr
     assert f"Usage: {command}" in finished.stdout
+
+
+@pytest.mark.skipif("PYTHONPATH" in os.environ, reason="the caller said what to import")
+def test_tests_import_what_is_installed(tmp_path: Path) -> None:
+    finished = run(tmp_path, "python", "-c", "import obnam; print(obnam.__file__)")
+    assert finished.stdout.strip() == obnam.__file__
 
 
 def test_data_files_come_with_the_code(tmp_path: Path) -> None:
