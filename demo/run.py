@@ -120,7 +120,7 @@ class _Demonstration:
         ran = self._obnam("backup")
         self._teller.quote(ran.lines[-5:])
         files = float(ran.value("file-count") or 0)
-        self._teller.say(rate(files, ran.took_s, "files"), ran.took_s)
+        self._teller.say(rate(files, ran.took_s, "entries"), ran.took_s)
         return ran
 
     def _look(self, generation: str) -> None:
@@ -150,6 +150,8 @@ class _Demonstration:
             f"among them {found.files:,} files, {found.links:,} symbolic links, "
             f"{found.hard_links:,} hard links, {found.attributes:,} attributes"
         )
+        if os.geteuid() != 0:
+            self._teller.careful("only root may give files away: owners of others' were left out")
         if found.unreadable:
             self._teller.careful(f"{found.unreadable:,} that this user may not read were left out")
         return found, took_s
@@ -221,7 +223,7 @@ class _Demonstration:
         if not found.entries:
             self._teller.wrong("Nothing was compared.")
             return 1
-        self._teller.well(f"\n   All {found.entries:,} entries came back exactly as they were.")
+        self._teller.well(f"All {found.entries:,} entries came back exactly as they were.")
         return 0
 
     def _obnam(self, command: str, *words: str, shown: tuple[str, ...] | None = None) -> Ran:

@@ -66,8 +66,8 @@ class Teller:
         self._print(f"   {name:<22}" + "".join(f"{value:>18}" for value in values))
 
     def well(self, text: str) -> None:
-        """It is as it should be."""
-        self._print(f"   {self._in(GREEN, text)}")
+        """It is as it should be: the last line."""
+        self._print(f"\n   {self._in(GREEN, text)}")
 
     def careful(self, text: str) -> None:
         """Worth knowing."""
