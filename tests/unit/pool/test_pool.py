@@ -18,7 +18,7 @@ from obnam.crypto.envelope import Compression
 from obnam.crypto.seal import best_suite
 from obnam.errors import TargetFull
 from obnam.pool import slabs
-from obnam.pool.pool import IPool, ProcessPool, WorkerDied
+from obnam.pool.pool import IPool, ProcessPool, WorkerDied, start_method
 from obnam.pool.read_files import name_bundle
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.unit.pool import odd_jobs
@@ -176,3 +176,19 @@ async def test_the_inline_pool_is_a_pool_too() -> None:
     assert pool.jobs == ["tell", "fail"]
     pool.close()
     assert pool.closed
+
+
+def test_the_way_workers_start_fits_the_temporary_directory() -> None:
+    assert start_method("/tmp") == "forkserver"
+    assert start_method("/" + "long/" * 30) == "spawn"
+
+
+@ensure
+async def test_workers_start_below_a_long_temporary_directory(
+    pool: ProcessPool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deep = tmp_path / ("d" * 120)
+    deep.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(deep))
+    _, fingerprint, _ = await pool.run(odd_jobs.tell)
+    assert fingerprint == KEYS.fingerprint
