@@ -23,9 +23,7 @@ from obnam.pool.slabs import Slab, SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.wire.interfaces import IChunks
-from obnam.wire.limits import MISSING_IDS_MAX, UPLOAD_BODY_MAX
-
-MIB = 1 << 20
+from obnam.wire.limits import MIB, MISSING_IDS_MAX, UPLOAD_BODY_MAX
 
 SEALED_SLAB_BYTES = UPLOAD_BODY_MAX
 PLAINTEXT_SLAB_BYTES = 15 * MIB
