@@ -16,7 +16,6 @@ import random
 import shutil
 import stat
 import tarfile
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -65,33 +64,9 @@ def corpus(name: str, directory: Path) -> Corpus:
     return Corpus(name=name, root=root, **json.loads(record.read_text()))
 
 
-WARM_PASSES_MAX = 4
-WARM_GAIN = 0.8
-"""A pass that takes more than this share of the one before found everything in memory."""
-
-
 def record_path(root: Path) -> Path:
     """The file that says that the corpus at `root` is whole and as it was built."""
     return root.with_name(f"{root.name}.json")
-
-
-def warm(root: Path) -> None:
-    """Read every file until reading no longer gets quicker: then all is in the page cache.
-
-    Once is not enough where the kernel takes cached pages back by their age (DAMON reclaim, as in
-    many virtual machines): by the end of a first, slow pass the beginning may be gone again.
-    """
-    before_s = float("inf")
-    for _ in range(WARM_PASSES_MAX):
-        started = time.monotonic()
-        for path in regular_files(root):
-            with path.open("rb", buffering=0) as file:
-                while file.read(READ_BYTES):
-                    pass
-        took_s = time.monotonic() - started
-        if took_s > WARM_GAIN * before_s:
-            return
-        before_s = took_s
 
 
 def regular_files(root: Path) -> list[Path]:

@@ -18,6 +18,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from benchmarks.warm import claim_memory
+
 SAMPLE_INTERVAL_S = 0.1
 # Reading PSS walks page tables and disturbs what is measured: at most 5 % of the time.
 SAMPLE_REST = 19
@@ -90,14 +92,18 @@ class PeakMemory:
             rest_s = max(SAMPLE_INTERVAL_S, SAMPLE_REST * (time.monotonic() - started))
 
 
-def measure(command: Command, server_pid: int | None, log: Path, sample_memory: bool) -> Usage:
+def measure(
+    command: Command, server_pid: int | None, log: Path, *, sample_memory: bool, claim_bytes: int
+) -> Usage:
     """Run `command` to its end; its output is appended to `log`.
 
-    What earlier commands wrote is first brought to the disk, so that it costs this one nothing.
+    What earlier commands wrote is first brought to the disk, so that it costs this one nothing,
+    and `claim_bytes` of free memory are made ready for it.
     Raises CommandFailed when the exit code is not 0.
     """
     _adopt_orphans()
     os.sync()
+    claim_memory(claim_bytes)
     server_before_s = tree_cpu_s(server_pid)
     with log.open("ab") as output:
         started = time.monotonic()

@@ -11,14 +11,17 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from benchmarks.changes import Changes
-from benchmarks.corpora import Corpus, corpus, first_difference, warm
+from benchmarks.corpora import Corpus, corpus, first_difference
 from benchmarks.measure import Command, CommandFailed, measure
 from benchmarks.programs import Program, makers
 from benchmarks.report import Run, machine, summaries, table
+from benchmarks.warm import warm
 
 OPERATIONS = ("first", "unchanged", "changed", "restore", "ten")
 BACKUPS_OF_TEN = 10
 MEMORY_FILE_SYSTEM = Path("/dev/shm")
+CLAIMED = 2
+"""Memory made ready before a command, in sizes of the corpus: for what it reads, and writes."""
 
 # Defaults of the two modes.
 MODES: dict[str, dict[str, str]] = {
@@ -26,7 +29,7 @@ MODES: dict[str, dict[str, str]] = {
         "corpus": "small,tars,media",
         "program": "obnam,restic,borg",
         "operation": ",".join(OPERATIONS),
-        "rounds": "3",
+        "rounds": "4",
     },
     "memory": {
         "corpus": "files-100000,files-1000000",
@@ -118,17 +121,22 @@ class Round:
                 return
 
     def _restore_directory(self) -> Path:
-        """Where to restore: trees of many files into memory, see README.md, others to disk."""
+        """Where to restore: into memory, see README.md, if there is such a file system."""
         if self._settings.restore_to:
             return self._settings.restore_to
-        many_files = self._corpus.changed_share < 1
-        if many_files and MEMORY_FILE_SYSTEM.is_dir():
+        if MEMORY_FILE_SYSTEM.is_dir():
             return MEMORY_FILE_SYSTEM / "obnam-benchmark"
         return self._settings.work / "restored"
 
     def _measured(self, operation: str, name: str, command: Command) -> Run:
         program = self._programs[name]
-        usage = measure(command, program.server_pid(), program.log, self._settings.sample_memory)
+        usage = measure(
+            command,
+            program.server_pid(),
+            program.log,
+            sample_memory=self._settings.sample_memory,
+            claim_bytes=CLAIMED * self._corpus.size_bytes,
+        )
         run = Run(self._corpus.name, operation, name, self._number, usage, program.size_bytes())
         _say(
             f"{run.corpus} round {run.round} {operation:9} {name:8} {usage.wall_s:7.2f} s wall, "
@@ -196,7 +204,7 @@ def _parse(arguments: Sequence[str]) -> Settings:
     parser.add_argument(
         "--restore-to",
         type=Path,
-        help="default: /dev/shm for trees of many files, the work directory for others",
+        help="default: /dev/shm, or the work directory where there is none",
     )
     parser.add_argument(
         "--obnam-bin",
