@@ -77,20 +77,26 @@ class Client:
     generations: Generations
     thread: OwnThread
     _closing: list[Callable[[], None]] = field(factory=list)
+    _pool: "ProcessPool | None" = field(init=False, default=None)
 
     def pool(self) -> "ProcessPool":
-        """Worker processes; they are started when there is work."""
+        """Worker processes; they are started when there is work, or by `expect_jobs`."""
         from obnam.pool.pool import ProcessPool
 
-        pool = ProcessPool(
-            self.surroundings.reactor,
-            self.settings.workers,
-            self.keys,
-            best_suite(),
-            self.settings.compression,
-        )
-        self._closing.append(pool.close)
-        return pool
+        if self._pool is None:
+            self._pool = ProcessPool(
+                self.surroundings.reactor,
+                self.settings.workers,
+                self.keys,
+                best_suite(),
+                self.settings.compression,
+            )
+            self._closing.append(self._pool.close)
+        return self._pool
+
+    def expect_jobs(self) -> None:
+        """There will be work for workers: start them while the server is asked what it is."""
+        self.pool().start()
 
     def own_thread(self, name: str) -> OwnThread:
         """One more thread, ended by `close`."""

@@ -31,6 +31,9 @@ SOCKET_BYTES = MIB
 """Bytes asked of the kernel, and given to it, at once. Twisted's own 64 and 128 KiB halve the
 speed over TLS."""
 
+SENT_AT_ONCE_BYTES = 2 * SOCKET_BYTES
+"""What waits to be sent is a piece more than `SOCKET_BYTES`, and a rest is copied."""
+
 CONNECTIONS_MAX = 1000
 """Connections at once; those beyond are closed. A client keeps about four."""
 
@@ -63,7 +66,8 @@ class ApiChannel(HTTPChannel):
         self.site.channels.add(self)
         below = getattr(self.transport, "transport", self.transport)
         if isinstance(below, Connection):
-            below.bufferSize = below.SEND_LIMIT = SOCKET_BYTES
+            below.bufferSize = SOCKET_BYTES
+            below.SEND_LIMIT = SENT_AT_ONCE_BYTES
         if len(self.site.channels) > CONNECTIONS_MAX:
             self.forceAbortClient()
 

@@ -41,6 +41,8 @@ def restore(
         from obnam.live.overwrite import Overwrite
         from obnam.restore.settings import RestoreSettings
 
+        if not dry_run:
+            client.expect_jobs()
         generation = await session.find(client, reference)
         if session.shows_time_left and not paths:
             await client.estimate_restore(generation)
@@ -90,6 +92,7 @@ def verify(session: Session, reference: str, sample_percent: float) -> int:
     async def run(client: "Client") -> "Verified":
         from obnam.verify.settings import VerifySettings
 
+        client.expect_jobs()
         generation = await session.find(client, reference)
         if session.shows_time_left and sample_percent == 100:
             await client.estimate_restore(generation)

@@ -3,11 +3,11 @@
 import os
 import tempfile
 from collections.abc import Callable
-from concurrent.futures import BrokenExecutor, Future
+from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import Interface, implementer
 
@@ -83,32 +83,46 @@ class ProcessPool:
         self._workers = workers
         self._tools = (keys, suite, compression)
         self._executor: ProcessPoolExecutor | None = None
+        # Submitting may start a worker, which blocks until it runs: 0.2 s for the first.
+        self._submitting = ThreadPoolExecutor(1, "submit")
+
+    def start(self) -> None:
+        """Start all workers now, beside whatever comes before the first job."""
+        for _ in range(self._workers):
+            self._submitting.submit(lambda: self._started().submit(worker.nothing))
 
     def run(self, job: Callable[..., T], *arguments: object) -> "Deferred[T]":
         """See `IPool`."""
         fired: Deferred[T] = Deferred()
+        self._submitting.submit(self._submit, fired, job, arguments)
+        return fired
+
+    def _submit(
+        self, fired: "Deferred[T]", job: Callable[..., T], arguments: tuple[object, ...]
+    ) -> None:
+        future: Future[T]
         try:
-            future: Future[T] = self._started().submit(worker.run, job, *arguments)
-        except BrokenExecutor as error:
-            return fail(_died(error))
+            future = self._started().submit(worker.run, job, *arguments)
+        except Exception as error:
+            future = Future()
+            future.set_exception(error)
         future.add_done_callback(
             lambda done: self._reactor.callFromThread(self._deliver, done, fired)
         )
-        return fired
 
     def close(self) -> None:
         """See `IPool`."""
-        if self._executor is not None:
-            # Waited for: what is left to do when the process is ending hangs (the queue by which
-            # workers are told to end is closed before they were told). In a thread, for a bound.
-            ending = Thread(
-                target=self._executor.shutdown,
-                kwargs={"wait": True, "cancel_futures": True},
-                daemon=True,
-            )
-            ending.start()
-            ending.join(CLOSE_S)
-            self._executor = None
+        # Waited for: what is left to do when the process is ending hangs (the queue by which
+        # workers are told to end is closed before they were told). In a thread, for a bound.
+        ending = Thread(target=self._end, daemon=True)
+        ending.start()
+        ending.join(CLOSE_S)
+
+    def _end(self) -> None:
+        self._submitting.shutdown(wait=True, cancel_futures=True)
+        executor, self._executor = self._executor, None
+        if executor is not None:
+            executor.shutdown(wait=True, cancel_futures=True)
 
     def _started(self) -> "ProcessPoolExecutor":
         if self._executor is None:

@@ -87,6 +87,10 @@ def run(job: Callable[..., Any], *arguments: object) -> Any:
     return job(_tools[0], *arguments)
 
 
+def nothing() -> None:
+    """Do no job: whoever asks for it wants a worker to be there."""
+
+
 def _die_with_client() -> None:
     # A client that was killed cannot end its workers, and a worker that waits for a job would
     # never notice: it holds both ends of the queue's pipe itself.

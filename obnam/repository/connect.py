@@ -34,6 +34,10 @@ SOCKET_BUFFER_BYTES = 256 * 1024
 """Read, and kept for writing, at once. Twisted's 64 KiB halved the rate of large bodies; a MiB is
 copied more often than it is sent, and does not stay in the processor's cache."""
 
+SENT_AT_ONCE_BYTES = 2 * SOCKET_BUFFER_BYTES
+"""A piece of `SOCKET_BUFFER_BYTES` and what TLS adds to it, which else stayed behind, and had
+Twisted copy the next piece behind it."""
+
 CONNECTIONS_KEPT_MAX = 6
 """Idle connections kept for the next request; a few uploads and a question run side by side."""
 
@@ -67,7 +71,8 @@ class Connections:
         """Tune the connection of ``protocol``, and remember it."""
         transport = getattr(protocol, "transport", None)  # IProtocol does not name it
         if isinstance(transport, Connection):
-            transport.bufferSize = transport.SEND_LIMIT = SOCKET_BUFFER_BYTES
+            transport.bufferSize = SOCKET_BUFFER_BYTES
+            transport.SEND_LIMIT = SENT_AT_ONCE_BYTES
             self._open.add(transport)
 
     async def close(self) -> None:

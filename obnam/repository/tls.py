@@ -40,9 +40,6 @@ Pin = NewType("Pin", bytes)
 
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
-_PARTIAL_WRITES = 0x1
-"""``SSL_MODE_ENABLE_PARTIAL_WRITE``, which pyOpenSSL sets and does not name: a record a call."""
-
 _VERIFY = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 
@@ -149,7 +146,6 @@ class PinPolicy:
         self._pin = pin
         options = CertificateOptions(raiseMinimumTo=TLSVersion.TLSv1_2)
         self._context: SSL.Context = options.getContext()
-        self._context.clear_mode(_PARTIAL_WRITES)
 
     def creatorForNetloc(  # noqa: N802
         self, hostname: bytes, port: int

@@ -5,14 +5,17 @@ Twisted's own transport hands each record of 16 KiB by itself to the connection 
 one that came in by itself up through all of HTTP. At 60,000 records a gigabyte that was a
 third of the client's CPU time. What is on the wire is the same. Both ends use it.
 
-Overrides three methods of `TLSMemoryBIOProtocol` that have had their names and meaning since
+Overrides methods of `TLSMemoryBIOProtocol` that have had their names and meaning since
 Twisted 11.1; the contract suite over TLS would show it if they ever changed.
 """
 
 from OpenSSL import SSL
+from twisted.internet.interfaces import ITransport
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
+
+from obnam.wire.openssl import RECORD_BYTES, Room, allow_large_writes
 
 SEALED_AT_ONCE = 512 * 1024
 """Bytes of sealed records handed to the connection below in one call."""
@@ -20,12 +23,17 @@ SEALED_AT_ONCE = 512 * 1024
 OPENED_AT_ONCE = 256 * 1024
 """Bytes of opened records handed to HTTP in one call."""
 
-_RECORD = 16 * 1024
-"""The largest plaintext of a TLS record."""
+_room = Room(max(SEALED_AT_ONCE, OPENED_AT_ONCE))
+"""Where records are put together: one for all connections, since there is one reactor thread."""
 
 
 class BulkTlsTransport(BufferingTLSTransport):
     """Twisted's TLS transport, in larger steps."""
+
+    def makeConnection(self, transport: ITransport) -> None:  # noqa: N802
+        """Have OpenSSL take large pieces, too."""
+        super().makeConnection(transport)
+        allow_large_writes(self._tlsConnection)
 
     def _write(self, bytes: bytes) -> None:
         """Seal all of it, then send what came of it."""
@@ -46,43 +54,37 @@ class BulkTlsTransport(BufferingTLSTransport):
 
     def _flushSendBIO(self) -> None:  # noqa: N802
         """Send all sealed records there are."""
-        sealed = b" " * SEALED_AT_ONCE
-        while len(sealed) == SEALED_AT_ONCE:
-            try:
-                sealed = self._tlsConnection.bio_read(SEALED_AT_ONCE)
-            except SSL.WantReadError:
-                return
+        while size := _room.take_sealed(self._tlsConnection):
             if self.transport is not None:
-                self.transport.write(sealed)
+                self.transport.write(_room.first(size))
 
     def _flushReceiveBIO(self) -> None:  # noqa: N802
         """Open all whole records there are, and deliver them in order, before any bad news."""
-        opened: list[bytes] = []
+        size = 0
         while not self._lostTLSConnection:
             try:
-                opened.append(self._tlsConnection.recv(_RECORD))
+                size += _room.open_record(self._tlsConnection, size)
             except SSL.WantReadError:
                 break
             except SSL.ZeroReturnError:
-                self._deliver(opened)
+                size = self._deliver(size)
                 self._shutdownTLS()
                 self._tlsShutdownFinished(None)
             except SSL.Error:
                 failure = Failure()
-                self._deliver(opened)
+                size = self._deliver(size)
                 self._tlsShutdownFinished(failure)
             else:
-                if len(opened) * _RECORD >= OPENED_AT_ONCE:
-                    self._deliver(opened)
-        self._deliver(opened)
+                if size + RECORD_BYTES > OPENED_AT_ONCE:
+                    size = self._deliver(size)
+        self._deliver(size)
         self._flushSendBIO()
 
-    def _deliver(self, opened: list[bytes]) -> None:
-        """Hand over ``opened`` and empty it."""
-        data = b"".join(opened)
-        opened.clear()
-        if data and not self._aborted:
-            ProtocolWrapper.dataReceived(self, data)
+    def _deliver(self, size: int) -> int:
+        """Hand over the first ``size`` bytes of the room, and answer how many are left: none."""
+        if size and not self._aborted:
+            ProtocolWrapper.dataReceived(self, _room.first(size))
+        return 0
 
 
 class BulkTlsFactory(TLSMemoryBIOFactory):

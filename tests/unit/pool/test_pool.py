@@ -121,6 +121,14 @@ async def test_nothing_is_started_without_work(pool: ProcessPool) -> None:
 
 
 @ensure
+async def test_workers_may_be_there_before_the_work(pool: ProcessPool) -> None:
+    pool.start()
+    pool._submitting.submit(lambda: None).result()
+    assert processes_of(pool)
+    assert (await pool.run(odd_jobs.tell, 1))[2] == (1,)
+
+
+@ensure
 async def test_an_answer_that_nobody_wants_any_more(pool: ProcessPool) -> None:
     unwanted = pool.run(odd_jobs.tell)
     unwanted.addErrback(lambda _: None)

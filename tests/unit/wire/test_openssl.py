@@ -1,0 +1,113 @@
+"""Records in and out of OpenSSL: both rooms do the same, and tell the same errors."""
+
+import os
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+import trustme
+from OpenSSL import SSL
+
+from obnam.wire.openssl import RECORD_BYTES, DirectRoom, PublicRoom, Room, allow_large_writes
+
+ROOM_BYTES = 256 * 1024
+
+MakeRoom = Callable[[int], PublicRoom]
+both = pytest.mark.parametrize("make_room", [PublicRoom, DirectRoom])
+
+
+class Pair:
+    """Two ends of a TLS connection, and nothing between them but these methods."""
+
+    def __init__(self, room: PublicRoom) -> None:
+        self.room = room
+        authority = trustme.CA()
+        server_context = SSL.Context(SSL.TLS_SERVER_METHOD)
+        authority.issue_cert("localhost").configure_cert(server_context)
+        self.server = SSL.Connection(server_context, None)
+        self.client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+        self.server.set_accept_state()
+        self.client.set_connect_state()
+        for _ in range(3):
+            for end, other in ((self.client, self.server), (self.server, self.client)):
+                with suppress(SSL.WantReadError):
+                    end.do_handshake()
+                self.carry(end, other)
+
+    def sealed(self, end: SSL.Connection) -> bytes:
+        """All that ``end`` wants to have sent."""
+        found = b""
+        while size := self.room.take_sealed(end):
+            found += self.room.first(size)
+        return found
+
+    def carry(self, end: SSL.Connection, other: SSL.Connection) -> None:
+        """Take it to the ``other`` end."""
+        if sealed := self.sealed(end):
+            other.bio_write(sealed)
+
+    def opened(self, end: SSL.Connection) -> bytes:
+        """All whole records that came to ``end``."""
+        found = b""
+        try:
+            while True:
+                size = self.room.open_record(end, 100)
+                found += self.room.first(100 + size)[100:]
+        except SSL.WantReadError:
+            return found
+
+
+@both
+def test_what_was_written_comes_out(make_room: MakeRoom) -> None:
+    pair = Pair(make_room(ROOM_BYTES))
+    data = os.urandom(3 * ROOM_BYTES + 1)
+    allow_large_writes(pair.client)
+    sent = 0
+    while sent < len(data):
+        sent += pair.client.send(data[sent:])
+    pair.carry(pair.client, pair.server)
+    assert pair.opened(pair.server) == data
+
+
+@both
+def test_a_part_of_a_record_is_waited_for(make_room: MakeRoom) -> None:
+    pair = Pair(make_room(ROOM_BYTES))
+    pair.client.send(b"hello")
+    sealed = pair.sealed(pair.client)
+    pair.server.bio_write(sealed[:-1])
+    assert pair.opened(pair.server) == b""
+    pair.server.bio_write(sealed[-1:])
+    assert pair.opened(pair.server) == b"hello"
+
+
+@both
+def test_the_end_is_told(make_room: MakeRoom) -> None:
+    pair = Pair(make_room(ROOM_BYTES))
+    pair.client.shutdown()
+    pair.carry(pair.client, pair.server)
+    with pytest.raises(SSL.ZeroReturnError):
+        pair.room.open_record(pair.server, 0)
+
+
+@both
+def test_a_record_that_was_changed_is_refused(make_room: MakeRoom) -> None:
+    pair = Pair(make_room(ROOM_BYTES))
+    pair.client.send(b"hello")
+    sealed = bytearray(pair.sealed(pair.client))
+    sealed[-1] ^= 1
+    pair.server.bio_write(bytes(sealed))
+    with pytest.raises(SSL.Error, match="bad record mac"):
+        pair.room.open_record(pair.server, 0)
+
+
+def test_nothing_is_written_beyond_the_room() -> None:
+    pair = Pair(DirectRoom(ROOM_BYTES))
+    with pytest.raises(ValueError, match="no room"):
+        pair.room.open_record(pair.server, ROOM_BYTES - RECORD_BYTES + 1)
+
+
+def test_the_direct_one_is_used_and_takes_large_writes_whole() -> None:
+    assert Room is DirectRoom
+    pair = Pair(Room(ROOM_BYTES))
+    allow_large_writes(pair.client)
+    assert pair.client.send(bytes(ROOM_BYTES)) == ROOM_BYTES
