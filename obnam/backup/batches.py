@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from attrs import define, field, frozen
 
+from obnam.backup.plan import Mark
 from obnam.live.read import Identity
-from obnam.pool.read_files import FileToRead, Group
+from obnam.pool.named import Group
 
 BUNDLE_FILE_MAX = 128 * 1024
 """Files smaller than this (bytes) go into bundles: a chunk of their own would be tiny."""
@@ -20,11 +21,15 @@ BATCH_FILES_MAX = 2048
 
 
 class Place(NamedTuple):
-    """A directory with files to read: number, path, and identity as the scan saw it."""
+    """A directory with files to read, number, path, and identity as the scan saw it; and a mark.
+
+    Files with another mark are, for a batch, in another place.
+    """
 
     directory: int
     path: bytes
     identity: Identity
+    mark: Mark
 
 
 class Cut(Enum):
@@ -47,17 +52,19 @@ class Batch:
 
 @define
 class _Open:
-    """A batch that is being filled."""
+    """A batch that is being filled. ``place`` is that of the last group."""
 
     cut: Cut
     groups: list[Group] = field(factory=list)
+    place: Place | None = None
     size_bytes: int = 0
     file_count: int = 0
 
-    def add(self, place: Place, file: FileToRead, size_bytes: int) -> None:
-        if not self.groups or self.groups[-1].directory != place.directory:
-            self.groups.append(Group(*place, []))
-        self.groups[-1].files.append(file)
+    def add(self, place: Place, name: bytes, size_bytes: int) -> None:
+        if place is not self.place:
+            self.groups.append(_group(place, []))
+            self.place = place
+        self.groups[-1].names.append(name)
         self.size_bytes += size_bytes
         self.file_count += 1
 
@@ -65,7 +72,7 @@ class _Open:
         if not self.groups:
             return None
         batch = Batch(self.cut, tuple(self.groups), self.size_bytes, self.file_count)
-        self.groups, self.size_bytes, self.file_count = [], 0, 0
+        self.groups, self.place, self.size_bytes, self.file_count = [], None, 0, 0
         return batch
 
 
@@ -77,17 +84,24 @@ class Batches:
         self._bundle = _Open(Cut.BUNDLE)
         self._each = _Open(Cut.EACH)
 
-    def add(self, place: Place, file: FileToRead, size_bytes: int) -> Batch | None:
-        """Take a file; returns a batch that became full by it."""
+    def add(self, place: Place, name: bytes, size_bytes: int) -> Batch | None:
+        """Take a file; returns a batch that became full by it.
+
+        Files that are added one after another with the same place are one group.
+        """
         if size_bytes > self._slab_bytes:
-            return Batch(Cut.PARTS, (Group(*place, [file]),), size_bytes, 1)
+            return Batch(Cut.PARTS, (_group(place, [name]),), size_bytes, 1)
         batch = self._bundle if size_bytes < BUNDLE_FILE_MAX else self._each
         full = None
         if batch.size_bytes + size_bytes > self._slab_bytes or batch.file_count == BATCH_FILES_MAX:
             full = batch.close()
-        batch.add(place, file, size_bytes)
+        batch.add(place, name, size_bytes)
         return full
 
     def rest(self) -> list[Batch]:
         """What is left, at the end of the scan."""
         return [batch for batch in (self._bundle.close(), self._each.close()) if batch]
+
+
+def _group(place: Place, names: list[bytes]) -> Group:
+    return Group(place.directory, place.path, place.identity, *place.mark, names)

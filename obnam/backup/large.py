@@ -12,8 +12,9 @@ from twisted.internet.defer import Deferred
 from obnam.backup.record import Recorder
 from obnam.backup.together import all_fired, stop_all
 from obnam.pool.checksum import ContentChecksum
+from obnam.pool.named import Group, NamedPart, Piece, Trouble
 from obnam.pool.pool import IPool
-from obnam.pool.read_files import READ_TRIES, Group, NamedPart, Piece, Trouble, name_part
+from obnam.pool.read_files import READ_TRIES, name_part
 from obnam.pool.slabs import Slab, SlabRack
 from obnam.pool.thread import OwnThread
 

@@ -16,8 +16,9 @@ from obnam.backup.record import Recorder
 from obnam.backup.together import all_of
 from obnam.model.entry import printable
 from obnam.model.ids import ChunkId, SessionId
+from obnam.pool.named import Group, NamedFiles, Piece, Trouble
 from obnam.pool.pool import IPool
-from obnam.pool.read_files import Group, NamedFiles, Piece, Trouble, name_bundle, name_files
+from obnam.pool.read_files import name_bundle, name_files
 from obnam.pool.seal_pieces import seal_pieces
 from obnam.pool.slabs import Slab, SlabRack
 from obnam.pool.thread import OwnThread
@@ -173,7 +174,7 @@ class Pipeline:
             raise
         await self._store.store(slab, named.pieces)
         await self._thread.call(self._recorder.record, named)
-        self._sent.files += len(named.rows)
+        self._sent.files += len(named.whole) + len(named.rows)
         self._sent.read_bytes += named.size_bytes
         for path in named.changing:
             self._warn(path, "changed while it was read; it is stored as it was read last")
@@ -191,17 +192,17 @@ class Pipeline:
         self._sent.files += 1
         self._sent.read_bytes += outcome.size_bytes
         if outcome.changing:
-            path = group.path + b"/" + group.files[0].name
+            path = group.path + b"/" + group.names[0]
             self._warn(path, "changed while it was read; it is stored as it was read last")
 
     async def _trouble(self, trouble: Trouble) -> None:
         if trouble.code == errno.ENOENT:
             # Deleted since it was listed: it is not live data any more.
-            await self._thread.call(self._recorder.vanished, trouble.directory, trouble.file.name)
+            await self._thread.call(self._recorder.vanished, trouble.directory, trouble.name)
             return
         kept = await self._thread.call(self._recorder.trouble, trouble)
         what = "; what an earlier backup has of it is kept" if kept else ""
-        self._warn(trouble.path + b"/" + trouble.file.name, f"cannot be read: {trouble.text}{what}")
+        self._warn(trouble.path + b"/" + trouble.name, f"cannot be read: {trouble.text}{what}")
 
     def _warn(self, path: bytes, what: str) -> None:
         self._sent.warnings += 1

@@ -46,10 +46,7 @@ class Mark(NamedTuple):
 
 
 class Entry(NamedTuple):
-    """An entry whose row is to be written: what it is now, and why.
-
-    A tuple, as `Mark`, because a first backup makes one for each file.
-    """
+    """An entry without content whose row is to be written: what it is now, and why."""
 
     name: bytes
     kind: Kind
@@ -58,11 +55,15 @@ class Entry(NamedTuple):
     known: KnownRow | None
 
 
+FileToRead = tuple[bytes, Status, Mark]
+"""Name, what it is now, and why: a plain tuple, because a first backup has one for each file."""
+
+
 @define
 class Plan:
     """What is to be done with (a slice of) a directory."""
 
-    read: list[Entry] = field(factory=list)
+    read: list[FileToRead] = field(factory=list)
     """Files whose content is to be read."""
     write: list[Entry] = field(factory=list)
     """Entries without content whose rows are to be written."""
@@ -97,6 +98,7 @@ def plan_directory(
     plan = Plan()
     get = known.get
     new, changed = Mark(Reason.NEW.value, sequence), Mark(Reason.CHANGED.value, sequence)
+    read = plan.read.append
     for name, status in zip(names, stats, strict=True):
         before = get(name)
         if isinstance(status, OSError):
@@ -110,6 +112,9 @@ def plan_directory(
         if before is not None and before.kind != kind:
             plan.gone.append(name)
             before = None
+        if before is None and is_file:
+            read((name, status, new))
+            continue
         same = (
             before is not None
             and before.reason not in _LOOK_AGAIN
@@ -136,7 +141,10 @@ def plan_directory(
             mark = Mark(before.reason, before.since)
         else:
             mark = changed
-        (plan.read if is_file else plan.write).append(Entry(name, kind, status, mark, before))
+        if is_file:
+            read((name, status, mark))
+        else:
+            plan.write.append(Entry(name, kind, status, mark, before))
     if complete:
         plan.gone.extend(sorted(known.keys() - names))
     return plan

@@ -2,13 +2,17 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from obnam.backup.scan import error_row
 from obnam.generation.nascent import NascentGeneration
-from obnam.generation.rows import EntryRow, ExtentRow
+from obnam.generation.rows import EntryRow, ExtentRow, WholeFile
 from obnam.model.entry import Reason
 from obnam.model.ids import ChunkId
-from obnam.pool.read_files import NamedFiles, Piece, Trouble
+from obnam.pool.named import NamedFiles, Piece, Trouble
+
+_ROW_MARK, _WHOLE_MARK = slice(3, 5), slice(2, 4)
+"""Where reason and sequence number stand in an `EntryRow` and in a `WholeFile`."""
 
 
 class Recorder:
@@ -28,11 +32,13 @@ class Recorder:
         """Write the rows of files whose chunks are all on the server."""
         nascent = self._nascent
         numbers = self._numbers(named.pieces)
-        self._release(named.rows)
+        self._release(named.whole, _WHOLE_MARK)
+        self._release(named.rows, _ROW_MARK)
+        nascent.put_whole(self._dated_whole(named.whole), numbers)
         rows: list[EntryRow] = []
         for index, row in enumerate(self._dated(named.rows)):
             if row.chunk is not None:
-                rows.append(EntryRow._make((*row[:14], numbers[row.chunk], *row[15:])))
+                rows.append(row._replace(chunk=numbers[row.chunk]))
             elif index in named.extents:
                 number = nascent.new_file()
                 nascent.put_extents(number, _numbered(named.extents[index], numbers))
@@ -40,9 +46,7 @@ class Recorder:
             else:
                 rows.append(row)
         nascent.put(rows)
-        nascent.count_uses(
-            Counter(numbers[row.chunk] for row in named.rows if row.chunk is not None)
-        )
+        nascent.count_uses(Counter(row.chunk for row in rows if row.chunk is not None))
 
     def begin_large(self) -> int:
         """A number for a file that is recorded part by part."""
@@ -56,7 +60,7 @@ class Recorder:
 
     def end_large(self, number: int, row: EntryRow, checksum: bytes) -> None:
         """Write the row of a large file, whose extents are all there."""
-        self._release([row])
+        self._release([row], _ROW_MARK)
         row = row._replace(number=number, checksum=checksum)
         self._nascent.put(self._dated([row]))
 
@@ -66,9 +70,9 @@ class Recorder:
 
     def trouble(self, trouble: Trouble) -> bool:
         """Mark a file that could not be read; whether an earlier content is kept."""
-        if self._nascent.mark_error(trouble.directory, trouble.file.name):
+        if self._nascent.mark_error(trouble.directory, trouble.name):
             return True
-        self._nascent.put([error_row(trouble.directory, trouble.file.name, self._nascent.sequence)])
+        self._nascent.put([error_row(trouble.directory, trouble.name, self._nascent.sequence)])
         return False
 
     def vanished(self, directory: int, name: bytes) -> None:
@@ -82,15 +86,23 @@ class Recorder:
             return rows
         return [row._replace(since=sequence) if row.since >= first else row for row in rows]
 
+    def _dated_whole(self, files: Sequence[WholeFile]) -> Sequence[WholeFile]:
+        sequence, first = self._nascent.sequence, self._first_sequence
+        if sequence == first:
+            return files
+        return [(*f[:3], sequence, *f[4:]) if f[3] >= first else f for f in files]
+
     def _numbers(self, pieces: Sequence[Piece]) -> list[int]:
         by_id = self._nascent.add_chunks((piece.id, piece.length) for piece in pieces)
         return [by_id[piece.id] for piece in pieces]
 
-    def _release(self, rows: Sequence[EntryRow]) -> None:
+    def _release(self, rows: Sequence[tuple[Any, ...]], mark: slice) -> None:
+        """Let go of what the rows replace. ``mark``: where their reason and sequence number are."""
+        fresh = (Reason.NEW.value, self._nascent.sequence)
         by_directory: dict[int, list[bytes]] = {}
         for row in rows:
-            if row.reason != Reason.NEW or row.since != self._nascent.sequence:
-                by_directory.setdefault(row.directory, []).append(row.name)
+            if row[mark] != fresh:
+                by_directory.setdefault(row[0], []).append(row[1])
         for directory, names in by_directory.items():
             self._nascent.release(directory, names)
 

@@ -24,7 +24,6 @@ from obnam.live.metadata import (
 from obnam.live.read import identity_of, open_directory
 from obnam.live.scan import CACHE_TAG_NAME, Listing, Walk, is_cache_directory
 from obnam.model.entry import Attributes, Kind, Reason, printable
-from obnam.pool.read_files import FileToRead
 
 _DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
 
@@ -118,11 +117,10 @@ class Scan:
                 continue
             if listing.error is not None:
                 self._failed_directory(listing, directory)
-            upto = None if listing.last or not listing.names else listing.names[-1]
             plan = plan_directory(
                 listing.names,
                 listing.stats,
-                self._nascent.known(directory.number, after, upto),
+                self._known(directory, listing, after),
                 self._nascent.sequence,
                 full=self._settings.full,
                 complete=listing.error is None,
@@ -132,24 +130,31 @@ class Scan:
             walk.enter(self._apply(plan, directory.number, listing.path, listing.descriptor))
             yield from self._read(plan, directory.number, listing)
 
+    def _known(
+        self, directory: _Directory, listing: Listing, after: bytes
+    ) -> dict[bytes, KnownRow]:
+        """What the previous generation knows of what is listed."""
+        if directory.known is None:
+            return {}  # Its number is new.
+        upto = None if listing.last or not listing.names else listing.names[-1]
+        return self._nascent.known(directory.number, after, upto)
+
     def _read(self, plan: Plan, directory: int, listing: Listing) -> Iterator[Batch]:
         if not plan.read:
             return
         # The workers open it by its path, and must find this directory, not one swapped for it.
-        place = Place(directory, listing.path, identity_of(os.fstat(listing.descriptor)))
-        for entry in plan.read:
-            status = entry.status
+        identity = identity_of(os.fstat(listing.descriptor))
+        places: dict[Mark, Place] = {}
+        add = self._batches.add
+        for name, status, mark in plan.read:
             if status.st_nlink > 1 and self._nascent.follow(
-                status.st_dev,
-                status.st_ino,
-                directory,
-                entry.name,
-                entry.mark.reason,
-                entry.mark.since,
+                status.st_dev, status.st_ino, directory, name, *mark
             ):
                 continue
-            file = FileToRead(entry.name, entry.mark.reason, entry.mark.since)
-            batch = self._batches.add(place, file, status.st_size)
+            place = places.get(mark)
+            if place is None:
+                place = places[mark] = Place(directory, listing.path, identity, mark)
+            batch = add(place, name, status.st_size)
             if batch is not None:
                 yield batch
 

@@ -29,6 +29,15 @@ class EntryRow(NamedTuple):
     target: bytes | None
 
 
+WholeFile = tuple[int, bytes, int, int, int, int, int, int, int, int, int, bytes, int, int]
+"""The row of a file as most are: all its content in one extent, one link, no attributes.
+
+Directory, name, reason, since, mode, uid, gid, size, mtime_ns, ctime_ns, inode, checksum, chunk,
+start. A plain tuple, because there is one for each file of a first backup: named ones take five
+times as long on their way from a worker.
+"""
+
+
 class ExtentRow(NamedTuple):
     """Where a part of a file lies: ``length`` bytes at ``position`` of the file."""
 

@@ -5,15 +5,13 @@ The plaintext stays in the slab, where the second step finds what must be sealed
 
 import os
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
 import xxhash
 
 from obnam.chunking.bundle import PieceExtent, lay_out
-from obnam.generation.rows import EntryRow, ExtentRow
+from obnam.generation.rows import ExtentRow
 from obnam.live.metadata import encode_attributes, read_attributes
 from obnam.live.read import (
-    Identity,
     advise,
     data_ranges,
     open_directory,
@@ -21,91 +19,22 @@ from obnam.live.read import (
     read_into,
 )
 from obnam.model.chunk import ChunkKind
-from obnam.model.entry import Kind
-from obnam.model.ids import ChunkId
 from obnam.pool.checksum import ContentChecksum
+from obnam.pool.named import (
+    SIZE,
+    Found,
+    Group,
+    NamedFiles,
+    NamedPart,
+    Piece,
+    Range,
+    Rows,
+    Trouble,
+)
 from obnam.pool.worker import Tools
-
-_FILE = Kind.FILE.value
 
 READ_TRIES = 3
 """How often a file is read that changes while it is read; then it is kept as it was read."""
-
-
-class FileToRead(NamedTuple):
-    """A file of a `Group`, with the reason and sequence number that its row gets."""
-
-    name: bytes
-    reason: int
-    since: int
-
-
-class Group(NamedTuple):
-    """Files of one directory, by its number, its path, and the identity that the scan saw."""
-
-    directory: int
-    path: bytes
-    identity: Identity
-    files: list[FileToRead]
-
-
-class Piece(NamedTuple):
-    """A chunk's plaintext in the slab: where it starts, how long it is, what it is called."""
-
-    offset: int
-    length: int
-    id: ChunkId
-
-
-class Trouble(NamedTuple):
-    """A file that could not be read: number and path of its directory, name, errno and text."""
-
-    directory: int
-    path: bytes
-    file: FileToRead
-    code: int
-    text: str
-
-
-class Range(NamedTuple):
-    """Data of a file in a slab: where in the file, where in the slab, how many bytes."""
-
-    position: int
-    offset: int
-    length: int
-
-
-class NamedFiles(NamedTuple):
-    """Files as they lie in a slab.
-
-    In ``rows`` and ``extents`` (for rows by index, of files in several extents) a chunk is still
-    the index of a piece. ``grown`` did not fit any more, ``changing`` (paths) changed each time.
-    """
-
-    pieces: list[Piece]
-    rows: list[EntryRow]
-    extents: dict[int, list[ExtentRow]]
-    troubles: list[Trouble]
-    grown: list[tuple[Group, int]]
-    changing: list[bytes]
-    size_bytes: int
-
-
-class NamedPart(NamedTuple):
-    """A part of a file that is larger than a slab, from ``start`` up to ``stop``.
-
-    ``ranges`` are the data in it. The last part brings the file's row (without a checksum).
-    ``before`` and ``after`` it was read: size, mtime_ns, ctime_ns and inode; they are the same
-    in all parts unless the file changes.
-    """
-
-    pieces: list[Piece]
-    extents: list[ExtentRow]
-    ranges: list[Range]
-    stop: int
-    row: EntryRow | None
-    before: tuple[int, ...]
-    after: tuple[int, ...]
 
 
 def name_bundle(tools: Tools, slab_name: str, groups: Sequence[Group]) -> NamedFiles:
@@ -118,17 +47,14 @@ def name_bundle(tools: Tools, slab_name: str, groups: Sequence[Group]) -> NamedF
     read.all(groups)
     ends = tools.cutter.cut(slab[: read.end], final=True)
     pieces = _named(tools, slab, 0, ends)
-    rows: list[EntryRow] = []
-    extents: dict[int, list[ExtentRow]] = {}
-    lengths = (row.size or 0 for row in read.rows)
-    for index, (row, parts) in enumerate(zip(read.rows, lay_out(lengths, ends), strict=True)):
+    rows = Rows()
+    for found, parts in zip(read.found, lay_out(read.sizes(), ends), strict=True):
         if len(parts) == 1:
-            rows.append(_in_one_piece(row, parts[0].piece, parts[0].offset))
-            continue
-        rows.append(row)
-        if parts:
-            extents[index] = _end_to_end(parts)
-    return read.result(pieces, rows, extents)
+            piece, start, _ = parts[0]
+            rows.add_whole(found, piece, start)
+        else:
+            rows.add(found, _end_to_end(parts))
+    return read.result(pieces, rows)
 
 
 def name_files(tools: Tools, slab_name: str, groups: Sequence[Group]) -> NamedFiles:
@@ -137,33 +63,31 @@ def name_files(tools: Tools, slab_name: str, groups: Sequence[Group]) -> NamedFi
     read = _ReadFiles(slab, sparse=True)
     read.all(groups)
     pieces: list[Piece] = []
-    rows: list[EntryRow] = []
-    extents: dict[int, list[ExtentRow]] = {}
-    for index, (row, ranges) in enumerate(zip(read.rows, read.ranges, strict=True)):
+    rows = Rows()
+    for found, ranges in zip(read.found, read.ranges, strict=True):
         if not ranges:
-            rows.append(row)
+            rows.add(found, [])
             continue
         start, stop = ranges[0].offset, ranges[-1].offset + ranges[-1].length
         ends = tools.cutter.cut(slab[start:stop], final=True)
         own = _named(tools, slab, start, ends)
         parts = _lay_over(own, len(pieces), ranges)
         pieces += own
-        if len(parts) == 1 and parts[0].length == row.size:
-            rows.append(_in_one_piece(row, parts[0].chunk, parts[0].start))
+        if len(parts) == 1 and parts[0].length == found.head[SIZE]:
+            rows.add_whole(found, parts[0].chunk, parts[0].start)
         else:
-            rows.append(row)
-            extents[index] = parts
-    return read.result(pieces, rows, extents)
+            rows.add(found, parts)
+    return read.result(pieces, rows)
 
 
 def name_part(tools: Tools, slab_name: str, group: Group, start: int) -> NamedPart | Trouble:
     """Read a slab full of one large file from ``start`` on, and cut it as far as is certain."""
     slab = tools.slab(slab_name)
-    file = group.files[0]
+    name = group.names[0]
     try:
         directory = open_directory(group.path, group.identity)
         try:
-            descriptor, status = open_with_status(file.name, directory)
+            descriptor, status = open_with_status(name, directory)
         finally:
             os.close(directory)
         try:
@@ -178,13 +102,14 @@ def name_part(tools: Tools, slab_name: str, group: Group, start: int) -> NamedPa
             # It may have become shorter than what was read of it before.
             stop = max(stop, start)
             pieces = _named(tools, slab, 0, ends)
-            size = status.st_size
-            row = _row(group.directory, file, descriptor, status, size, None) if final else None
+            row = None
+            if final:
+                row = _found(group, name, descriptor, status, status.st_size, None).row()
             after = os.fstat(descriptor)
         finally:
             os.close(descriptor)
     except OSError as error:
-        return _trouble(group, file, error)
+        return _trouble(group, name, error)
     extents = _lay_over(pieces, 0, ranges)
     return NamedPart(pieces, extents, ranges, stop, row, _identity(status), _identity(after))
 
@@ -196,7 +121,7 @@ class _ReadFiles:
         self._slab = slab
         self._sparse = sparse
         self.end = 0
-        self.rows: list[EntryRow] = []
+        self.found: list[Found] = []
         self.ranges: list[list[Range]] = []
         self._troubles: list[Trouble] = []
         self._grown: list[tuple[Group, int]] = []
@@ -208,32 +133,41 @@ class _ReadFiles:
             try:
                 directory = open_directory(group.path, group.identity)
             except OSError as error:
-                self._troubles.extend(_trouble(group, file, error) for file in group.files)
+                self._troubles.extend(_trouble(group, name, error) for name in group.names)
                 continue
             try:
-                for file in group.files:
+                for name in group.names:
                     try:
-                        self._one(group, file, directory)
+                        self._one(group, name, directory)
                     except OSError as error:
-                        self._troubles.append(_trouble(group, file, error))
+                        self._troubles.append(_trouble(group, name, error))
             finally:
                 os.close(directory)
 
-    def result(
-        self, pieces: list[Piece], rows: list[EntryRow], extents: dict[int, list[ExtentRow]]
-    ) -> NamedFiles:
+    def sizes(self) -> list[int]:
+        """The files' sizes in bytes, in their order."""
+        return [found.head[SIZE] for found in self.found]
+
+    def result(self, pieces: list[Piece], rows: Rows) -> NamedFiles:
         """What the job answers."""
         return NamedFiles(
-            pieces, rows, extents, self._troubles, self._grown, self._changing, self.end
+            pieces,
+            rows.whole,
+            rows.rows,
+            rows.extents,
+            self._troubles,
+            self._grown,
+            self._changing,
+            self.end,
         )
 
-    def _one(self, group: Group, file: FileToRead, directory: int) -> None:
-        descriptor, status = open_with_status(file.name, directory)
+    def _one(self, group: Group, name: bytes, directory: int) -> None:
+        descriptor, status = open_with_status(name, directory)
         try:
             for _ in range(READ_TRIES):
                 room = self._slab[self.end :]
                 if status.st_size > len(room):
-                    alone = group._replace(files=[file])
+                    alone = group._replace(names=[name])
                     self._grown.append((alone, status.st_size))
                     return
                 ranges, size = self._read(descriptor, room, status)
@@ -241,9 +175,9 @@ class _ReadFiles:
                 if size == before.st_size and _same(before, status):
                     break
             else:
-                self._changing.append(group.path + b"/" + file.name)
+                self._changing.append(group.path + b"/" + name)
             checksum = _checksum(room, ranges, size)
-            self.rows.append(_row(group.directory, file, descriptor, before, size, checksum))
+            self.found.append(_found(group, name, descriptor, before, size, checksum))
             if self._sparse:
                 self.ranges.append([r._replace(offset=r.offset + self.end) for r in ranges])
             self.end += _filled(ranges)
@@ -355,43 +289,36 @@ def _end_to_end(parts: Sequence[PieceExtent]) -> list[ExtentRow]:
     return extents
 
 
-def _in_one_piece(row: EntryRow, piece: int, start: int) -> EntryRow:
-    return EntryRow._make((*row[:14], piece, start, *row[16:]))
-
-
-def _row(
-    directory: int,
-    file: FileToRead,
+def _found(
+    group: Group,
+    name: bytes,
     descriptor: int,
     status: os.stat_result,
     size: int,
     checksum: bytes | None,
-) -> EntryRow:
+) -> Found:
     attributes = read_attributes(descriptor)
-    return EntryRow(
-        directory,
-        file.name,
-        _FILE,
-        file.reason,
-        file.since,
-        status.st_mode & 0o7777,
-        status.st_uid,
-        status.st_gid,
-        size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_ino,
+    return Found(
+        (
+            group.directory,
+            name,
+            group.reason,
+            group.since,
+            status.st_mode & 0o7777,
+            status.st_uid,
+            status.st_gid,
+            size,
+            status.st_mtime_ns,
+            status.st_ctime_ns,
+            status.st_ino,
+            checksum,
+        ),
         status.st_dev if status.st_nlink > 1 else None,
-        checksum,
-        None,
-        None,
-        None,
         encode_attributes(attributes) if attributes else None,
-        None,
     )
 
 
-def _trouble(group: Group, file: FileToRead, error: OSError) -> Trouble:
+def _trouble(group: Group, name: bytes, error: OSError) -> Trouble:
     return Trouble(
-        group.directory, group.path, file, error.errno or 0, error.strerror or str(error)
+        group.directory, group.path, name, error.errno or 0, error.strerror or str(error)
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from obnam.model.chunk import ChunkKind
-from obnam.pool.read_files import Piece
+from obnam.pool.named import Piece
 from obnam.pool.worker import Tools
 from obnam.wire.frames import FRAME_HEADER_BYTES, write_header
 

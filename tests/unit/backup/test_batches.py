@@ -4,38 +4,40 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obnam.backup.batches import BATCH_FILES_MAX, BUNDLE_FILE_MAX, Batch, Batches, Cut, Place
-from obnam.pool.read_files import FileToRead
+from obnam.backup.plan import Mark
+from obnam.model.entry import Reason
+from obnam.pool.named import Group
 
 SLAB = 1 << 20
-HERE = Place(1, b"/here", (1, 2))
-THERE = Place(2, b"/there", (1, 3))
-
-
-def file(name: str) -> FileToRead:
-    return FileToRead(name.encode(), 1, 1)
+NEW, CHANGED = Mark(Reason.NEW, 4), Mark(Reason.CHANGED, 4)
+HERE = Place(1, b"/here", (1, 2), NEW)
+THERE = Place(2, b"/there", (1, 3), CHANGED)
 
 
 def names(batch: Batch) -> list[tuple[int, bytes]]:
-    return [(group.directory, each.name) for group in batch.groups for each in group.files]
+    return [(group.directory, name) for group in batch.groups for name in group.names]
 
 
 def test_small_files_become_one_bundle() -> None:
     batches = Batches(SLAB)
-    assert batches.add(HERE, file("a"), 10) is None
-    assert batches.add(HERE, file("b"), 0) is None
-    assert batches.add(THERE, file("c"), 20) is None
+    assert batches.add(HERE, b"a", 10) is None
+    assert batches.add(HERE, b"b", 0) is None
+    assert batches.add(THERE, b"c", 20) is None
     (bundle,) = batches.rest()
     assert (bundle.cut, bundle.size_bytes, bundle.file_count) == (Cut.BUNDLE, 30, 3)
-    assert [(g.directory, g.path, g.identity) for g in bundle.groups] == [HERE, THERE]
+    assert bundle.groups == (
+        Group(1, b"/here", (1, 2), Reason.NEW, 4, [b"a", b"b"]),
+        Group(2, b"/there", (1, 3), Reason.CHANGED, 4, [b"c"]),
+    )
     assert batches.rest() == []
 
 
 def test_each_size_goes_its_way() -> None:
     batches = Batches(SLAB)
-    assert batches.add(HERE, file("small"), BUNDLE_FILE_MAX - 1) is None
-    assert batches.add(HERE, file("middle"), BUNDLE_FILE_MAX) is None
-    assert batches.add(HERE, file("full"), SLAB) is not None
-    huge = batches.add(HERE, file("huge"), SLAB + 1)
+    assert batches.add(HERE, b"small", BUNDLE_FILE_MAX - 1) is None
+    assert batches.add(HERE, b"middle", BUNDLE_FILE_MAX) is None
+    assert batches.add(HERE, b"full", SLAB) is not None
+    huge = batches.add(HERE, b"huge", SLAB + 1)
     assert huge is not None
     assert (huge.cut, names(huge)) == (Cut.PARTS, [(1, b"huge")])
     assert [(b.cut, names(b)) for b in batches.rest()] == [
@@ -46,7 +48,7 @@ def test_each_size_goes_its_way() -> None:
 
 def test_a_batch_has_a_number_of_files_at_most() -> None:
     batches = Batches(SLAB)
-    given_out = [batches.add(HERE, file(str(n)), 0) for n in range(BATCH_FILES_MAX + 1)]
+    given_out = [batches.add(HERE, b"%d" % n, 0) for n in range(BATCH_FILES_MAX + 1)]
     full = given_out.pop()
     assert set(given_out) == {None}
     assert full is not None
@@ -58,7 +60,7 @@ def test_every_file_once_and_in_order(files: list[tuple[bool, int]]) -> None:
     batches = Batches(SLAB)
     made = []
     for number, (here, size) in enumerate(files):
-        made.append(batches.add(HERE if here else THERE, file(f"{number:03}"), size))
+        made.append(batches.add(HERE if here else THERE, b"%03d" % number, size))
     done = [batch for batch in [*made, *batches.rest()] if batch is not None]
     for cut in Cut:
         came = [name for batch in done if batch.cut is cut for _, name in names(batch)]

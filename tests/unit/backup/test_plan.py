@@ -51,7 +51,7 @@ def test_nothing_is_nothing() -> None:
 
 
 def test_new_entries() -> None:
-    assert plan(FILE, None) == Plan(read=[entry(FILE, Kind.FILE, NEW)])
+    assert plan(FILE, None) == Plan(read=[(b"n", FILE, NEW)])
     assert plan(LINK, None) == Plan(write=[entry(LINK, Kind.SYMLINK, NEW)])
     assert plan(DIRECTORY, None) == Plan(
         write=[entry(DIRECTORY, Kind.DIRECTORY, NEW)], enter=[(b"n", None)]
@@ -69,7 +69,7 @@ def test_unchanged_entries() -> None:
 )
 def test_changed_files(difference: dict[str, int]) -> None:
     status = evolve(FILE, **difference)
-    assert plan(status, KNOWN) == Plan(read=[entry(status, Kind.FILE, CHANGED, KNOWN)])
+    assert plan(status, KNOWN) == Plan(read=[(b"n", status, CHANGED)])
 
 
 def test_the_size_of_a_directory_says_nothing() -> None:
@@ -94,11 +94,11 @@ def test_links_of_one_file_are_on_one_device() -> None:
 @pytest.mark.parametrize("reason", [Reason.ERROR, Reason.SKIPPED])
 def test_what_failed_is_tried_again(reason: Reason) -> None:
     known = KNOWN._replace(reason=reason)
-    assert plan(FILE, known) == Plan(read=[entry(FILE, Kind.FILE, CHANGED, known)])
+    assert plan(FILE, known) == Plan(read=[(b"n", FILE, CHANGED)])
 
 
 def test_another_kind_is_another_entry() -> None:
-    assert plan(FILE, KNOWN_DIRECTORY) == Plan(read=[entry(FILE, Kind.FILE, NEW)], gone=[b"n"])
+    assert plan(FILE, KNOWN_DIRECTORY) == Plan(read=[(b"n", FILE, NEW)], gone=[b"n"])
     assert plan(DIRECTORY, KNOWN) == Plan(
         write=[entry(DIRECTORY, Kind.DIRECTORY, NEW)], enter=[(b"n", None)], gone=[b"n"]
     )
@@ -119,7 +119,7 @@ def test_what_is_not_listed_is_gone() -> None:
 
 def test_a_full_backup_reads_files_and_keeps_their_reasons() -> None:
     mark = Mark(KNOWN.reason, KNOWN.since)
-    assert plan(FILE, KNOWN, full=True) == Plan(read=[entry(FILE, Kind.FILE, mark, KNOWN)])
+    assert plan(FILE, KNOWN, full=True) == Plan(read=[(b"n", FILE, mark)])
     assert plan(LINK, KNOWN_LINK, full=True) == Plan(unchanged=1)
 
 

@@ -13,15 +13,10 @@ from obnam.crypto.keys import MasterKey, RepositoryKeys
 from obnam.generation.rows import EntryRow, ExtentRow
 from obnam.live.read import identity_of
 from obnam.model.chunk import ChunkKind
+from obnam.model.entry import Kind
 from obnam.pool import slabs
-from obnam.pool.read_files import (
-    FileToRead,
-    Group,
-    NamedFiles,
-    Piece,
-    name_bundle,
-    name_files,
-)
+from obnam.pool.named import Group, NamedFiles, Piece
+from obnam.pool.read_files import name_bundle, name_files
 from obnam.pool.slabs import Slab
 from obnam.pool.worker import Tools
 from tests.support.inline_pool import tools_of
@@ -37,8 +32,15 @@ def noise(seed: object, length: int) -> bytes:
 
 def group_of(directory: Path, *names: bytes, number: int = 7) -> Group:
     """Files of one directory, as the scan would name them."""
-    files = [FileToRead(name, 1, 3) for name in names]
-    return Group(number, bytes(directory), identity_of(directory.stat()), files)
+    return Group(number, bytes(directory), identity_of(directory.stat()), 1, 3, [*names])
+
+
+def whole_rows(named: NamedFiles) -> list[EntryRow]:
+    """Rows of files in one extent as the database has them."""
+    return [
+        EntryRow._make((*file[:2], Kind.FILE, *file[2:11], None, *file[11:], None, None, None))
+        for file in named.whole
+    ]
 
 
 @define
@@ -86,15 +88,18 @@ class Bench:
         for piece in named.pieces:  # end to end, none left out
             assert piece.offset == end
             end += piece.length
-        return {
-            row.name: self._content(named, index, row)[0] for index, row in enumerate(named.rows)
-        }
+        return {name: content for name, (content, _) in self._contents(named).items()}
 
     def holes(self, named: NamedFiles) -> dict[bytes, list[tuple[int, int]]]:
         """Their holes."""
-        return {
-            row.name: self._content(named, index, row)[1] for index, row in enumerate(named.rows)
-        }
+        return {name: holes for name, (_, holes) in self._contents(named).items()}
+
+    def _contents(self, named: NamedFiles) -> dict[bytes, tuple[bytes, list[tuple[int, int]]]]:
+        found = {row.name: self._content(named, -1, row) for row in whole_rows(named)}
+        for index, row in enumerate(named.rows):
+            assert row.name not in found
+            found[row.name] = self._content(named, index, row)
+        return found
 
     def _content(
         self, named: NamedFiles, index: int, row: EntryRow

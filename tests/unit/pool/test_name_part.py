@@ -8,12 +8,8 @@ import pytest
 
 from obnam.chunking.cutter import MINIMUM
 from obnam.pool import read_files
-from obnam.pool.read_files import (
-    NamedPart,
-    Range,
-    Trouble,
-    name_part,
-)
+from obnam.pool.named import NamedPart, Range, Trouble
+from obnam.pool.read_files import name_part
 from tests.unit.pool.bench import SLAB_BYTES, Bench, group_of, noise, write
 
 KIB = 1 << 10

@@ -8,13 +8,8 @@ from hypothesis import strategies as st
 
 from obnam.live.metadata import decode_attributes
 from obnam.model.entry import Kind
-from obnam.pool.read_files import (
-    NamedFiles,
-    NamedPart,
-    name_bundle,
-    name_files,
-    name_part,
-)
+from obnam.pool.named import NamedFiles, NamedPart
+from obnam.pool.read_files import name_bundle, name_files, name_part
 from tests.unit.pool.bench import JOBS, SLAB_BYTES, Bench, Job, group_of, noise, run, write
 
 KIB = 1 << 10
@@ -49,6 +44,25 @@ def test_rows_say_what_the_file_is(bench: Bench, tmp_path: Path, job: Job) -> No
 
 
 @JOBS
+def test_the_row_of_a_file_as_most_are(bench: Bench, tmp_path: Path, job: Job) -> None:
+    (tmp_path / "before").write_bytes(b"12345")
+    file = tmp_path / "file"
+    file.write_bytes(b"content")
+    file.chmod(0o640)
+    os.utime(file, ns=(1, 2_000_000_003))
+
+    named = run(bench, job, tmp_path, b"before", b"file")
+
+    status = file.stat()
+    assert named.whole[1][:11] == (
+        7, b"file", 1, 3, 0o640, status.st_uid, status.st_gid, 7,
+        2_000_000_003, status.st_ctime_ns, status.st_ino,
+    )  # fmt: skip
+    assert named.rows == []
+    assert bench.files(named) == {b"before": b"12345", b"file": b"content"}
+
+
+@JOBS
 def test_access_times_are_left_alone(bench: Bench, tmp_path: Path, job: Job) -> None:
     (tmp_path / "file").write_bytes(b"content")
     os.utime(tmp_path / "file", ns=(5, 5))
@@ -72,6 +86,8 @@ def test_a_bundle_is_one_stream(bench: Bench, tmp_path: Path) -> None:
     assert 1 < len(ends) < 10
     # Those that a cut went through, and only those, lie in two extents.
     assert len(named.extents) == len(ends) - 1
+    assert [row.size for row in named.rows] == [0, *(len(contents[r.name]) for r in named.rows[1:])]
+    assert len(named.whole) + len(named.rows) == len(contents)
     assert named.rows[0].chunk is None
     assert named.rows[0].checksum is not None
 
@@ -83,7 +99,7 @@ def test_files_of_several_directories(bench: Bench, tmp_path: Path) -> None:
     groups = [group_of(tmp_path / n, b"file", number=i) for i, n in enumerate(("a", "b"))]
     for job in (name_bundle, name_files):
         named = job(bench.tools, bench.slab.name, groups)
-        assert [(row.directory, row.name) for row in named.rows] == [(0, b"file"), (1, b"file")]
+        assert [file[:2] for file in named.whole] == [(0, b"file"), (1, b"file")]
 
 
 def test_larger_files_are_cut_each_by_itself(bench: Bench, tmp_path: Path) -> None:
@@ -109,7 +125,7 @@ def test_an_empty_file_has_no_extent(bench: Bench, tmp_path: Path, job: Job) -> 
 @JOBS
 def test_no_files_at_all(bench: Bench, tmp_path: Path, job: Job) -> None:
     named = run(bench, job, tmp_path)
-    assert named == NamedFiles([], [], {}, [], [], [], 0)
+    assert named == NamedFiles([], [], [], {}, [], [], [], 0)
 
 
 def test_holes_become_gaps(bench: Bench, tmp_path: Path) -> None:

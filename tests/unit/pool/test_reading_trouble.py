@@ -9,14 +9,10 @@ import pytest
 
 from obnam.live.read import READ_FLAGS, read_into
 from obnam.pool import read_files
-from obnam.pool.read_files import (
-    FileToRead,
-    Trouble,
-    name_bundle,
-    name_part,
-)
+from obnam.pool.named import Trouble
+from obnam.pool.read_files import name_bundle, name_part
 from tests.unit.live.trees import as_ordinary_user, place_for_all
-from tests.unit.pool.bench import JOBS, SLAB_BYTES, Bench, Job, group_of, noise, run
+from tests.unit.pool.bench import JOBS, SLAB_BYTES, Bench, Job, group_of, noise, run, whole_rows
 
 
 def touching(monkeypatch: pytest.MonkeyPatch, change: Callable[[], None]) -> list[int]:
@@ -51,7 +47,8 @@ def test_a_file_that_changes_once(
     assert len(reads) >= 2
     assert bench.files(named) == {b"file": b"and after"}
     assert named.changing == []
-    assert named.rows[0].mtime_ns == 10**18
+    (row,) = whole_rows(named)
+    assert row.mtime_ns == 10**18
 
 
 @JOBS
@@ -94,7 +91,8 @@ def test_a_file_that_shrinks_while_it_is_read(
     # What is behind the new end may read as a hole; size and checksum are of what is stored.
     assert noise(1, 160_000).startswith(contents[b"file"].rstrip(b"\0"))
     assert contents[b"next"] == b"next"
-    assert named.rows[0].size == len(contents[b"file"])
+    sizes = {row.name: row.size for row in [*named.rows, *whole_rows(named)]}
+    assert sizes == {b"file": len(contents[b"file"]), b"next": 4}
     assert named.changing == [bytes(file)]
 
 
@@ -106,11 +104,11 @@ def test_files_for_which_there_is_no_room(bench: Bench, tmp_path: Path, job: Job
     (tmp_path / "huge").write_bytes(noise(4, SLAB_BYTES + 1))
     named = run(bench, job, tmp_path, b"a", b"b", b"c", b"huge")
     assert set(bench.files(named)) == {b"a", b"c"}
-    assert [(group.files, size) for group, size in named.grown] == [
-        ([FileToRead(b"b", 1, 3)], 1_000_000),
-        ([FileToRead(b"huge", 1, 3)], SLAB_BYTES + 1),
+    assert [(group.names, size) for group, size in named.grown] == [
+        ([b"b"], 1_000_000),
+        ([b"huge"], SLAB_BYTES + 1),
     ]
-    assert {group[:3] for group, _ in named.grown} == {group_of(tmp_path)[:3]}
+    assert {group[:-1] for group, _ in named.grown} == {group_of(tmp_path)[:-1]}
 
 
 @JOBS
@@ -123,14 +121,14 @@ def test_one_bad_file_does_not_stop_the_others(bench: Bench, tmp_path: Path, job
     names = (b"a", b"dir", b"fifo", b"link", b"missing", b"z")
     named = run(bench, job, tmp_path, *names)
     assert bench.files(named) == {b"a": b"a", b"z": b"z"}
-    assert [(t.file.name, t.code) for t in named.troubles] == [
+    assert [(t.name, t.code) for t in named.troubles] == [
         (b"dir", errno.ESTALE),
         (b"fifo", errno.ESTALE),
         (b"link", errno.ESTALE),
         (b"missing", errno.ENOENT),
     ]
     assert named.troubles[3] == Trouble(
-        7, bytes(tmp_path), FileToRead(b"missing", 1, 3), errno.ENOENT, "No such file or directory"
+        7, bytes(tmp_path), b"missing", errno.ENOENT, "No such file or directory"
     )
 
 
@@ -147,7 +145,7 @@ def test_a_directory_that_was_swapped(bench: Bench, tmp_path: Path, job: Job) ->
     def is_refused() -> bool:
         named = job(bench.tools, bench.slab.name, [group])
         assert [trouble.code for trouble in named.troubles] == [errno.ESTALE]
-        assert named.rows == []
+        assert (named.whole, named.rows) == ([], [])
         return isinstance(name_part(bench.tools, bench.slab.name, group, 0), Trouble)
 
     assert is_refused()
