@@ -11,6 +11,7 @@ Twisted 11.1; the contract suite over TLS would show it if they ever changed.
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import ITransport
+from twisted.internet.tcp import Connection
 from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
@@ -55,8 +56,11 @@ class BulkTlsTransport(BufferingTLSTransport):
     def _flushSendBIO(self) -> None:  # noqa: N802
         """Send all sealed records there are."""
         while size := _room.take_sealed(self._tlsConnection):
-            if self.transport is not None:
-                self.transport.write(_room.first(size))
+            below = self.transport
+            if below is not None:
+                sent = _send_now(below, _room.lying(0, size))
+                if sent < size:
+                    below.write(bytes(_room.lying(sent, size)))
 
     def _flushReceiveBIO(self) -> None:  # noqa: N802
         """Open all whole records there are, and deliver them in order, before any bad news."""
@@ -85,6 +89,20 @@ class BulkTlsTransport(BufferingTLSTransport):
         if size and not self._aborted:
             ProtocolWrapper.dataReceived(self, _room.first(size))
         return 0
+
+
+def _send_now(below: ITransport, data: memoryview) -> int:
+    """How much of ``data`` the socket below took at once.
+
+    What goes through the transport's own buffer is copied twice on its way there. Of a connection
+    that is lost, the transport is to find out by itself, when it is told to write the rest.
+    """
+    if not isinstance(below, Connection) or not below.connected or below.disconnecting:
+        return 0
+    if below.dataBuffer or below._tempDataLen:
+        return 0
+    sent = below.writeSomeData(data)  # type: ignore[arg-type]  # it makes a memoryview itself
+    return sent if isinstance(sent, int) else 0
 
 
 class BulkTlsFactory(TLSMemoryBIOFactory):

@@ -65,6 +65,10 @@ class PublicRoom:
         """A copy of what lies at the start."""
         return bytes(self._view[:size_bytes])
 
+    def lying(self, start: int, stop: int) -> memoryview:
+        """What lies between two places, for who is done with it before the room is used again."""
+        return self._view[start:stop]
+
 
 class DirectRoom(PublicRoom):
     """The same, where OpenSSL writes by itself."""
