@@ -28,7 +28,8 @@ def backup(session: Session, full: bool, dry_run: bool) -> int:
             return await backup.run()
         return await _with_estimate(client, backup)
 
-    result = session.with_client(run, patient=True)
+    jobs = not dry_run and (full or session.is_first_backup)
+    result = session.with_client(run, patient=True, jobs=jobs)
     values: dict[str, object] = {
         "status": "OK",
         "warnings": result.warnings,

@@ -41,8 +41,6 @@ def restore(
         from obnam.live.overwrite import Overwrite
         from obnam.restore.settings import RestoreSettings
 
-        if not dry_run:
-            client.expect_jobs()
         generation = await session.find(client, reference)
         if session.shows_time_left and not paths:
             await client.estimate_restore(generation)
@@ -56,7 +54,7 @@ def restore(
         )
         return await client.restore(settings).run()
 
-    done = session.with_client(run, patient=True)
+    done = session.with_client(run, patient=True, jobs=not dry_run)
     warnings = done.warnings + len(session.warned)
     values = {
         "status": "INCOMPLETE" if done.lost else "OK",
@@ -92,13 +90,12 @@ def verify(session: Session, reference: str, sample_percent: float) -> int:
     async def run(client: "Client") -> "Verified":
         from obnam.verify.settings import VerifySettings
 
-        client.expect_jobs()
         generation = await session.find(client, reference)
         if session.shows_time_left and sample_percent == 100:
             await client.estimate_restore(generation)
         return await client.verify(VerifySettings(generation, sample_percent)).run()
 
-    done = session.with_client(run, patient=True)
+    done = session.with_client(run, patient=True, jobs=True)
     damaged = bool(done.damaged_files or done.missing_chunks or done.damaged_chunks)
     warnings = done.warnings + len(session.warned)
     values = {

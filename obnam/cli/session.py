@@ -39,6 +39,11 @@ class Session:
         """Whether somebody looks at a display, and would like to know how long it will take."""
         return sys.stderr.isatty() and not self.options.as_json and not self.options.quiet
 
+    @property
+    def is_first_backup(self) -> bool:
+        """Whether nothing was ever backed up from here: not sure, but as good as that."""
+        return not any((self.places.state_home / "obnam").glob("*.json"))
+
     def settings(self) -> Settings:
         """The configuration, checked."""
         return config.load(self.places.configuration)
@@ -77,20 +82,31 @@ class Session:
             progress.close()
 
     def with_client(
-        self, command: "Callable[[Client], Coroutine[Any, Any, T]]", *, patient: bool = False
+        self,
+        command: "Callable[[Client], Coroutine[Any, Any, T]]",
+        *,
+        patient: bool = False,
+        jobs: bool = False,
     ) -> T:
         """Run a command with a connected client, which is closed afterwards.
 
-        ``patient``: wait some minutes for a server that is away, not some seconds.
+        ``patient``: wait some minutes for a server that is away, not some seconds. ``jobs``: there
+        will be work for workers in any case, so have them come while everything else begins.
         """
         settings = self.settings()
         known = credentials.load(self.places.secrets)
+        if jobs:
+            from obnam.pool import launch
+
+            launch.get_ready()
 
         async def connected(surroundings: "Surroundings") -> T:
             from obnam.wiring import BRIEF, PATIENT, open_client
 
             policy = PATIENT if patient else BRIEF
             client = await open_client(surroundings, settings, known, policy)
+            if jobs:
+                client.expect_jobs()
             try:
                 return await command(client)
             finally:

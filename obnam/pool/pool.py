@@ -1,7 +1,5 @@
 """The process pool's front: jobs in, Deferreds out."""
 
-import os
-import tempfile
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from threading import Thread
@@ -25,23 +23,6 @@ T = TypeVar("T")
 
 CLOSE_S = 5.0
 """How long jobs under way may take to end: a disk that hangs does not keep us from ending."""
-
-
-SOCKET_PATH_MAX = 107
-"""Bytes that the path of a Unix socket may have: unix(7)."""
-
-_FORK_SERVER_NAME = len("/pymp-12345678/listener-12345678")
-
-
-def start_method(temporary: str) -> str:
-    """How workers are started; ``temporary`` is the directory of temporary files.
-
-    Never by a plain fork: this process has threads and a running reactor. A fork server imports
-    the jobs once, and workers are forked from it and share that memory; but it listens on a
-    socket in the temporary directory, whose path may be too long for that.
-    """
-    fits = len(os.fsencode(temporary)) + _FORK_SERVER_NAME <= SOCKET_PATH_MAX
-    return "forkserver" if fits else "spawn"
 
 
 class WorkerDied(ObnamError):
@@ -127,14 +108,13 @@ class ProcessPool:
     def _started(self) -> "ProcessPoolExecutor":
         if self._executor is None:
             # Slow to import, and of no use to a backup that finds nothing to read.
-            import multiprocessing
             from concurrent.futures import ProcessPoolExecutor
 
+            from obnam.pool import launch
+
             reuse_buffers()
-            context = multiprocessing.get_context(start_method(tempfile.gettempdir()))
-            context.set_forkserver_preload(["obnam.pool.jobs"])
             self._executor = ProcessPoolExecutor(
-                self._workers, context, initializer=worker.start, initargs=self._tools
+                self._workers, launch.context(), initializer=worker.start, initargs=self._tools
             )
         return self._executor
 

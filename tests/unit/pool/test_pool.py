@@ -18,7 +18,8 @@ from obnam.crypto.envelope import Compression
 from obnam.crypto.seal import best_suite
 from obnam.errors import TargetFull
 from obnam.pool import slabs
-from obnam.pool.pool import IPool, ProcessPool, WorkerDied, start_method
+from obnam.pool.launch import start_method
+from obnam.pool.pool import IPool, ProcessPool, WorkerDied
 from obnam.pool.read_files import name_bundle
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.unit.pool import odd_jobs
