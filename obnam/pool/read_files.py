@@ -165,32 +165,30 @@ class _ReadFiles:
         descriptor, status = open_with_status(name, directory)
         try:
             for _ in range(READ_TRIES):
-                room = self._slab[self.end :]
-                if status.st_size > len(room):
-                    alone = group._replace(names=[name])
-                    self._grown.append((alone, status.st_size))
+                size = status.st_size
+                room = self._slab[self.end : self.end + size]
+                if size > len(room):
+                    self._grown.append((group._replace(names=[name]), size))
                     return
-                ranges, size = self._read(descriptor, room, status)
+                ranges: list[Range] = []
+                if self._sparse:
+                    ranges, got = _fill(descriptor, room, status, 0)
+                else:
+                    got = read_into(descriptor, room, 0)
                 before, status = status, os.fstat(descriptor)
-                if size == before.st_size and _same(before, status):
+                if got == size and _same(before, status):
                     break
             else:
                 self._changing.append(group.path + b"/" + name)
-            checksum = _checksum(room, ranges, size)
-            self.found.append(_found(group, name, descriptor, before, size, checksum))
             if self._sparse:
+                checksum, filled = _checksum(room, ranges, got), _filled(ranges)
                 self.ranges.append([r._replace(offset=r.offset + self.end) for r in ranges])
-            self.end += _filled(ranges)
+            else:
+                checksum, filled = xxhash.xxh3_128_digest(room[:got]), got
+            self.found.append(_found(group, name, descriptor, before, got, checksum))
+            self.end += filled
         finally:
             os.close(descriptor)
-
-    def _read(
-        self, descriptor: int, room: memoryview, status: os.stat_result
-    ) -> tuple[list[Range], int]:
-        if self._sparse:
-            return _fill(descriptor, room, status, 0)
-        size = read_into(descriptor, room[: status.st_size], 0)
-        return ([Range(0, 0, size)] if size else []), size
 
 
 def _fill(
