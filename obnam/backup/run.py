@@ -179,10 +179,16 @@ class Backup:
         return await self.repository.begin_session(generation)
 
     async def _kept(self, old: Base | None, new: Base) -> Base:
-        """Remember what was committed; its database is cached for the next backup."""
+        """Remember what was committed; its database is cached for the next backup.
+
+        It is on the server, whatever goes wrong here: that is no failure any more.
+        """
         manifest = new.opened.manifest
-        await self.generations.remember(manifest.client, new.opened.shown().link)
-        await self.generations.keep(manifest.generation, new.path)
+        try:
+            await self.generations.remember(manifest.client, new.opened.shown().link)
+            await self.generations.keep(manifest.generation, new.path)
+        except OSError as error:
+            self._warn(f"generation {manifest.generation} is committed, but not noted here: {error}")
         if old is not None:
             old.path.unlink(missing_ok=True)
         return new

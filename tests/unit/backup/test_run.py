@@ -1,9 +1,11 @@
 """Whole backups to a server in memory, read back by hand."""
 
+import errno
 import os
 import socket
 from pathlib import Path
 
+import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 
 from obnam.model.entry import Kind, Reason
@@ -50,6 +52,22 @@ async def test_a_first_backup_keeps_everything(laptop: Laptop) -> None:
     assert (result.entries, result.unchanged, result.warnings) == (8, 0, 0)
     assert result.sent.files == 4
     assert laptop.warnings == []
+
+
+@ensure
+async def test_what_is_committed_stays_so_when_it_cannot_be_noted_here(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "state.json")
+
+    (laptop.root / "file").write_bytes(b"1234")
+    monkeypatch.setattr("obnam.repository.trust.remember", full)
+    generation = await laptop.back_up()
+    assert set(await laptop.below(generation)) == {"", "file"}
+    (warning,) = laptop.warnings
+    assert "is committed, but not noted here: [Errno 28] No space left on device" in warning
+    assert laptop.results[0].warnings == 1
 
 
 @ensure
