@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from obnam.backup.run import Backup
     from obnam.browse.standing import Standing
     from obnam.pool.pool import ProcessPool
+    from obnam.repository.embedded import EmbeddedServer
     from obnam.repository.slots import Slots
     from obnam.restore.run import Restore
     from obnam.restore.settings import RestoreSettings
@@ -209,12 +210,20 @@ def slots_of(repository: IRepository, thread: OwnThread, label: str) -> "Slots":
 
 
 async def open_client(
-    surroundings: Surroundings, settings: Settings, credentials: Credentials, policy: RetryPolicy
+    surroundings: Surroundings,
+    settings: Settings,
+    credentials: Credentials,
+    policy: RetryPolicy,
+    embedded: "EmbeddedServer | None" = None,
 ) -> Client:
-    """Compose a client. For a repository in a directory, its server is started."""
+    """Compose a client. ``embedded``: the server of a repository in a directory, begun."""
     keys = RepositoryKeys.derive(credentials.master)
     places = surroundings.places
-    reached = await _reach(surroundings, settings, credentials)
+    if embedded is None:
+        reached = _over_tls(surroundings, settings, credentials)
+    else:
+        await embedded.until_ready()
+        reached = open_embedded(surroundings.reactor, embedded, credentials.token)
     repository = _retrying(surroundings, reached, policy)
     thread = OwnThread(surroundings.reactor, "generation")
     generations = Generations(
@@ -310,22 +319,10 @@ def client_name(host: str) -> ClientName:
     return ClientName(text.lstrip("._-")[:63] or "computer")
 
 
-async def _reach(
+def _over_tls(
     surroundings: Surroundings, settings: Settings, credentials: Credentials
 ) -> HttpRepository:
     location = credentials.location
-    if location.directory is not None:
-        from obnam.repository import embedded  # of no use to who has a server
-
-        if not location.directory.is_dir():
-            raise ConfigurationError(
-                str(surroundings.places.secrets),
-                f"the repository's directory {location.directory} is not there; is it mounted?",
-            )
-        server = await embedded.start(
-            surroundings.reactor, location.directory, surroundings.places.private
-        )
-        return open_embedded(surroundings.reactor, server, credentials.token)
     source = str(surroundings.places.secrets)
     url = settings.server_url or tls.check_url(source, location.url or "")
     try:

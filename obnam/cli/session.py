@@ -5,6 +5,7 @@ import os
 import sys
 from collections.abc import Callable, Coroutine, Iterable
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
@@ -13,10 +14,12 @@ from attrs import field, frozen
 from obnam import config, credentials
 from obnam.cli.commands import Options
 from obnam.config import Places, Settings
+from obnam.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from obnam.crypto.keys import RepositoryKeys
     from obnam.model.ids import GenerationId
+    from obnam.repository.embedded import EmbeddedServer
     from obnam.wiring import Client, Surroundings
 
 T = TypeVar("T")
@@ -95,6 +98,8 @@ class Session:
         """
         settings = self.settings()
         known = credentials.load(self.places.secrets)
+        directory = known.location.directory
+        server = None if directory is None else self._begin_server(directory)
         if jobs:
             from obnam.pool import launch
 
@@ -104,7 +109,7 @@ class Session:
             from obnam.wiring import BRIEF, PATIENT, open_client
 
             policy = PATIENT if patient else BRIEF
-            client = await open_client(surroundings, settings, known, policy)
+            client = await open_client(surroundings, settings, known, policy, server)
             if jobs:
                 client.expect_jobs()
             try:
@@ -113,6 +118,17 @@ class Session:
                 await client.close()
 
         return self.run(connected)
+
+    def _begin_server(self, directory: Path) -> "EmbeddedServer":
+        """Start the server of a repository in a directory: it imports while we do."""
+        from obnam.repository import embedded  # of no use to who has a server
+
+        if not directory.is_dir():
+            raise ConfigurationError(
+                str(self.places.secrets),
+                f"the repository's directory {directory} is not there; is it mounted?",
+            )
+        return embedded.begin(self.options.reactor(), directory, self.places.private)
 
     async def find(self, client: "Client", reference: str) -> "GenerationId":
         """The generation that a REF stands for; warnings are shown. Raises `UnknownReference`."""

@@ -85,7 +85,7 @@ class _Lifeline(Protocol):
 
 @define(eq=False)
 class EmbeddedServer:
-    """A server that runs until `stop`; ``socket_path`` is where it listens."""
+    """A server that runs until `stop`; ``socket_path`` is where it listens once it is ready."""
 
     data_directory: Path
     socket_path: str
@@ -116,6 +116,19 @@ class EmbeddedServer:
             raise EmbeddedServerFailed(str(self.data_directory), _last_line(errors or output))
         return invitation.partition("#")[2].partition(".")[0]
 
+    async def until_ready(self) -> None:
+        """Wait until it listens. Raises `EmbeddedServerFailed`; then it is stopped already."""
+        self._child.ready.addTimeout(START_S, self._reactor)
+        try:
+            await self._child.ready
+        except TimeoutError as error:
+            await self.stop()
+            problem = f"its server was not ready after {START_S:g} seconds"
+            raise EmbeddedServerFailed(str(self.data_directory), problem) from error
+        except BaseException:
+            await self.stop()
+            raise
+
     async def stop(self) -> None:
         """End the server, wait for it, and remove its private directory."""
         if self._lifeline.transport is not None:
@@ -130,29 +143,26 @@ class EmbeddedServer:
 async def start(
     reactor: ReactorBase, data_directory: Path, private_parents: Sequence[Path]
 ) -> EmbeddedServer:
-    """Start the server of ``data_directory`` (which it makes, if need be); return when it listens.
+    """`begin`, and return when the server listens. Raises `EmbeddedServerFailed`."""
+    server = begin(reactor, data_directory, private_parents)
+    await server.until_ready()
+    return server
+
+
+def begin(
+    reactor: ReactorBase, data_directory: Path, private_parents: Sequence[Path]
+) -> EmbeddedServer:
+    """Start the server of ``data_directory`` (which it makes, if need be). The reactor need not run.
 
     Its private directory is made in the first of ``private_parents`` where its path is short
     enough for a socket: ``XDG_RUNTIME_DIR``, ``TMPDIR``, ``/tmp``. Raises `EmbeddedServerFailed`.
     """
     private = _private_directory(data_directory, private_parents)
     try:
-        server = _spawn(reactor, data_directory.absolute(), private)
+        return _spawn(reactor, data_directory.absolute(), private)
     except BaseException:
         shutil.rmtree(private, ignore_errors=True)
         raise
-    child = server._child
-    child.ready.addTimeout(START_S, reactor)
-    try:
-        await child.ready
-    except TimeoutError as error:
-        await server.stop()
-        problem = f"its server was not ready after {START_S:g} seconds"
-        raise EmbeddedServerFailed(str(data_directory), problem) from error
-    except BaseException:
-        await server.stop()
-        raise
-    return server
 
 
 def _spawn(reactor: ReactorBase, data_directory: Path, private: Path) -> EmbeddedServer:
