@@ -27,6 +27,7 @@ from obnam.generation.schema import PAGE_BYTES
 from obnam.model.chunk import ChunkKind, SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
 from obnam.pool.thread import OwnThread
+from obnam.repository import trust
 from obnam.repository.generations import OpenedGeneration
 from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
 from obnam.wire.interfaces import IRepository
@@ -83,7 +84,7 @@ class Committer:
         session: SessionId,
         nascent: NascentGeneration,
         base: Base | None,
-        previous: OpenedGeneration | None,
+        previous: trust.Link | None,
         facts: Facts,
         copy: Path | None = None,
     ) -> Base:
@@ -115,7 +116,7 @@ class Committer:
             sequence=sequence,
             previous=None
             if previous is None
-            else Link(previous.manifest.generation, previous.manifest_id),
+            else Link(previous.generation, previous.manifest_id),
             partial=facts.partial,
             started_ns=facts.started_ns,
             ended_ns=self._now_ns(),

@@ -30,6 +30,7 @@ from obnam.pool.slabs import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.repository.trust import Link
 from obnam.wire.interfaces import IRepository
 
 CHECKPOINT_S = 600.0
@@ -70,8 +71,8 @@ class Backup:
         """Back up all roots into a new generation."""
         began_s, started_ns = self.clock.seconds(), self.now_ns()
         self.progress.stage("scan")
-        client, previous = await self._previous()
-        base = await self._base(previous)
+        client, latest, previous = await self._previous()
+        base = await self._base(latest)
         nascent = await self._nascent(previous, base)
         racks = (
             SlabRack(PLAINTEXT_SLABS, PLAINTEXT_SLAB_BYTES),
@@ -92,7 +93,7 @@ class Backup:
                     base,
                     await committer.commit(session, nascent, base, previous, partial, copy),
                 )
-                previous = base.opened
+                previous = base.opened.shown().link
                 session = pipeline.session = await self._begin(base)
             self.progress.stage("commit")
             for path in await self.thread.call(nascent.settle):
@@ -118,8 +119,8 @@ class Backup:
     async def dry_run(self) -> BackupResult:
         """Scan, and say what would be read; nothing is written on the server."""
         began_s = self.clock.seconds()
-        _, previous = await self._previous()
-        base = await self._base(previous)
+        _, latest, previous = await self._previous()
+        base = await self._base(latest)
         nascent = await self._nascent(previous, base)
         try:
             scan = self._scan(nascent, base)
@@ -140,30 +141,42 @@ class Backup:
         finally:
             await self.thread.call(_remove, nascent, base)
 
-    async def _previous(self) -> tuple[ClientName, OpenedGeneration | None]:
-        """Who we are to the server, and the generation that the new one comes after."""
-        description = await self.repository.describe()
-        latest = description.latest
-        previous = None if latest is None else self.generations.open(latest)
-        for warning in await self.generations.check_history(description.client, previous):
-            self._warn(warning)
-        return description.client, previous
+    async def _previous(self) -> tuple[ClientName, OpenedGeneration | None, Link | None]:
+        """Who we are to the server, our latest generation, and the link that the new one gets.
 
-    async def _base(self, previous: OpenedGeneration | None) -> Base | None:
-        """The previous generation with its database; ``None``: start with nothing."""
-        if previous is None:
+        A latest one whose manifest is lost is followed all the same, if it is the one that is
+        remembered here: then there is a link to it, and nothing to begin from.
+        """
+        description = await self.repository.describe()
+        client, committed = description.client, description.latest
+        if committed is None:
+            latest = None
+        else:
+            try:
+                latest = self.generations.open(committed)
+            except DamagedGeneration as error:
+                remembered = await self.generations.remembered(client)
+                if remembered is None or remembered.generation != error.generation:
+                    raise
+                self._warn(f"{error}; all files are read again")
+                return client, None, remembered
+        for warning in await self.generations.check_history(client, latest):
+            self._warn(warning)
+        return client, latest, None if latest is None else latest.shown().link
+
+    async def _base(self, latest: OpenedGeneration | None) -> Base | None:
+        """The latest generation with its database; ``None``: start with nothing."""
+        if latest is None:
             return None
         try:
-            return Base(previous, await self.generations.database(previous))
+            return Base(latest, await self.generations.database(latest))
         except DamagedGeneration as error:
             self._warn(f"{error}; all files are read again")
             return None
 
-    async def _nascent(
-        self, previous: OpenedGeneration | None, base: Base | None
-    ) -> NascentGeneration:
+    async def _nascent(self, previous: Link | None, base: Base | None) -> NascentGeneration:
         path = self.generations.temporary()
-        sequence = 1 if previous is None else previous.manifest.sequence + 1
+        sequence = 1 if previous is None else previous.sequence + 1
         if base is None:
             return await self.thread.call(NascentGeneration.create, path, sequence)
         await self.thread.call(shutil.copyfile, base.path, path)

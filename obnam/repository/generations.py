@@ -97,7 +97,7 @@ class Generations:
 
         Raises ``HistoryBroken``; gives warnings.
         """
-        remembered = (await self._thread.call(trust.load, self._state_file)).newest.get(client)
+        remembered = await self.remembered(client)
         wanted = trust.ancestors_wanted(remembered, None if newest is None else newest.shown())
         shown = [] if newest is None else [newest.shown()]
         while shown and len(shown) < wanted:
@@ -117,6 +117,10 @@ class Generations:
                 f"are no longer on the server"
             ]
         return []
+
+    async def remembered(self, client: ClientName) -> trust.Link | None:
+        """The newest manifest of a client that was seen from here."""
+        return (await self._thread.call(trust.load, self._state_file)).newest.get(client)
 
     async def remember(self, client: ClientName, link: trust.Link) -> None:
         """Note the newest manifest of a client."""
