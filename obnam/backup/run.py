@@ -201,7 +201,8 @@ class Backup:
             await self.generations.remember(manifest.client, new.opened.shown().link)
             await self.generations.keep(manifest.generation, new.path)
         except OSError as error:
-            self._warn(f"generation {manifest.generation} is committed, but not noted here: {error}")
+            name = manifest.generation
+            self._warn(f"generation {name} is committed, but not noted here: {error}")
         if old is not None:
             old.path.unlink(missing_ok=True)
         return new

@@ -152,7 +152,7 @@ async def start(
 def begin(
     reactor: ReactorBase, data_directory: Path, private_parents: Sequence[Path]
 ) -> EmbeddedServer:
-    """Start the server of ``data_directory`` (which it makes, if need be). The reactor need not run.
+    """Start the server of ``data_directory``, which it makes if need be; before the reactor, too.
 
     Its private directory is made in the first of ``private_parents`` where its path is short
     enough for a socket: ``XDG_RUNTIME_DIR``, ``TMPDIR``, ``/tmp``. Raises `EmbeddedServerFailed`.
