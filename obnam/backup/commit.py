@@ -114,9 +114,7 @@ class Committer:
             client=facts.client,
             host=socket.gethostname(),
             sequence=sequence,
-            previous=None
-            if previous is None
-            else Link(previous.generation, previous.manifest_id),
+            previous=None if previous is None else Link(previous.generation, previous.manifest_id),
             partial=facts.partial,
             started_ns=facts.started_ns,
             ended_ns=self._now_ns(),
