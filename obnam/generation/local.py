@@ -15,6 +15,8 @@ from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow
 from obnam.model.entry import Kind, Reason
 from obnam.model.ids import parse_chunk_id
 
+_COLUMNS = ", ".join(EntryRow._fields)
+
 _DEPTH_MAX = 10_000
 """Directories within directories; deeper ones are no tree but a loop."""
 
@@ -116,28 +118,29 @@ class LocalGeneration:
     def entry(self, directory: int, name: bytes) -> EntryRow | None:
         """One entry by its directory's number and its name."""
         for row in self._query(
-            "SELECT * FROM entry WHERE directory = ? AND name = ?", directory, name
+            f"SELECT {_COLUMNS} FROM entry WHERE directory = ? AND name = ?", directory, name
         ):
             return EntryRow._make(row)
         return None
+
+    def rows_in(self, directory: int, at_once: int) -> Iterator[list[EntryRow]]:
+        """All entries in a directory, names in byte order, in lists of at most ``at_once``."""
+        sql = f"SELECT {_COLUMNS} FROM entry WHERE directory = ? ORDER BY name"
+        try:
+            cursor = self._connection.execute(sql, (directory,))
+            full = True
+            while full and (rows := cursor.fetchmany(at_once)):
+                full = len(rows) == at_once
+                yield list(map(EntryRow._make, rows))
+        except sqlite3.DatabaseError as error:
+            raise self._damaged(error) from error
 
     def directories_in(self, directory: int) -> Iterator[EntryRow]:
         """The directories in a directory, names in byte order."""
         return map(
             EntryRow._make,
             self._query(
-                "SELECT * FROM entry WHERE directory = ? AND kind = ? ORDER BY name",
-                directory,
-                Kind.DIRECTORY.value,
-            ),
-        )
-
-    def others_in(self, directory: int) -> Iterator[EntryRow]:
-        """All other entries in a directory, names in byte order."""
-        return map(
-            EntryRow._make,
-            self._query(
-                "SELECT * FROM entry WHERE directory = ? AND kind != ? ORDER BY name",
+                f"SELECT {_COLUMNS} FROM entry WHERE directory = ? AND kind = ? ORDER BY name",
                 directory,
                 Kind.DIRECTORY.value,
             ),
@@ -148,8 +151,12 @@ class LocalGeneration:
         return int(next(iter(self._query("SELECT count(*) FROM entry")))[0])
 
     def _rows(self, directory: int) -> Iterator[EntryRow]:
-        for row in self._query("SELECT * FROM entry WHERE directory = ? ORDER BY name", directory):
-            yield EntryRow._make(row)
+        return map(
+            EntryRow._make,
+            self._query(
+                f"SELECT {_COLUMNS} FROM entry WHERE directory = ? ORDER BY name", directory
+            ),
+        )
 
     def _query(self, sql: str, *arguments: object) -> Iterator[tuple[Any, ...]]:
         try:
@@ -158,4 +165,7 @@ class LocalGeneration:
             for row in self._connection.execute(sql, arguments):  # noqa: UP028
                 yield row
         except sqlite3.DatabaseError as error:
-            raise DamagedGeneration(str(self.path), f"its database is damaged ({error})") from error
+            raise self._damaged(error) from error
+
+    def _damaged(self, error: sqlite3.DatabaseError) -> DamagedGeneration:
+        return DamagedGeneration(str(self.path), f"its database is damaged ({error})")

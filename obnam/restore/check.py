@@ -7,35 +7,26 @@ NO_NAME = "that is no name of a file, and may lead out of the target"
 NO_SENSE = "what the generation says of it makes no sense"
 NO_CONTENT = "could not be read when it was backed up, so the generation has nothing of it"
 
-_KINDS = frozenset(kind.value for kind in Kind)
 _BYTES = frozenset(("name", "checksum", "attributes", "target"))
 _NEEDED = frozenset(("directory", "name", "kind", "reason", "since"))
 
-# SQLite puts a value of any type into any column. The types of a row's columns, taken together,
-# are looked at once for all rows that have the same.
-_good_types: set[tuple[type, ...]] = set()
+# SQLite puts a value of any type into any column, or none. Nearly all rows have their types from
+# a few combinations, and so each that is good is judged once, for each kind: ``None`` is fine.
+_judged: dict[tuple[type, ...], dict[int, str | None]] = {}
 
 
 def wrong_row(row: EntryRow) -> str | None:
     """What is wrong with an entry, its name apart; ``None``: nothing."""
     types = tuple(map(type, row))
-    if types not in _good_types:
+    judged = _judged.get(types)
+    if judged is None:
         if not _are_good(types):
             return NO_SENSE
-        _good_types.add(types)
-    kind = row.kind
-    if kind not in _KINDS:
+        judged = _judged[types] = _judge(types)
+    problem = judged.get(row.kind, NO_SENSE)
+    if problem is None and row.size is not None and row.size < 0:
         return NO_SENSE
-    if kind == Kind.FILE:
-        if row.checksum is None:
-            return NO_CONTENT
-        if row.size is None or row.size < 0 or row.mtime_ns is None:
-            return NO_SENSE
-    if row.mode is None or row.uid is None or row.gid is None or row.mtime_ns is None:
-        return NO_CONTENT
-    if kind == Kind.SYMLINK and row.target is None:
-        return NO_SENSE
-    return None
+    return problem
 
 
 def is_name(name: bytes) -> bool:
@@ -55,3 +46,19 @@ def _are_good(types: tuple[type, ...]) -> bool:
         if found is not (bytes if column in _BYTES else int):
             return False
     return True
+
+
+def _judge(types: tuple[type, ...]) -> dict[int, str | None]:
+    """What rows of these types lack, by their kind."""
+    has = EntryRow._make(found is not type(None) for found in types)
+    has_metadata = has.mode and has.uid and has.gid and has.mtime_ns
+    judged: dict[int, str | None] = {
+        kind.value: None if has_metadata else NO_CONTENT for kind in Kind
+    }
+    if not has.checksum:
+        judged[Kind.FILE.value] = NO_CONTENT
+    elif not (has.size and has.mtime_ns):
+        judged[Kind.FILE.value] = NO_SENSE
+    if has_metadata and not has.target:
+        judged[Kind.SYMLINK.value] = NO_SENSE
+    return judged

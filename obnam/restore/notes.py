@@ -23,6 +23,9 @@ CREATE TABLE copy (path BLOB, directory INTEGER, name BLOB);
 CREATE TABLE aside (path BLOB PRIMARY KEY) WITHOUT ROWID;
 """
 
+_TOGETHER = 1024
+"""Directories that are written by one statement, which takes a fifth of the time."""
+
 
 @frozen
 class Follower:
@@ -57,6 +60,7 @@ class Notes:
         self._connection.execute("PRAGMA synchronous = OFF")
         self._connection.execute("PRAGMA journal_mode = OFF")
         self._connection.execute("BEGIN")
+        self._made: list[tuple[bytes | int | None, ...]] = []
 
     def close(self) -> None:
         """Forget everything."""
@@ -85,16 +89,21 @@ class Notes:
         """Note a directory that is there now, and whose metadata is to be set."""
         parts, row = directory
         metadata = (None,) * 5 if row is None else (*row[5:8], row.mtime_ns, row.attributes)
-        self._connection.execute(
-            "INSERT INTO directory VALUES (?, ?, ?, ?, ?, ?)", (_path(parts), *metadata)
-        )
+        self._made.append((_path(parts), *metadata))
+        if len(self._made) == _TOGETHER:
+            self._write_made()
 
     def directories(self) -> Iterator[MadeDirectory]:
         """Those directories, each after all that were made in it."""
+        self._write_made()
         for path, *metadata in self._connection.execute(
             "SELECT * FROM directory ORDER BY rowid DESC"
         ):
             yield MadeDirectory(tuple(path.split(b"/")) if path else (), *metadata)
+
+    def _write_made(self) -> None:
+        self._connection.executemany("INSERT INTO directory VALUES (?, ?, ?, ?, ?, ?)", self._made)
+        self._made.clear()
 
     def set_aside(self, parts: Parts, name: bytes) -> None:
         """Note that an entry was not restored: it failed, or what stood there was kept."""

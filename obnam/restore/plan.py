@@ -6,8 +6,10 @@ have chunks of their own; a neighbourhood of each sort is filled at the same tim
 files of a bundle stay together. A file whose chunks fit into no slab comes in parts.
 """
 
-from collections.abc import Callable, Iterable, Iterator
-from typing import NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import lru_cache
+from operator import attrgetter
+from typing import Any, NamedTuple
 
 from attrs import define, field
 
@@ -37,6 +39,12 @@ EXTENTS_MAX = 65_536
 
 SMALL_FILE_MAX = 128 * 1024
 """Smaller files (bytes) lie in bundles, with others."""
+
+CHUNKS_KEPT = 4096
+"""Chunks that are not looked up again: neighbours share them, so each is wanted several times."""
+
+_FILE = Kind.FILE.value
+_of_file = attrgetter(*FileToWrite._fields[:-1])
 
 
 class Neighbourhood(NamedTuple):
@@ -131,25 +139,37 @@ class _Filling:
         self._group(parts).others.append(entry)
         self.entry_count += 1
 
-    def add_known(self, parts: Parts, row: EntryRow, number: int, start: int, size: int) -> bool:
-        """Take a file in one chunk if that is here already, and if all is well; very quick."""
-        index = self.index.get(number)
-        if (
-            index is None
-            or self.entry_count >= ENTRIES_MAX
-            or self.size_bytes + size > CONTENT_MAX
-            or not (start >= 0 and 0 < size <= self.chunks[index].length - start)
-        ):
-            return False
-        if not self.groups or self.groups[-1].parts is not parts:
-            self._group(parts)
-        self.groups[-1].files.append(
-            (row[1], size, row[13], *row[5:8], row[9], row[17], ((0, index, start, size),))
-        )
-        self.size_bytes += size
-        self.file_count += 1
-        self.entry_count += 1
-        return True
+    def add_known(self, parts: Parts, rows: Sequence[EntryRow], at: int) -> int:
+        """Take files from ``rows[at]`` on, as long as they are such as nearly all files are.
+
+        Those are small and in one chunk that is here already, and there is room for them. Answers
+        how far it came. Very quick.
+        """
+        find, chunks = self.index.get, self.chunks
+        room_bytes = CONTENT_MAX - self.size_bytes
+        end = min(len(rows), at + ENTRIES_MAX - self.entry_count)
+        files: list[tuple[Any, ...]] | None = None
+        first = at
+        while at < end:
+            row = rows[at]
+            size, start = row.size or 0, row.start or 0
+            index = None if row.chunk is None or row.kind != _FILE else find(row.chunk)
+            if (
+                index is None
+                or not 0 < size < SMALL_FILE_MAX
+                or not 0 <= start <= chunks[index].length - size
+                or size > room_bytes
+            ):
+                break
+            if files is None:
+                files = self._group(parts).files
+            files.append((*_of_file(row), ((0, index, start, size),)))
+            room_bytes -= size
+            at += 1
+        self.size_bytes = CONTENT_MAX - room_bytes
+        self.file_count += at - first
+        self.entry_count += at - first
+        return at
 
     def _group(self, parts: Parts) -> Group:
         if not self.groups or self.groups[-1].parts != parts:
@@ -178,6 +198,7 @@ class Plan:
     _large: _Filling = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self._chunk = lru_cache(CHUNKS_KEPT)(self._chunk)
         self._small, self._large = _Filling(self._chunk), _Filling(self._chunk)
 
     def work(self, entries: Iterable[Directory | Entries | Problem]) -> Iterator[Work]:
@@ -186,21 +207,15 @@ class Plan:
             if not isinstance(each, Entries):
                 yield each
                 continue
-            parts = each.parts
-            for row in each.rows:
-                # Most entries are small files in one chunk, which was met before.
-                size = row.size
-                if (
-                    row.chunk is not None
-                    and size is not None
-                    and size < SMALL_FILE_MAX
-                    and self._small.add_known(parts, row, row.chunk, row.start or 0, size)
-                ):
-                    continue
+            parts, rows = each
+            at = 0
+            while (at := self._small.add_known(parts, rows, at)) < len(rows):
+                row = rows[at]
                 try:
                     yield from self._entry(parts, row)
                 except (_Bad, DamagedGeneration):
                     yield Problem(path_of((*parts, row.name)), NO_SENSE)
+                at += 1
         yield from self._small.empty()
         yield from self._large.empty()
 
@@ -213,13 +228,18 @@ class Plan:
         self._small.add_other(parts, _entry_to_make(row))
 
     def _file(self, parts: Parts, row: EntryRow) -> Iterator[Work]:
-        runs = _runs(_extents_of(row, self._extents), self._chunk)
-        run, after = next(runs, None), next(runs, None)
-        if run is not None and after is not None:
-            yield from self._in_parts(parts, row, run, after, runs)
-            return
         size = row.size or 0
-        extents = [] if run is None else run.extents
+        extents: list[ExtentRow] = []
+        if row.chunk is not None or row.number is None:
+            extents.extend(_extents_of(row, self._extents))  # At most one, which fits into a slab.
+        else:
+            runs = _runs(_extents_of(row, self._extents), self._chunk)
+            run, after = next(runs, None), next(runs, None)
+            if run is not None and after is not None:
+                yield from self._in_parts(parts, row, run, after, runs)
+                return
+            if run is not None:
+                extents = run.extents
         filling = self._small if size < SMALL_FILE_MAX else self._large
         fresh = filling.lacks(extents)
         if not filling.fits(fresh, size):
@@ -328,8 +348,7 @@ def _cost(chunk: ChunkRow) -> int:
 
 def _file_to_write(row: EntryRow, extents: Extents) -> FileToWrite:
     """The file of a row that was checked, so that what may not be None is not."""
-    # By position, because it is done for every file: see `EntryRow`.
-    return FileToWrite._make((row[1], row[8], row[13], *row[5:8], row[9], row[17], extents))
+    return FileToWrite._make((*_of_file(row), extents))
 
 
 def _entry_to_make(row: EntryRow) -> EntryToMake:

@@ -6,7 +6,7 @@ here: a generation may be hostile.
 """
 
 from collections.abc import Iterator, Sequence
-from itertools import islice
+from itertools import chain
 from typing import NamedTuple
 
 from attrs import define
@@ -21,12 +21,16 @@ from obnam.restore.check import NO_NAME, is_name, wrong_row
 Parts = tuple[bytes, ...]
 
 ROWS_AT_ONCE = 1024
-"""Entries of a directory that are dealt with together: bounds the memory."""
+"""Entries of a directory that are dealt with together, and directories of one that are kept while
+its own entries are dealt with: bounds the memory."""
 
 DEPTH_MAX = 10_000
 """Directories within directories; deeper ones are no tree that anyone made."""
 
 LOOP = "it is in the generation twice, or in a loop of directories"
+
+
+_DIRECTORY = Kind.DIRECTORY.value
 
 
 class Directory(NamedTuple):
@@ -103,52 +107,22 @@ class Tree:
 
     def entries(self) -> Iterator[Directory | Entries | Problem]:
         """All that is wanted, and what is wrong with it."""
-        problems: list[Problem] = []
-        for visit in self._visits(problems):
-            yield from problems
-            problems.clear()
-            parts, row, selected = visit
-            if row.directory == ROOT_DIRECTORY:
-                for depth in range(1, len(parts)):
-                    yield Directory(parts[:depth], None)
-                if row.kind != Kind.DIRECTORY:
-                    yield Entries(parts[:-1], [row._replace(name=parts[-1])])
-                    continue
-            yield Directory(parts, row if selected is None else None)
-            if row.number is None:
-                continue
-            others = self._generation.others_in(row.number)
-            while rows := list(islice(others, ROWS_AT_ONCE)):
-                if selected is not None:
-                    rows = [other for other in rows if other.name in selected]
-                good = [row for row in rows if is_name(row.name) and wrong_row(row) is None]
-                if good:
-                    yield Entries(parts, good)
-                if len(good) < len(rows):
-                    yield from self._wrong(parts, rows)
-        yield from problems
-
-    def _wrong(self, parts: Parts, rows: list[EntryRow]) -> Iterator[Problem]:
-        for row in rows:
-            problem = wrong_row(row) if is_name(row.name) else NO_NAME
-            if problem is not None:
-                yield Problem(_shown(parts, row), problem)
-
-    def _visits(self, problems: list[Problem]) -> Iterator[_Visit]:
-        """Walk into all directories that are wanted, or on the way; roots may be other entries.
-
-        What is wrong is added to ``problems``.
-        """
         seen = _Numbers()
-        for root in self._generation.others_in(ROOT_DIRECTORY):
-            yield from self._root(root, problems, seen)
-        for root in self._generation.directories_in(ROOT_DIRECTORY):
-            yield from self._root(root, problems, seen)
+        roots: list[EntryRow] = []
+        for rows in self._generation.rows_in(ROOT_DIRECTORY, ROWS_AT_ONCE):
+            for root in rows:
+                if root.kind == _DIRECTORY:
+                    roots.append(root)
+                else:
+                    yield from self._root(root, seen)
+        for root in roots:
+            yield from self._root(root, seen)
 
-    def _root(self, root: EntryRow, problems: list[Problem], seen: "_Numbers") -> Iterator[_Visit]:
+    def _root(self, root: EntryRow, seen: "_Numbers") -> Iterator[Directory | Entries | Problem]:
+        """A root that is wanted, or on the way, with all in it."""
         parts = _root_parts(root.name)
         if parts is None:
-            problems.append(Problem(_shown((), root), NO_NAME))
+            yield Problem(_shown((), root), NO_NAME)
             return
         selected = self._selected
         for name in parts:
@@ -160,43 +134,80 @@ class Tree:
             return
         problem = wrong_row(root)
         if problem is not None:
-            problems.append(Problem(path_of(parts), problem))
+            yield Problem(path_of(parts), problem)
             return
-        if root.kind != Kind.DIRECTORY:
-            if parts:
-                yield _Visit(parts, root, None)
-            return
-        yield from self._down(_Visit(parts, root, selected), problems, seen)
+        if root.kind == _DIRECTORY or parts:
+            for depth in range(1, len(parts)):
+                yield Directory(parts[:depth], None)
+        if root.kind == _DIRECTORY:
+            yield from self._down(_Visit(parts, root, selected), seen)
+        elif parts:
+            yield Entries(parts[:-1], [root._replace(name=parts[-1])])
 
-    def _down(self, top: _Visit, problems: list[Problem], seen: "_Numbers") -> Iterator[_Visit]:
+    def _down(self, top: _Visit, seen: "_Numbers") -> Iterator[Directory | Entries | Problem]:
         levels: list[tuple[_Visit, Iterator[EntryRow]]] = []
         found: _Visit | None = top
         while True:
             if found is not None:
-                number = found.row.number
-                if number is None or len(levels) > DEPTH_MAX or not seen.add(number):
-                    problems.append(Problem(path_of(found.parts), LOOP))
+                parts, row, selected = found
+                if row.number is None or len(levels) > DEPTH_MAX or not seen.add(row.number):
+                    yield Problem(path_of(parts), LOOP)
                 else:
-                    yield found
-                    levels.append((found, self._generation.directories_in(number)))
+                    yield Directory(parts, row if selected is None else None)
+                    inside: list[EntryRow] = []
+                    yield from self._own(found, row.number, inside)
+                    levels.append((found, self._directories(found, row.number, inside)))
             if not levels:
                 return
             visit, rows = levels[-1]
-            found = None
-            row = next(rows, None)
-            if row is None:
+            below = next(rows, None)
+            if below is None:
                 levels.pop()
-                continue
-            inside = visit.selected
-            if inside is not None:
-                if row.name not in inside:
+                found = None
+            else:
+                found = _Visit(
+                    (*visit.parts, below.name),
+                    below,
+                    None if visit.selected is None else visit.selected[below.name],
+                )
+
+    def _own(
+        self, visit: _Visit, number: int, inside: list[EntryRow]
+    ) -> Iterator[Entries | Problem]:
+        """What is wanted of a directory's own entries; its directories are put ``inside``.
+
+        Of very many directories only the first are, one more than `ROWS_AT_ONCE`.
+        """
+        parts, _, selected = visit
+        for rows in self._generation.rows_in(number, ROWS_AT_ONCE):
+            others: list[EntryRow] = []
+            for row in rows:
+                if selected is not None and row.name not in selected:
                     continue
-                inside = inside[row.name]
-            problem = wrong_row(row) if is_name(row.name) else NO_NAME
-            if problem is not None:
-                problems.append(Problem(_shown(visit.parts, row), problem))
-                continue
-            found = _Visit((*visit.parts, row.name), row, inside)
+                problem = wrong_row(row) if is_name(row.name) else NO_NAME
+                if problem is not None:
+                    yield Problem(_shown(parts, row), problem)
+                elif row.kind != _DIRECTORY:
+                    others.append(row)
+                elif len(inside) <= ROWS_AT_ONCE:
+                    inside.append(row)
+            if others:
+                yield Entries(parts, others)
+
+    def _directories(
+        self, visit: _Visit, number: int, inside: list[EntryRow]
+    ) -> Iterator[EntryRow]:
+        """What `_own` put ``inside``, or, when that is not all, the same read as it is needed."""
+        if len(inside) <= ROWS_AT_ONCE:
+            return iter(inside)
+        selected = visit.selected
+        return (
+            row
+            for row in self._generation.directories_in(number)
+            if (selected is None or row.name in selected)
+            and is_name(row.name)
+            and wrong_row(row) is None
+        )
 
     def _is_in_another(self, parts: Parts) -> bool:
         """Whether a root lies in another one, which has all of it."""
@@ -212,8 +223,7 @@ class Tree:
         return False
 
     def _is_known(self, parts: Parts) -> bool:
-        roots = self._generation.directories_in, self._generation.others_in
-        for root in (row for rows in roots for row in rows(ROOT_DIRECTORY)):
+        for root in chain.from_iterable(self._generation.rows_in(ROOT_DIRECTORY, ROWS_AT_ONCE)):
             own = _root_parts(root.name)
             if own is None:
                 continue

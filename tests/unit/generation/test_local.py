@@ -1,6 +1,7 @@
 """Reading a generation: order, paths, reasons; and databases that lead in circles."""
 
 from collections.abc import Callable
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -153,6 +154,9 @@ def test_looking_up(made: Callable[..., LocalGeneration]) -> None:
     assert local.entry(1, b"a") == row(1, b"a")
     assert local.entry(1, b"c") is None
     assert [each.name for each in local.directories_in(1)] == [b"d"]
-    assert [each.name for each in local.others_in(1)] == [b"a", b"b", b"l"]
+    lists = [[each.name for each in rows] for rows in local.rows_in(1, 3)]
+    assert lists == [[b"a", b"b", b"d"], [b"l"]]
+    assert list(local.rows_in(1, 4)) == [list(chain.from_iterable(local.rows_in(1, 3)))]
+    assert list(local.rows_in(9, 3)) == []
     assert local.count_entries() == 5
     local.close()

@@ -152,6 +152,17 @@ def test_what_has_no_content_comes_along() -> None:
     assert (made.leads_to, written.extents, work.chunks) == (b"there", (), [])
 
 
+def test_a_link_stays_one_whatever_else_is_said_of_it() -> None:
+    files = Files()
+    files.in_one(files.chunk(1000), 0, 10)
+    row = entry_row(1, b"link", Kind.SYMLINK, target=b"there", chunk=1, start=0, size=10)
+    files.entries.append(Entries((b"d",), [row]))
+    (work,) = files.plan()
+    assert isinstance(work, Neighbourhood)
+    assert (work.entry_count, work.file_count) == (2, 1)
+    assert work.groups[0].others[0].leads_to == b"there"
+
+
 def test_a_file_larger_than_a_slab_comes_in_parts() -> None:
     files = Files()
     chunks = [files.chunk(MIB) for _ in range(40)]
