@@ -106,10 +106,11 @@ class Packer:
         return total
 
 
-def unpack(envelope: memoryview) -> bytes:
+def unpack(envelope: memoryview) -> bytes | memoryview:
     """The plaintext of an envelope. Raises `BadEnvelope`.
 
-    Any amount of padding is accepted, but it must be zeros.
+    Where it is stored as it is, it stays in the envelope's memory. Any amount of padding is
+    accepted, but it must be zeros.
     """
     if len(envelope) < HEADER_BYTES:
         raise BadEnvelope("too short")
@@ -121,7 +122,7 @@ def unpack(envelope: memoryview) -> bytes:
         if len(body) < length:
             raise BadEnvelope("cut short")
         _check_padding(body[length:])
-        return bytes(body[:length])
+        return body[:length]
     if method == _Method.ZSTD:
         return _decompressed(body, length)
     raise BadEnvelope("unknown compression")

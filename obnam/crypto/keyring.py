@@ -97,7 +97,7 @@ def unwrap(slot: KeyringSlot, passphrase: str) -> MasterKey:
             bytes(sealed[_HEADER.size : start]),
             derive(stretched, b"slot seal"),
         )
-        return MasterKey(unpack(area[:length]))
+        return MasterKey(bytes(unpack(area[:length])))
     except (NotAuthentic, BadEnvelope, ValueError) as error:
         raise SealBroken(what) from error
 

@@ -8,7 +8,6 @@ has that id. So a server can neither swap, replay nor craft one. There is one fa
 import struct
 from functools import cache
 from pathlib import Path
-from threading import Lock
 
 from obnam.crypto import envelope
 from obnam.crypto.keys import RepositoryKeys
@@ -121,16 +120,21 @@ class Opener:
     def __init__(self, keys: RepositoryKeys) -> None:
         self._keys = keys
         self._namer = Namer(keys)
-        self._lock = Lock()  # guards the scratch memory
-        self._scratch = memoryview(bytearray())
 
     def open(self, kind: ChunkKind, chunk_id: ChunkId, sealed: Buffer) -> bytes:
         """The plaintext named ``chunk_id``. Raises `SealBroken`, whatever is wrong."""
+        return bytes(self.open_in_place(kind, chunk_id, memoryview(bytearray(sealed))))
+
+    def open_in_place(
+        self, kind: ChunkKind, chunk_id: ChunkId, sealed: memoryview
+    ) -> bytes | memoryview:
+        """The same without a copy: ``sealed`` is decrypted where it lies, and is gone then.
+
+        A plaintext that was stored as it is stays there, and is good as long as that memory is.
+        """
         what = f"chunk {chunk_id.hex()}"
-        key = self._keys.sealing_key(kind)
         try:
-            with self._lock:
-                plaintext = self._opened(kind, chunk_id, memoryview(sealed), key)
+            plaintext = self._opened(kind, chunk_id, sealed)
         except (NotAuthentic, envelope.BadEnvelope) as error:
             raise SealBroken(what) from error
         # hmac.compare_digest is not needed: the server learns nothing from our timing
@@ -138,7 +142,7 @@ class Opener:
             raise SealBroken(what)
         return plaintext
 
-    def _opened(self, kind: ChunkKind, chunk_id: ChunkId, sealed: memoryview, key: bytes) -> bytes:
+    def _opened(self, kind: ChunkKind, chunk_id: ChunkId, sealed: memoryview) -> bytes | memoryview:
         if len(sealed) < _HEADER.size:
             raise NotAuthentic
         header = bytes(sealed[: _HEADER.size])
@@ -147,13 +151,12 @@ class Opener:
             raise NotAuthentic
         cipher = CIPHERS[suite]
         start = _HEADER.size + cipher.nonce_bytes
-        if len(self._scratch) < len(sealed):
-            self._scratch = memoryview(bytearray(len(sealed)))
+        area = sealed[start:]
         length = cipher.decrypt_into(
-            self._scratch,
-            sealed[start:],
+            area,
+            area,
             _associated(header, kind, chunk_id),
             bytes(sealed[_HEADER.size : start]),
-            key,
+            self._keys.sealing_key(kind),
         )
-        return envelope.unpack(self._scratch[:length])
+        return envelope.unpack(area[:length])

@@ -36,7 +36,7 @@ class ChunkUnusable(Exception):
 
 
 class OpenChunks:
-    """The chunks of one job. Their plaintext is in memory as long as this is."""
+    """The chunks of one job, opened in the slab itself: their plaintext is good during the job."""
 
     def __init__(self, tools: Tools, slab: memoryview, chunks: Sequence[SealedChunk]) -> None:
         self._opener = tools.opener
@@ -76,7 +76,7 @@ class OpenChunks:
         if chunk not in self._broken:
             sealed = self._slab[offset : offset + length]
             try:
-                return memoryview(self._opener.open(ChunkKind.DATA, chunk_id, sealed))
+                return memoryview(self._opener.open_in_place(ChunkKind.DATA, chunk_id, sealed))
             except SealBroken:
                 self._broken.add(chunk)
         raise ChunkUnusable(f"chunk {chunk_id.hex()} is damaged")

@@ -27,7 +27,7 @@ def packed(plaintext: bytes, packer: Packer = ZSTD) -> bytes:
 
 
 def opened(envelope: bytes) -> bytes:
-    return unpack(memoryview(envelope))
+    return bytes(unpack(memoryview(envelope)))
 
 
 def frame(plaintext: bytes, content_size: bool = True) -> bytes:

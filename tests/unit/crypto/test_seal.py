@@ -45,6 +45,21 @@ def test_roundtrip(kind: ChunkKind, suite: Suite, compressed: bool, plaintext: b
     assert OPENER.open(kind, chunk_id, memoryview(bytearray(sealed))) == plaintext
 
 
+@given(kinds, suites, st.booleans(), plaintexts)
+def test_opening_in_place_takes_no_more_memory_than_the_sealed_chunk_has(
+    kind: ChunkKind, suite: Suite, compressed: bool, plaintext: bytes
+) -> None:
+    chunk_id = NAMER.name(kind, plaintext)
+    sealed = (SEALERS if compressed else PLAIN_SEALERS)[suite].seal(kind, chunk_id, plaintext)
+    slab = memoryview(bytearray(b"before" + sealed + b"behind"))
+    opened = OPENER.open_in_place(kind, chunk_id, slab[6:-6])
+    assert opened == plaintext
+    assert bytes(slab[:6]) + bytes(slab[-6:]) == b"beforebehind"
+    if not compressed:
+        assert isinstance(opened, memoryview)
+        assert opened.obj is slab.obj
+
+
 @given(suites, st.binary(min_size=1, max_size=100), st.data())
 def test_any_flipped_bit_breaks_the_seal(
     suite: Suite, plaintext: bytes, data: st.DataObject
