@@ -33,6 +33,14 @@ Place = int | bytes
 """An open file or directory; or a path below ``/proc/self/fd`` that stands for an ``O_PATH`` one,
 on which the kernel allows no other way."""
 
+Owner = tuple[int, int]
+"""User and group of an entry."""
+
+
+def owner_of(status: os.stat_result) -> Owner:
+    """Whose an entry is."""
+    return status.st_uid, status.st_gid
+
 
 @frozen
 class Rights:
@@ -65,16 +73,23 @@ NOTHING_MISSED = Missed()
 
 
 def apply_metadata(
-    place: Place, metadata: Metadata, rights: Rights, *, link: bool = False, clean: bool = False
+    place: Place,
+    metadata: Metadata,
+    rights: Rights,
+    *,
+    link: bool = False,
+    clean: bool = False,
+    owner: Owner | None = None,
 ) -> Missed:
     """Set all of ``metadata``. Raises ``OSError`` when permissions or times cannot be set.
 
     ``link``: a symbolic link, which has no permissions of its own. ``clean``: attributes that
     ``metadata`` does not have, left from before or inherited from a default ACL, are removed.
+    ``owner``: what it is known to have, else it is looked for.
     The access time becomes the modification time, as none is kept.
     """
     mode = metadata.mode & 0o7777
-    has_uid, has_gid = _give(place, metadata.uid, metadata.gid, rights)
+    has_uid, has_gid = _give(place, metadata.uid, metadata.gid, rights, owner)
     if not has_uid:
         mode &= ~stat.S_ISUID
     if not has_gid:
@@ -94,7 +109,9 @@ def apply_metadata(
     return Missed(not (has_uid and has_gid), missed)
 
 
-def _give(place: Place, uid: int, gid: int, rights: Rights) -> tuple[bool, bool]:
+def _give(
+    place: Place, uid: int, gid: int, rights: Rights, owner: Owner | None
+) -> tuple[bool, bool]:
     """Set owner and group; whether each is now as wanted."""
     has_uid = uid == rights.uid or rights.root
     has_gid = gid in rights.groups or rights.root
@@ -102,11 +119,11 @@ def _give(place: Place, uid: int, gid: int, rights: Rights) -> tuple[bool, bool]
         return False, False
     if not has_gid:
         return has_uid, False
-    if isinstance(place, int):
+    if owner is None and isinstance(place, int):
         # Most files are ours: to look costs a third of what giving them again does.
-        status = os.fstat(place)
-        if status.st_gid == gid and (status.st_uid == uid or not rights.root):
-            return has_uid, True
+        owner = owner_of(os.fstat(place))
+    if owner is not None and owner[1] == gid and (owner[0] == uid or not rights.root):
+        return has_uid, True
     try:
         os.chown(place, uid if rights.root else -1, gid)
     except OSError as error:

@@ -22,7 +22,7 @@ from typing import Self
 from attrs import define, field, frozen
 
 from obnam.errors import HostileEntry
-from obnam.live.apply import NOTHING_MISSED, Missed, Rights, apply_metadata
+from obnam.live.apply import NOTHING_MISSED, Missed, Owner, Rights, apply_metadata, owner_of
 from obnam.live.overwrite import Decision, decide
 from obnam.live.read import DIRECTORY_FLAGS
 from obnam.live.target import TargetTicket, open_target
@@ -83,6 +83,10 @@ class Target:
     _descriptor: int
     _rights: Rights = field(factory=Rights.of_process)
     _open: OrderedDict[Parts, int] = field(init=False, factory=OrderedDict)
+    # Whose new files in a directory are, as one of them was: the system decides it by the process
+    # and the directory. Looked at again whenever files of another directory came between.
+    _born_in: Parts | None = field(init=False, default=None)
+    _born: Owner | None = field(init=False, default=None)
 
     @classmethod
     def join(cls, ticket: TargetTicket) -> Self:
@@ -203,11 +207,7 @@ class Target:
 
         ``None``: what stands there is kept. Most files are such, and this takes half the time.
         """
-        above = self._open.get(parts)
-        if above is None:
-            above = self.directory(parts)
-        else:
-            self._open.move_to_end(parts)
+        above = self.directory(parts)
         file: NewFile | None = None
         try:
             descriptor = os.open(self._checked(parts, name), _NEW_FLAGS, 0o600, dir_fd=above)
@@ -220,7 +220,15 @@ class Target:
             if data and os.pwrite(descriptor, data, 0) != len(data):
                 write_at(descriptor, [data], 0)  # Cut short: all of it again, to the end or error.
             if file is None:
-                missed = apply_metadata(descriptor, metadata, self._rights, clean=self.ticket.clean)
+                if parts is not self._born_in:
+                    self._born_in, self._born = parts, owner_of(os.fstat(descriptor))
+                missed = apply_metadata(
+                    descriptor,
+                    metadata,
+                    self._rights,
+                    clean=self.ticket.clean,
+                    owner=self._born,
+                )
         except BaseException:
             self.abandon(NewFile(parts, name, name) if file is None else file, descriptor)
             raise
@@ -313,7 +321,8 @@ class Target:
         flags = os.O_PATH | os.O_NOFOLLOW | os.O_CLOEXEC
         descriptor = os.open(name, flags, dir_fd=above)
         try:
-            if kind_of(os.fstat(descriptor).st_mode) is not kind:
+            status = os.fstat(descriptor)
+            if kind_of(status.st_mode) is not kind:
                 raise OSError(errno.ESTALE, "replaced while it was restored", name)
             return apply_metadata(
                 b"/proc/self/fd/%d" % descriptor,
@@ -321,6 +330,7 @@ class Target:
                 self._rights,
                 link=kind is Kind.SYMLINK,
                 clean=self.ticket.clean,
+                owner=owner_of(status),
             )
         finally:
             os.close(descriptor)

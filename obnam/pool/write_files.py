@@ -2,8 +2,8 @@
 
 import errno
 import os
-from collections.abc import Iterator, Sequence
-from itertools import chain
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain, repeat
 from typing import Any, NamedTuple
 
 from obnam.errors import HostileEntry, TargetFull
@@ -103,14 +103,14 @@ def write_files(
     written = Written([], [], [])
     index = -1
     for parts, files, others in groups:
-        entries: Iterator[FileToWrite | EntryToMake] = chain(map(FileToWrite._make, files), others)
-        for each in entries:
+        # Files stay plain tuples: there are so many that to name what is in each takes time.
+        entries: Iterator[tuple[Callable[..., Missed | None], Any]] = chain(
+            zip(repeat(_write_file), files), zip(repeat(_make), others)
+        )
+        for write, each in entries:
             index += 1
             try:
-                if isinstance(each, FileToWrite):
-                    missed = _write_file(target, parts, each, opened)
-                else:
-                    missed = _make(target, parts, each)
+                missed = write(target, parts, each, opened)
             except FAILURES as error:
                 written.troubles.append((index, why(error, ticket)))
             else:
@@ -215,15 +215,19 @@ def joined_target(tools: Tools, ticket: TargetTicket) -> Target:
 
 
 def _write_file(
-    target: Target, parts: Parts, file: FileToWrite, opened: OpenChunks
+    target: Target, parts: Parts, file: tuple[Any, ...], opened: OpenChunks
 ) -> Missed | None:
-    content = opened.content(file.extents)
-    if checksum(content, file.size) != file.checksum:
-        raise HostileEntry(printable(file.name), WRONG_CHECKSUM)
-    metadata = _metadata(file)
-    if len(content) == 1 and len(content[0][1]) == file.size:
-        return target.write_file(parts, file.name, content[0][1], metadata)
-    begun = target.create(parts, file.name, file.size, file.mtime_ns)
+    name, size, expected, mode, uid, gid, mtime_ns, encoded, extents = file
+    content = opened.content(extents)
+    if checksum(content, size) != expected:
+        raise HostileEntry(printable(name), WRONG_CHECKSUM)
+    attributes = NONE if encoded is None else decode_attributes(encoded)
+    metadata = Metadata(mode, uid, gid, mtime_ns, attributes)
+    if not size:
+        return target.write_file(parts, name, b"", metadata)
+    if len(content) == 1 and len(content[0][1]) == size:
+        return target.write_file(parts, name, content[0][1], metadata)
+    begun = target.create(parts, name, size, mtime_ns)
     if begun is None:
         return None
     new, descriptor = begun
@@ -233,10 +237,10 @@ def _write_file(
         target.abandon(new, descriptor)
         raise
     end = content[-1][0] + len(content[-1][1]) if content else 0
-    return target.finish(new, descriptor, metadata, file.size if end != file.size else None)
+    return target.finish(new, descriptor, metadata, size if end != size else None)
 
 
-def _make(target: Target, parts: Parts, entry: EntryToMake) -> Missed | None:
+def _make(target: Target, parts: Parts, entry: EntryToMake, _opened: OpenChunks) -> Missed | None:
     if entry.kind == Kind.SYMLINK:
         return target.make_symlink(parts, entry.name, entry.leads_to, _metadata(entry))
     kind = Kind(entry.kind)

@@ -114,10 +114,34 @@ def test_links_that_cannot_be_are_refused(target: Target, leads_to: bytes) -> No
 
 
 @needs_root
+@pytest.mark.parametrize("hands_down", [False, True])
+def test_files_of_one_directory_get_each_its_own_owner(
+    target: Target, path: Path, hands_down: bool
+) -> None:
+    parts = (b"d",)
+    target.make_directory(parts)
+    if hands_down:  # What is made in it has its group, whoever makes it.
+        os.chown(path / "d", 0, 4321)
+        os.chmod(path / "d", 0o2700)
+    owners = [(0, 0), (1234, 5678), (0, 4321), (0, 0), (1234, 4321)]
+    for nth, (uid, gid) in enumerate(owners):
+        metadata = Metadata(0o644, uid, gid, MTIME_NS)
+        assert target.write_file(parts, b"%d" % nth, b"content", metadata) is NOTHING_MISSED
+    target.write_file((), b"beside", b"content", Metadata(0o644, 0, 0, MTIME_NS))
+
+    found = [os.stat(path / "d" / str(nth)) for nth in range(len(owners))]
+    assert [(status.st_uid, status.st_gid) for status in found] == owners
+    assert (path / "beside").stat().st_gid == 0
+
+
+@needs_root
 def test_links_get_their_owner(target: Target, path: Path) -> None:
     target.make_symlink((), b"link", b"nowhere", Metadata(0o777, 1234, 5678, 0))
     status = os.lstat(path / "link")
     assert (status.st_uid, status.st_gid) == (1234, 5678)
+    target.make_symlink((), b"ours", b"nowhere", Metadata(0o777, *ME, 0))
+    status = os.lstat(path / "ours")
+    assert (status.st_uid, status.st_gid) == ME
 
 
 @pytest.mark.parametrize(
