@@ -16,15 +16,24 @@ _ROW_MARK, _WHOLE_MARK = slice(3, 5), slice(2, 4)
 
 
 class Recorder:
-    """Turns named files into rows, once their chunks are stored."""
+    """Turns named files into rows, once their chunks are stored.
 
-    def __init__(self, nascent: NascentGeneration) -> None:
+    ``asks_all``: do not take it for granted that the server still has what it had.
+    """
+
+    def __init__(self, nascent: NascentGeneration, *, asks_all: bool = False) -> None:
         self._nascent = nascent
+        self._asks_all = asks_all
         self._first_sequence = nascent.sequence
 
     def unknown(self, pieces: Sequence[Piece]) -> list[ChunkId]:
-        """Ids of pieces that the generation does not have yet, each once."""
+        """Ids of pieces that the server is to be asked about, each once.
+
+        Those that the generation does not have yet; or all.
+        """
         ids = list(dict.fromkeys(piece.id for piece in pieces))
+        if self._asks_all:
+            return ids
         known = self._nascent.find_chunks(ids)
         return [chunk_id for chunk_id in ids if chunk_id not in known]
 

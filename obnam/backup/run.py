@@ -21,7 +21,7 @@ from obnam.backup.record import Recorder
 from obnam.backup.scan import Scan, ScanCounts, ScanSettings
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
-from obnam.errors import DamagedGeneration
+from obnam.errors import ChunksMissing, DamagedGeneration
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.entry import printable
 from obnam.model.ids import ClientName, GenerationId, SessionId
@@ -68,11 +68,27 @@ class Backup:
     _warnings: int = field(init=False, default=0)
 
     async def run(self) -> BackupResult:
-        """Back up all roots into a new generation."""
-        began_s, started_ns = self.clock.seconds(), self.now_ns()
+        """Back up all roots into a new generation.
+
+        Chunks of the generation before may be lost or damaged on the server: then no generation
+        that relies on them is accepted, until they are read and stored again.
+        """
+        began_s = self.clock.seconds()
+        try:
+            return await self._run(began_s, anew=False)
+        except ChunksMissing as error:
+            self._warnings = 0
+            self._warn(
+                f"the server has lost {error.count} chunks of earlier backups; "
+                f"all files are read again, and what is still in them is stored anew"
+            )
+        return await self._run(began_s, anew=True)
+
+    async def _run(self, began_s: float, *, anew: bool) -> BackupResult:
+        started_ns = self.now_ns()
         self.progress.stage("scan")
         client, latest, previous = await self._previous()
-        base = await self._base(latest)
+        base = None if anew else await self._base(latest)
         nascent = await self._nascent(previous, base)
         racks = (
             SlabRack(PLAINTEXT_SLABS, PLAINTEXT_SLAB_BYTES),
@@ -211,7 +227,7 @@ class Backup:
         self, nascent: NascentGeneration, session: SessionId, plaintext: SlabRack, sealed: SlabRack
     ) -> tuple[Pipeline, Sent]:
         sent = Sent()
-        recorder = Recorder(nascent)
+        recorder = Recorder(nascent, asks_all=self.settings.full)
         store = Store(
             self.repository,
             self.pool,

@@ -132,15 +132,18 @@ class RepositoryStore:
 
         Frames in the order asked; absent chunks have length 0. Together they are as long as the
         frames of what `locate` says. A chunk that cannot be read raises `DamagedSegment` in
-        midstream, and is absent from then on, so that asking again gets everything else.
+        midstream. All others of the answer are looked at then, and what cannot be read is absent
+        from then on: asking again, once, gets everything else.
         """
         reader = Reader(self._home)
+        given = 0
         for run in plan_runs(list(zip(ids, self.locate(ids), strict=True))):
             try:
                 yield from reader.read(run)
             except DamagedSegment:
-                self._find_unreadable([chunk_id for chunk_id, _ in run.chunks])
+                self._find_unreadable(ids[given:])
                 raise
+            given += len(run.chunks)
 
     def _find_unreadable(self, ids: Sequence[ChunkId]) -> None:
         for chunk_id, location in self._index.locate(ids).items():

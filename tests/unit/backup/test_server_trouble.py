@@ -117,3 +117,50 @@ async def test_a_commit_that_is_refused_changes_nothing(laptop: Laptop) -> None:
     assert laptop.results[-1].sent.chunks == 0
     assert (await laptop.below(generation))["file"].content == b"another content"
     assert (await laptop.generations().get(generation)).manifest.sequence == 2
+
+
+@ensure
+@pytest.mark.parametrize("what", ["data", "database"])
+async def test_chunks_that_the_server_lost_are_stored_anew(laptop: Laptop, what: str) -> None:
+    """Of files that have not changed: they would stand in the way of every later backup."""
+    (laptop.root / "stays").write_bytes(noise(1, 700_000))
+    (laptop.root / "small").write_bytes(b"content")
+    first = await laptop.back_up()
+    database = {c.id for c in (await laptop.generations().get(first)).manifest.database.chunks}
+    lost = database if what == "database" else set(laptop.server.chunks) - database
+    for chunk_id in lost:
+        del laptop.server.chunks[chunk_id]
+    (laptop.root / "comes").write_bytes(b"new")
+
+    second = await laptop.back_up()
+
+    (warning,) = laptop.warnings
+    assert f"the server has lost {len(lost)} chunks" in warning
+    assert laptop.results[-1].warnings == 1
+    entries = await laptop.below(second)
+    assert entries["stays"].content == noise(1, 700_000)
+    assert entries["small"].content == b"content"
+    manifest = (await laptop.generations().get(second)).manifest
+    assert (manifest.sequence, manifest.previous and manifest.previous.generation) == (2, first)
+    await laptop.back_up()
+    assert laptop.warnings == []
+
+
+@ensure
+async def test_a_full_backup_asks_for_everything(laptop: Laptop) -> None:
+    """It stores again what the server lost, and nothing else."""
+    for number in range(3):
+        (laptop.root / f"file {number}").write_bytes(noise(number, 700_000))
+    await laptop.back_up()
+    entries = await laptop.below(await laptop.back_up())
+    lost = next(c for c, sealed in laptop.server.chunks.items() if len(sealed) > 100_000)
+    del laptop.server.chunks[lost]
+
+    generation = await laptop.back_up(full=True)
+
+    assert laptop.warnings == []
+    assert lost in laptop.repository.stored
+    assert laptop.results[-1].sent.chunks == 1
+    assert {p: e.content for p, e in (await laptop.below(generation)).items()} == {
+        p: e.content for p, e in entries.items()
+    }

@@ -273,6 +273,17 @@ def test_an_unreadable_chunk_is_missing_and_healed(server: Server) -> None:
     server.home.commit(ALICE, session, commit_of("two", base, "ab"))
 
 
+def test_all_that_is_unreadable_is_found_at_once(server: Server) -> None:
+    """However many there are, and wherever they lie: whoever asks has to ask again only once."""
+    back_up(server.home, ALICE, "one", "abcd")
+    path = segment_paths(server.data)[0]
+    path.write_bytes(path.read_bytes()[: 32 + len(body_of("a")) + 50])
+    with pytest.raises(DamagedSegment):
+        held(server.home, "dcba")  # backwards, so that each is read alone
+    assert held(server.home, "dcba") == all_right("a")
+    assert server.home.damaged_chunk_count() == 3
+
+
 def test_reading_one_chunk(server: Server) -> None:
     put(server.home, server.home.begin_session(ALICE, None), "ab")
     place = server.home.locate([chunk_id("b")])[0]
