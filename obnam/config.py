@@ -7,6 +7,7 @@ is in another file: `obnam.credentials`.
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from attrs import field, frozen
 
@@ -139,12 +140,29 @@ def read_yaml(path: Path, advice: str) -> object:
         raise ConfigurationError(str(path), "is not UTF-8 text") from error
     except OSError as error:
         raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
-        return yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark is not None else ""
+        node = loader.get_single_node()
+        _refuse_twice(path, node)
+        return None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        mark, found = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f" (line {mark.line + 1}): {found}" if mark is not None else ""
         raise ConfigurationError(str(path), f"is not YAML{line}") from error
+    finally:
+        loader.dispose()
+
+
+def _refuse_twice(path: Path, node: Any) -> None:
+    """A key that is there twice has one value in YAML, the last: the other would be lost."""
+    pairs = node.value if getattr(node, "id", "") == "mapping" else []
+    seen: set[str] = set()
+    for key in (key for key, _ in pairs if isinstance(key.value, str)):
+        if key.value in seen:
+            line = key.start_mark.line + 1
+            problem = f"{key.value}: is there twice (line {line}); write it once"
+            raise ConfigurationError(str(path), problem)
+        seen.add(key.value)
 
 
 @frozen
@@ -180,12 +198,16 @@ class _Reader:
             raise self.wrong("roots", "must be a list of directories")
         roots = tuple(self.root(each) for each in given)
         for root in roots:
-            inside = root.rstrip(b"/") + b"/"
-            if roots.count(root) > 1 or any(
-                other.startswith(inside) and other != root for other in roots
-            ):
-                shown = os.fsdecode(root)
+            shown = os.fsdecode(root)
+            if roots.count(root) > 1:
                 raise self.wrong("roots", f"{shown!r} is there twice: roots must not overlap")
+            for other in roots:
+                if other != root and other.startswith(root.rstrip(b"/") + b"/"):
+                    problem = (
+                        f"{shown!r} is there twice: {os.fsdecode(other)!r} lies in it, and roots "
+                        f"must not overlap"
+                    )
+                    raise self.wrong("roots", problem)
         return roots
 
     def root(self, given: object) -> bytes:

@@ -1,6 +1,7 @@
 """``server.yaml`` -> frozen settings. Whatever is wrong is one line that names file and key."""
 
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlsplit
 
 import yaml
@@ -46,13 +47,27 @@ def load(path: Path) -> Settings:
         raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ConfigurationError(str(path), "is not UTF-8 text") from error
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
     try:
-        data = yaml.load(text, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except yaml.YAMLError as error:
-        where = getattr(error, "problem_mark", None)
-        line = f" (line {where.line + 1})" if where is not None else ""
+        node = loader.get_single_node()
+        _refuse_twice(path, node)
+        data = None if node is None else loader.construct_document(node)
+    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        where, found = getattr(error, "problem_mark", None), getattr(error, "problem", None)
+        line = f" (line {where.line + 1}): {found}" if where is not None else ""
         raise ConfigurationError(str(path), f"is not YAML{line}") from error
+    finally:
+        loader.dispose()
     return _checked(path, data)
+
+
+def _refuse_twice(path: Path, node: Any) -> None:
+    """A key that is there twice has one value in YAML, the last: which is meant?"""
+    pairs = node.value if getattr(node, "id", "") == "mapping" else []
+    keys = [key.value for key, _ in pairs]
+    for key in keys:
+        if keys.count(key) > 1:
+            raise ConfigurationError(str(path), f"{key} is there twice; write it once")
 
 
 def _checked(path: Path, data: object) -> Settings:
@@ -109,7 +124,9 @@ def _listen(path: Path, value: object) -> tuple[str, ...]:
 def _endpoint(path: Path, key: str, text: str) -> str:
     """The endpoint string; a Unix socket is always one that only its owner can use."""
     kind, _, rest = text.partition(":")
-    if kind not in ("tcp", "tcp6", "unix", "systemd") or not rest:
+    port = rest.partition(":")[0].removeprefix("port=")
+    wrong_port = kind in ("tcp", "tcp6") and not (port.isdecimal() and int(port) < 1 << 16)
+    if kind not in ("tcp", "tcp6", "unix", "systemd") or not rest or wrong_port:
         raise ConfigurationError(
             str(path),
             f"{key}: {text!r} is no endpoint; write tcp:PORT, tcp:PORT:interface=ADDRESS, "
