@@ -47,7 +47,7 @@ class UnknownReference(UsageError):
     problem: str = "no such generation; `obnam list` shows those there are"
 
     def __str__(self) -> str:
-        return f"{self.reference}: {self.problem}"
+        return f"{self.reference or repr('')}: {self.problem}"
 
 
 @define(eq=False)

@@ -6,6 +6,7 @@
 import atexit
 import json
 import os
+import select
 import signal
 import sys
 import traceback
@@ -57,12 +58,14 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
             code = cli.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
-    except BrokenPipeError:
-        # Whoever read our output has gone, such as `head`: not worth a word.
-        _point_at_nothing(sys.stdout)
-        return 128 + signal.SIGPIPE
     except BaseException as error:
-        return _told(error, options.as_json, options.verbose)
+        if isinstance(error, BrokenPipeError) and (_is_gone(sys.stdout) or _is_gone(sys.stderr)):
+            # Whoever read our output has left, such as `head`: not worth a word.
+            _point_at_nothing(sys.stdout)
+            return 128 + signal.SIGPIPE
+        # A command line that makes no sense was not read to its end.
+        as_json = options.as_json or "--json" in arguments
+        return _told(error, as_json, options.verbose)
 
 
 def leave(code: int) -> NoReturn:
@@ -95,6 +98,12 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
             return 128 + signal.SIGINT
         case click.exceptions.Exit():
             return error.exit_code
+        case click.exceptions.NoArgsIsHelpError() if not as_json:
+            print(error.format_message(), file=sys.stderr)
+            return WRONG_USAGE
+        case click.exceptions.NoArgsIsHelpError():
+            _say(f"name a command; see `{error.ctx.command_path} --help`", "UsageError", as_json)
+            return WRONG_USAGE
         case click.UsageError():
             command = error.ctx.command_path if error.ctx is not None else "obnam"
             message = error.format_message().removesuffix(".")
@@ -148,6 +157,16 @@ def _causes(error: BaseException) -> Iterator[BaseException]:
         seen.add(id(cause))
         yield cause
         cause = cause.__cause__
+
+
+def _is_gone(stream: TextIO) -> bool:
+    """Whether nobody reads what is written there."""
+    try:
+        polled = select.poll()
+        polled.register(stream.fileno(), select.POLLOUT)
+        return any(event & (select.POLLERR | select.POLLHUP) for _, event in polled.poll(0))
+    except (OSError, ValueError):
+        return True  # It is closed, or was never a file.
 
 
 def _point_at_nothing(stream: TextIO) -> None:

@@ -7,6 +7,7 @@ import click
 
 from obnam.cli.endings import DONE_WITH_WARNINGS, FAILED
 from obnam.cli.session import Session, session
+from obnam.errors import UsageError
 
 if TYPE_CHECKING:
     from obnam.restore.settings import Restored
@@ -36,6 +37,9 @@ def restore(
     verify: bool,
 ) -> int:
     """Restore the generation REF, or the PATHs in it, below the directory TARGET."""
+
+    if not target or not all(paths):
+        raise UsageError("a TARGET or PATH is empty; write . for the directory you are in")
 
     async def run(client: "Client") -> "Restored":
         from obnam.live.overwrite import Overwrite

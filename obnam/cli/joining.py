@@ -1,5 +1,6 @@
 """``obnam init``: join a repository, or make one."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,10 +104,11 @@ def _tell(session: Session, known: Credentials, protected: bool) -> None:
         f"configuration: {places.configuration}",
     ]
     if not protected:
-        click.echo(
-            f"obnam: warning: there is no passphrase: if {places.secrets} is lost, so are all "
-            f"backups. Keep a copy of it elsewhere, or run `obnam key add`",
-            err=True,
+        from obnam.cli.progress import progress_for
+
+        progress_for(session.options, sys.stderr).warn(
+            f"there is no passphrase: if {places.secrets} is lost, so are all backups. "
+            f"Keep a copy of it elsewhere, or run `obnam key add`"
         )
     session.say(
         {

@@ -4,6 +4,8 @@ Works beside a running server and without one. Prints text for people, or JSON w
 """
 
 import json
+import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -26,8 +28,10 @@ from obnam_server.admin.status import rebuild, status
 from obnam_server.config import Settings, load
 
 DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")
+FAILED = 1
+WRONG_USAGE = 2
 DONE_WITH_WARNINGS = 3
-"""Exit code: it was done, and something was found to be wrong."""
+"""Exit codes, those of ``docs/exit-codes.md``."""
 
 EXPIRES_HOURS = 24.0
 """How long an invitation can be used, unless said otherwise."""
@@ -71,6 +75,7 @@ def _named(parse: Callable[[str], str]) -> Callable[[Any, Any, str | None], str 
     help="The server's configuration file.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.version_option(package_name="obnam", message="%(prog)s %(version)s")
 @click.pass_context
 def cli(context: click.Context, path: Path, as_json: bool) -> None:
     """Look after an Obnam chunk server. Run it as the user that the server runs as."""
@@ -161,19 +166,45 @@ def status_(context: Context) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command. The one place where errors become text and an exit code."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    sys.exit(_code_of(given, as_json="--json" in given))
+
+
+def _code_of(arguments: list[str], *, as_json: bool) -> int:
     try:
-        cli.main(list(arguments) if arguments is not None else None, standalone_mode=False)
+        cli.main(arguments, prog_name="obnam-server", standalone_mode=False)
+        sys.stdout.flush()
     except click.exceptions.Abort:
-        sys.exit(130)
-    except click.ClickException as error:
-        error.show()
-        sys.exit(2)
+        return 128 + signal.SIGINT
     except click.exceptions.Exit as error:
-        sys.exit(error.exit_code)
+        return error.exit_code
+    except click.exceptions.NoArgsIsHelpError as error:
+        command = f"name a command; see `{error.ctx.command_path} --help`"
+        _say(command if as_json else error.format_message(), "UsageError", as_json)
+        return WRONG_USAGE
+    except click.ClickException as error:
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        command = context.command_path if context is not None else "obnam-server"
+        message = f"{error.format_message().removesuffix('.')}; see `{command} --help`"
+        _say(f"obnam-server: {message}", "UsageError", as_json)
+        return WRONG_USAGE
     except ObnamError as error:
-        click.echo(f"obnam-server: {error}", err=True)
-        sys.exit(error.exit_code)
+        _say(f"obnam-server: {error}", type(error).__name__, as_json)
+        return error.exit_code
+    except BrokenPipeError:
+        # Whoever read our output has left, such as `head`: not worth a word.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
     except OSError as error:
-        click.echo(f"obnam-server: {error}", err=True)
-        sys.exit(1)
-    sys.exit(0)
+        where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
+        _say(f"obnam-server: {where}{error.strerror or error}", "SystemError", as_json)
+        return FAILED
+    return 0
+
+
+def _say(message: str, name: str, as_json: bool) -> None:
+    """The last line: for people, or for programs."""
+    if as_json:
+        text = message.removeprefix("obnam-server: ")
+        message = json.dumps({"error": name, "message": text, "temporary": False})
+    click.echo(message, err=True)

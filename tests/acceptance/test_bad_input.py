@@ -43,6 +43,8 @@ def test_configuration(computer: Computer, text: str, named: str) -> None:
         (["backup", "--nonsense"], "No such option"),
         (["restore", "latest"], "Missing argument"),
         (["restore", "latest", "x", "--overwrite", "perhaps"], "--overwrite"),
+        (["restore", "latest", ""], "a TARGET or PATH is empty"),
+        (["restore", "latest", "x", "/a", ""], "a TARGET or PATH is empty"),
         (["init"], "either an INVITATION, or --repository"),
         (["init", "x", "--passphrase-file", "y", "--no-passphrase"], "exclude each other"),
         (["init", "x", "--passphrase-file", "/nowhere"], "/nowhere: cannot be read"),

@@ -1,6 +1,7 @@
 """How commands end, in this process: what is printed, and the exit code."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Callable
 
@@ -103,3 +104,38 @@ def test_causes_for_who_wants_them(ended: Ended) -> None:
 
 def test_wrong_usage_names_the_help() -> None:
     assert endings.run(["--nonsense"], no_reactor) == 2  # type: ignore[arg-type]
+
+
+def test_without_a_command_the_help_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    assert endings.run([], no_reactor) == 2  # type: ignore[arg-type]
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("Usage: obnam [OPTIONS] COMMAND")
+    assert "\n  backup " in err
+
+
+@pytest.mark.parametrize("arguments", [[], ["nonsense"], ["--nonsense"], ["key"]])
+def test_wrong_usage_as_json(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert endings.run(["--json", *arguments], no_reactor) == 2  # type: ignore[arg-type]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert json.loads(line)["error"] == "UsageError"
+
+
+def test_a_broken_pipe_that_is_not_our_output(
+    ended: Ended, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody reads on: so it is an error like any other, and not to be kept quiet."""
+    monkeypatch.setattr(endings, "_is_gone", lambda stream: False)
+    error = BrokenPipeError(32, "Broken pipe")
+    assert ended(raising(error)) == (1, "obnam: Broken pipe\n")
+
+
+def test_whether_somebody_reads() -> None:
+    reading, writing = os.pipe()
+    with open(writing, "w") as pipe:
+        assert not endings._is_gone(pipe)
+        os.close(reading)
+        assert endings._is_gone(pipe)
+    assert endings._is_gone(pipe)
+    with open(os.devnull, "w") as nothing:
+        assert not endings._is_gone(nothing)

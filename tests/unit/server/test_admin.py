@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from obnam import __version__
 from obnam_server.admin.listening import (
     public_url,
     read_listening,
@@ -142,3 +143,39 @@ def test_what_a_crash_left_does_not_count(tmp_path: Path) -> None:
     remove_listening(tmp_path)
     remove_listening(tmp_path)
     assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "name", "said"),
+    [
+        (["client", "revoke", "nobody"], 1, "NotFound", "client nobody"),
+        (["client", "add", "a b"], 2, "UsageError", "see `obnam-server client add --help`"),
+        (["client", "add", "x", "--scope", "y"], 2, "UsageError", "'backup', 'restore', 'manage'"),
+        (["nonsense"], 2, "UsageError", "No such command 'nonsense'; see `obnam-server --help`"),
+    ],
+)
+def test_what_fails_is_one_line(
+    run: Command, arguments: list[str], code: int, name: str, said: str
+) -> None:
+    """For people, and with ``--json`` for programs."""
+    found, out, err = run(*arguments)
+    assert (found, out) == (code, "")
+    assert err.startswith("obnam-server: ")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    found, _, err = run("--json", *arguments)
+    assert found == code
+    document = json.loads(err)
+    assert document["error"] == name
+    assert said in document["message"]
+
+
+def test_without_a_command_the_help_is_shown(run: Command) -> None:
+    code, _, err = run("client")
+    assert code == 2
+    assert "\n  revoke " in err
+    assert json.loads(run("--json", "client")[2])["error"] == "UsageError"
+
+
+def test_the_version(run: Command) -> None:
+    assert run("--version")[:2] == (0, f"obnam-server {__version__}\n")
