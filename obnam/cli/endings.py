@@ -48,6 +48,9 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
     from obnam.cli.commands import Options, cli
 
     options = Options(reactor)
+    # One that is closed (`>&-`) is as if it led to nowhere; and no other file gets its number.
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):
             # A terminal that cannot show a character shows its number.

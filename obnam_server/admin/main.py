@@ -171,8 +171,13 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 
 def _code_of(arguments: list[str], *, as_json: bool) -> int:
+    # One that is closed (`>&-`) is as if it led to nowhere; and no other file gets its number.
+    sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+    sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     try:
-        cli.main(arguments, prog_name="obnam-server", standalone_mode=False)
+        # Not `cli.main`: that has its own way of ending when there is nobody to print to.
+        with cli.make_context("obnam-server", arguments) as context:
+            cli.invoke(context)
         sys.stdout.flush()
     except click.exceptions.Abort:
         return 128 + signal.SIGINT
@@ -183,8 +188,8 @@ def _code_of(arguments: list[str], *, as_json: bool) -> int:
         _say(command if as_json else error.format_message(), "UsageError", as_json)
         return WRONG_USAGE
     except click.ClickException as error:
-        context = error.ctx if isinstance(error, click.UsageError) else None
-        command = context.command_path if context is not None else "obnam-server"
+        failed = error.ctx if isinstance(error, click.UsageError) else None
+        command = failed.command_path if failed is not None else "obnam-server"
         message = f"{error.format_message().removesuffix('.')}; see `{command} --help`"
         _say(f"obnam-server: {message}", "UsageError", as_json)
         return WRONG_USAGE

@@ -1,12 +1,16 @@
 """Commands that only look, and how they print."""
 
+import base64
 import json
 import os
 import subprocess
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.acceptance.computer import COMMANDS, Computer
+from tests.support.server_process import ServerProcess
 
 
 def test_references(joined: Computer) -> None:
@@ -125,3 +129,55 @@ def test_progress_on_a_terminal_only(joined: Computer, tmp_path: Path) -> None:
         timeout=60,
     )
     assert "generation-id: " in transcript.read_text()
+
+
+def test_what_is_shown_while_it_takes_long(joined: Computer, tmp_path: Path) -> None:
+    """On a terminal: files, bytes, how fast, how long it will take. Elsewhere nothing."""
+    joined.configure([joined.live], 'compression: "zstd:19"\nworkers: 1\n')
+    for number in range(12):
+        (joined.live / f"file {number}").write_bytes(base64.b64encode(os.urandom(1_100_000)))
+    transcript = tmp_path / "transcript"
+    subprocess.run(
+        ["script", "-qec", f"stty cols 120; {COMMANDS / 'obnam'} backup", transcript],
+        env={**joined.environment, "TERM": "xterm"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        check=True,
+        timeout=60,
+    )
+    shown = transcript.read_text()
+    for part in ("backup ", " files", " MB/s", "0:00:"):
+        assert part in shown
+    assert shown.count("generation-id: ") == 1
+    for file in joined.live.iterdir():
+        file.write_bytes(base64.b64encode(os.urandom(1_100_000)))
+    done = joined.backup()
+    assert done.err == ""
+    assert len(done.lines) == 5
+
+
+@pytest.mark.parametrize("redirection", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_with_nowhere_to_print_to(joined: Computer, redirection: str) -> None:
+    """As a careless cron job has it: the work is done, and the exit code is right."""
+    (joined.live / "file").write_text("content")
+    for arguments, code in (("backup", 0), ("list", 0), ("resolve nothing", 2)):
+        command = f"{COMMANDS / 'obnam'} {arguments} {redirection}"
+        done = subprocess.run(
+            ["sh", "-c", command],
+            env=dict(joined.environment),
+            capture_output=True,
+            text=True,
+            timeout=60,
+        )
+        assert (done.returncode, "Traceback" in done.stderr) == (code, False), done.stderr
+    assert joined.reasons()["file"] == "new"
+
+
+@pytest.mark.parametrize(("redirection", "code"), [("| head -n 0", 141), (">&-", 0)])
+def test_the_servers_command_with_nobody_to_read(
+    server: ServerProcess, redirection: str, code: int
+) -> None:
+    program = f"{COMMANDS / 'obnam-server'} --config {server.config} client list"
+    command = f"({program}; echo $? >&2) {redirection}"
+    done = subprocess.run(["sh", "-c", command], capture_output=True, text=True, timeout=60)
+    assert done.stderr == f"{code}\n"
