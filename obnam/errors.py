@@ -279,7 +279,7 @@ class ServerFull(ObnamError):
     def __str__(self) -> str:
         return (
             f"{self.server} is full. What was sent so far is kept; "
-            f"make room on the server and run the backup again"
+            f"make room on the server and run the command again"
         )
 
 

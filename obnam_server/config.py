@@ -129,7 +129,7 @@ def _endpoint(path: Path, key: str, text: str) -> str:
     if kind not in ("tcp", "tcp6", "unix", "systemd") or not rest or wrong_port:
         raise ConfigurationError(
             str(path),
-            f"{key}: {text!r} is no endpoint; write tcp:PORT, tcp:PORT:interface=ADDRESS, "
+            f"{key}: cannot listen on {text!r}; write tcp:PORT, tcp:PORT:interface=ADDRESS, "
             f"unix:PATH or systemd:…",
         )
     if kind != "unix":

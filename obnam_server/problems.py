@@ -94,6 +94,8 @@ def answer_to(failure: Failure) -> Answer:
     if refused is None:
         log.failure("A request failed", failure=failure)
         refused = Refused(INTERNAL)
+    if refused.problem is FULL:
+        log.warn("There is no room left; a client was told so")
     document = refused.problem.to_json(refused.detail, **refused.members)
     body = json.dumps(document).encode("utf-8")
     headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), **refused.headers}

@@ -31,13 +31,14 @@ class Options(usage.Options):
     longdesc = "Keeps sealed chunks and generations for Obnam clients. See docs/operations."
 
     def postOptions(self) -> None:
-        """Read the configuration, so that what is wrong with it is said at once."""
+        """Read the configuration, so that what is wrong with it is said at once, in one line."""
         if self["config"] is None:
             raise usage.UsageError("--config is missing: the path of server.yaml")
         try:
             self["settings"] = load(Path(self["config"]))
         except ConfigurationError as error:
-            raise usage.UsageError(str(error)) from error
+            # Not a `UsageError`: for that, twistd prints its whole help first.
+            raise SystemExit(f"obnam-server: {error}") from error
 
 
 class _Server(MultiService):

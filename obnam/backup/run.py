@@ -173,7 +173,11 @@ class Backup:
             except DamagedGeneration as error:
                 remembered = await self.generations.remembered(client)
                 if remembered is None or remembered.generation != error.generation:
-                    raise
+                    problem = (
+                        f"{error.problem}; no backup can come after it. Have this computer invited "
+                        f"under another name, into the same repository, and join again"
+                    )
+                    raise DamagedGeneration(error.generation, problem) from error
                 self._warn(f"{error}; all files are read again")
                 return client, None, remembered
         for warning in await self.generations.check_history(client, latest):

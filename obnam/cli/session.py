@@ -123,11 +123,12 @@ class Session:
         """Start the server of a repository in a directory: it imports while we do."""
         from obnam.repository import embedded  # of no use to who has a server
 
-        if not directory.is_dir():
-            raise ConfigurationError(
-                str(self.places.secrets),
-                f"the repository's directory {directory} is not there; is it mounted?",
-            )
+        # An empty one is where the disk is usually mounted: nothing is to be made there.
+        there = directory.is_dir()
+        if not there or not any(directory.iterdir()):
+            what = "empty" if there else "not there"
+            problem = f"the repository's directory {directory} is {what}; is it mounted?"
+            raise ConfigurationError(str(self.places.secrets), problem)
         return embedded.begin(self.options.reactor(), directory, self.places.private)
 
     async def find(self, client: "Client", reference: str) -> "GenerationId":

@@ -83,7 +83,10 @@ def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
         case problems.CHUNKS_MISSING.name, _:
             first = _missing_ids(document)
             return errors.ChunksMissing(_count(document, len(first)), first)
-        case _, 401 | 403:
+        case _, 401:
+            advice = "ask the server's administrator for a new invitation"
+            return errors.AccessDenied(server, f"{said}; {advice}")
+        case _, 403:
             return errors.AccessDenied(server, said)
         case _, 404:
             return errors.NotFound(asked.what)

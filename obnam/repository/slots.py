@@ -35,8 +35,9 @@ class NoKeyForRepository(ObnamError):
 
     def __str__(self) -> str:
         return (
-            "the repository has backups, but no passphrase opens it: its keyring is empty. Copy "
-            "`master_key` from secrets.yaml of one of its computers, or run `obnam key add` there"
+            "the repository has backups, but no passphrase opens it: its keyring is empty. Run "
+            "`obnam key add` on a computer that can use it, and this again; or copy secrets.yaml "
+            "from there (if it was revoked: with the `token` that is in secrets.joining here)"
         )
 
 

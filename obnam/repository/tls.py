@@ -40,6 +40,8 @@ Pin = NewType("Pin", bytes)
 
 _PEM = re.compile(b"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----", re.DOTALL)
 
+_NO_PIN = "the certificate's pin is not whole: it has 43 characters, all behind the last dot"
+
 _VERIFY = SSL.VERIFY_PEER | SSL.VERIFY_FAIL_IF_NO_PEER_CERT
 
 
@@ -48,9 +50,9 @@ def parse_pin(text: str) -> Pin:
     try:
         pin = base64.b64decode(text + "=", altchars=b"-_", validate=True)
     except (binascii.Error, ValueError) as error:
-        raise ValueError("not a certificate pin") from error
+        raise ValueError(_NO_PIN) from error
     if len(pin) != sha256().digest_size:
-        raise ValueError("not a certificate pin: it has 43 characters")
+        raise ValueError(_NO_PIN)
     return Pin(pin)
 
 

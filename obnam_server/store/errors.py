@@ -31,7 +31,7 @@ class StoreInUse(StoreError):
 
     def __str__(self) -> str:
         who = f"process {self.pid}" if self.pid else "another process"
-        return f"{self.path}: in use by {who}; stop it first"
+        return f"{self.path}: in use by {who}; wait until it has ended, or stop it"
 
 
 @define(eq=False)

@@ -40,15 +40,18 @@ def prepare_directory(data: Path, files: IFiles) -> None:
     """
     with disk_errors(data):
         if not data.exists():
+            _check_parent(data)
             files.make_directory(data)
             files.sync_directory(data.parent)
         _check_owner(data)
         marker = data / "format"
-        if not marker.exists():
-            if any(not p.name.startswith(_OURS_BEFORE_FORMAT) for p in data.iterdir()):
-                raise BadDataDirectory(
-                    str(data), "is neither empty nor a data directory of obnam-server"
-                )
+        is_ours = marker.exists()
+        # Before its mode is looked at: nobody shall be told to change that of `/etc`.
+        if not is_ours and any(not p.name.startswith(_OURS_BEFORE_FORMAT) for p in data.iterdir()):
+            problem = "is neither empty nor a data directory of obnam-server; name a new directory"
+            raise BadDataDirectory(str(data), problem)
+        _check_mode(data)
+        if not is_ours:
             write_durably(files, marker, f"{_FORMAT_WORDS} {FORMAT}\n".encode("ascii"))
         _check_format(data, marker.read_bytes())
         if not repositories_of(data).is_dir():
@@ -64,7 +67,18 @@ def _check_owner(data: Path) -> None:
         raise BadDataDirectory(
             str(data), f"belongs to user {found.st_uid}, not to {os.geteuid()}; run as that user"
         )
-    if found.st_mode & 0o077:
+
+
+def _check_parent(data: Path) -> None:
+    parent = data.parent
+    if not parent.is_dir():
+        raise BadDataDirectory(str(data), "cannot be made: make the directory above it first")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise BadDataDirectory(str(data), f"cannot be made: {parent} is not writable for us")
+
+
+def _check_mode(data: Path) -> None:
+    if data.stat().st_mode & 0o077:
         raise BadDataDirectory(str(data), f"others may enter it; run: chmod 700 {data}")
 
 

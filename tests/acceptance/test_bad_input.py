@@ -103,6 +103,16 @@ def test_target_that_cannot_be(joined: Computer) -> None:
     assert "below" in joined.refused("restore", "latest", str(nowhere))
 
 
+def test_target_that_may_not_be_written(joined: Computer) -> None:
+    joined.backup()
+    folder = joined.folder / "folder"
+    folder.mkdir(mode=0o500)
+    for target in (folder, folder / "new"):
+        done = joined.obnam("restore", "latest", str(target), code=2, mortal=True)
+        assert str(target) in done.complaint
+    assert list(folder.iterdir()) == []
+
+
 def test_cache_that_cannot_be_written(joined: Computer) -> None:
     cache = joined.folder / ".cache"
     cache.rmdir() if cache.is_dir() and not any(cache.iterdir()) else None

@@ -1,8 +1,11 @@
 """A repository in a directory: no server to run, the same commands."""
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
+
+import pytest
 
 from tests.acceptance.computer import Computer, tree
 
@@ -29,3 +32,48 @@ def _servers_of(disk: Path) -> str:
     """Processes that still have to do with it."""
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)
     return "\n".join(line for line in processes.stdout.splitlines() if str(disk) in line)
+
+
+def test_a_disk_that_is_not_mounted(computer: Computer, tmp_path: Path) -> None:
+    """Nothing is made where it is missing, nor in the empty directory to mount it on."""
+    disk = tmp_path / "disk"
+    computer.obnam("init", "--repository", str(disk), "--no-passphrase")
+    computer.backup()
+    disk.rename(tmp_path / "elsewhere")
+    complaint = computer.refused("backup")
+    assert f"{disk} is not there; is it mounted?" in complaint
+    disk.mkdir(mode=0o700)
+    complaint = computer.refused("backup")
+    assert f"{disk} is empty; is it mounted?" in complaint
+    assert list(disk.iterdir()) == []
+    disk.rmdir()
+    (tmp_path / "elsewhere").rename(disk)
+    computer.backup()
+
+
+@pytest.mark.parametrize(
+    ("directory", "named"),
+    [
+        ("/etc", "is neither empty nor a data directory of obnam-server; name a new directory"),
+        ("/etc/passwd", "is not a directory"),
+        ("/no/such/place", "make the directory above it first"),
+    ],
+)
+def test_a_place_that_is_none(computer: Computer, directory: str, named: str) -> None:
+    complaint = computer.refused("init", "--repository", directory, "--no-passphrase", code=1)
+    assert named in complaint
+    assert directory in complaint
+    assert "chmod" not in complaint
+    assert not computer.secrets.exists()
+
+
+def test_one_command_at_a_time(computer: Computer, tmp_path: Path) -> None:
+    """The second one says so, and harms nothing."""
+    disk = tmp_path / "disk"
+    computer.obnam("init", "--repository", str(disk), "--no-passphrase")
+    with (disk / "lock").open() as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        complaint = computer.refused("backup", code=1)
+    assert str(disk) in complaint
+    assert "wait until it has ended" in complaint
+    computer.backup()

@@ -1,6 +1,8 @@
 """Keys, passphrases, tokens: who has them, who sees them, and how they come back."""
 
+import json
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -153,3 +155,24 @@ def test_scopes(computer: Computer, server: ServerProcess, name: str) -> None:
     computer.obnam("init", invitation, "--no-passphrase")
     assert computer.obnam("list").out == ""
     assert "refuses access" in computer.refused("backup", code=1)
+
+
+def test_the_way_back_without_a_passphrase(
+    joined: Computer, server: ServerProcess, admin: Admin, name: str, tmp_path: Path
+) -> None:
+    """A token that was revoked, and no passphrase: what the messages say leads out of it."""
+    (joined.live / "file").write_text("dear")
+    joined.backup()
+    admin("client", "revoke", name)
+    assert "ask the server's administrator for a new invitation" in joined.refused("list", code=1)
+    before = joined.secrets.read_text()
+    invitation = server.invite(name)
+    assert "move it to a safe place" in joined.refused("init", invitation, "--no-passphrase")
+    joined.secrets.unlink()
+    complaint = joined.refused("init", invitation, "--no-passphrase", code=1)
+    assert "with the `token` that is in secrets.joining here" in complaint
+    token = json.loads(joined.secrets.with_name("secrets.joining").read_text())["token"]
+    joined.secrets.write_text(re.sub("(?m)^token: .*", f"token: {token}", before))
+    joined.secrets.chmod(0o600)
+    assert (joined.restored() / "file").read_text() == "dear"
+    joined.backup()

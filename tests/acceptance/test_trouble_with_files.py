@@ -54,6 +54,13 @@ def test_missing_root(joined: Computer, tmp_path: Path) -> None:
     joined.configure([joined.live, tmp_path / "not mounted"])
     complaint = joined.refused("backup", code=1)
     assert f"root {tmp_path}/not mounted" in complaint
+    link = tmp_path / "link"
+    link.symlink_to(joined.live)
+    for root, why in ((link, "symbolic link"), (joined.configuration, "not a directory")):
+        joined.configure([joined.live, root])
+        complaint = joined.refused("backup", code=1)
+        assert f"root {root}: " in complaint
+        assert why in complaint
     assert joined.obnam("list").out == ""
 
 

@@ -41,7 +41,9 @@ def test_the_newest_manifest(tmp_path: Path, damage: Callable[[Path], None]) -> 
         # Who remembers it goes on behind it; who does not cannot tell it from another one.
         state = computer.folder / ".local" / "state"
         state.rename(state.with_name("away"))
-        assert f"generation {second}: its manifest is" in computer.refused("backup", code=1)
+        complaint = computer.refused("backup", code=1)
+        assert f"generation {second}: its manifest is" in complaint
+        assert "invited under another name" in complaint
         state.with_name("away").rename(state)
         done = computer.backup(code=3)
         assert f"generation {second}: its manifest is" in done.err

@@ -277,6 +277,16 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path, text: str, name
     assert [line for line in output.splitlines() if named in line]
 
 
+def test_a_wrong_configuration_is_said_and_nothing_else(tmp_path: Path) -> None:
+    """Not after a page of help."""
+    (tmp_path / "server.yaml").write_text("data_dir: d\n")
+    twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
+    assert twistd is not None
+    command = (twistd, "--nodaemon", "--pidfile=", "obnam-server", "--config", "server.yaml")
+    (line,) = _run(*command, cwd=tmp_path, expected=1).splitlines()
+    assert line.startswith(f"obnam-server: {tmp_path}/server.yaml: unknown key 'data_dir'")
+
+
 def test_two_servers_do_not_share_a_data_directory(server: ServerProcess) -> None:
     twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
     assert twistd is not None

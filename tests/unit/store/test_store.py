@@ -197,3 +197,15 @@ def test_a_segment_of_another_repository_is_not_adopted(data: Path) -> None:
     assert all("another repository" in p for p in other.problems)
     assert held(other, ["a"]) == {}
     store.close()
+
+
+def test_a_directory_that_cannot_be_made(data: Path) -> None:
+    with pytest.raises(BadDataDirectory, match="make the directory above it first"):
+        Store.open(data / "below" / "deeper", Clock())
+
+
+def test_nobody_is_told_to_change_what_is_not_ours(data: Path) -> None:
+    data.mkdir(mode=0o755)
+    (data / "letter.txt").write_text("Dear Lars")
+    with pytest.raises(BadDataDirectory, match="neither empty"):
+        Store.open(data, Clock())
