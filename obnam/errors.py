@@ -105,7 +105,7 @@ class BadRoot(ObnamError):
     def __str__(self) -> str:
         return (
             f"root {self.path}: {self.problem}; nothing was backed up. "
-            f"Mount it, or take it out of `roots`"
+            f"Mount what is not mounted, or correct `roots`"
         )
 
 

@@ -125,6 +125,7 @@ class Client:
         if not self.settings.roots:
             path = self.surroundings.places.configuration
             raise ConfigurationError(str(path), "roots: name at least one directory to back up")
+        self._refuse_backing_up_itself()
         return Backup(
             clock=self.surroundings.reactor,
             now_ns=time.time_ns,
@@ -142,6 +143,18 @@ class Client:
                 skip_cache_directories=self.settings.exclude_cache_tag_directories,
             ),
         )
+
+    def _refuse_backing_up_itself(self) -> None:
+        """A repository in a root would hold all it held before once more after each backup."""
+        directory = self.credentials.location.directory
+        for root in self.settings.roots:
+            live = Path(os.fsdecode(root))
+            if directory is not None and directory.resolve().is_relative_to(live.resolve()):
+                problem = (
+                    f"roots: the repository's directory {directory} lies in {live}, and would be "
+                    f"backed up into itself; move it to another disk, or name other roots"
+                )
+                raise ConfigurationError(str(self.surroundings.places.configuration), problem)
 
     async def estimate_backup(self, is_over: Callable[[], bool]) -> None:
         """Tell the progress about how much a backup will read. For who looks at a display only."""

@@ -28,7 +28,10 @@ class Standing:
         found = []
         damaged = self.description.damaged_chunk_count
         if damaged:
-            found.append(f"{damaged} chunks are damaged on the server; `obnam backup --full` heals")
+            found.append(
+                f"{damaged} chunks are damaged on the server; `obnam backup --full` stores anew "
+                f"those that are still in your files"
+            )
         if abs(self._ahead_s) > CLOCKS_DIFFER_S:
             found.append(f"the clock of the server differs from this one by {self._ahead_s} s")
         return found

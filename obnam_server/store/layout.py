@@ -147,8 +147,11 @@ class Lock:
     """Holds a data directory for this process, until it is released or the process ends."""
 
     def __init__(self, data: Path) -> None:
-        """`StoreInUse`, `StoreFailed`."""
+        """`StoreInUse`, `BadDataDirectory`, `StoreFailed`."""
         path = data / "lock"
+        if os.statvfs(data).f_flag & os.ST_RDONLY:
+            problem = "is on a disk that can only be read; a server must write, even to restore"
+            raise BadDataDirectory(str(data), f"{problem}. Mount it writable, or copy it elsewhere")
         with disk_errors(path):
             self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:

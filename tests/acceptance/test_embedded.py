@@ -28,6 +28,19 @@ def test_a_repository_on_a_disk(computer: Computer, tmp_path: Path) -> None:
     assert "is it mounted?" in fresh.refused("list")
 
 
+def test_a_repository_in_a_root(computer: Computer) -> None:
+    """It would grow by all that it holds with each backup."""
+    disk = computer.live / "disk"
+    computer.obnam("init", "--repository", str(disk), "--no-passphrase")
+    complaint = computer.refused("backup")
+    assert f"{disk} lies in {computer.live}" in complaint
+    assert str(computer.configuration) in complaint
+    other = computer.folder / "other"
+    other.mkdir()
+    computer.configure([other])
+    computer.backup()
+
+
 def _servers_of(disk: Path) -> str:
     """Processes that still have to do with it."""
     processes = subprocess.run(["ps", "-eo", "args"], capture_output=True, text=True, check=True)

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -208,4 +209,13 @@ def test_nobody_is_told_to_change_what_is_not_ours(data: Path) -> None:
     data.mkdir(mode=0o755)
     (data / "letter.txt").write_text("Dear Lars")
     with pytest.raises(BadDataDirectory, match="neither empty"):
+        Store.open(data, Clock())
+
+
+def test_a_disk_that_can_only_be_read(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    Store.open(data, Clock()).close()
+    real = os.statvfs(data)
+    flags = SimpleNamespace(f_flag=real.f_flag | os.ST_RDONLY)
+    monkeypatch.setattr(os, "statvfs", lambda path: flags)
+    with pytest.raises(BadDataDirectory, match="Mount it writable, or copy it elsewhere"):
         Store.open(data, Clock())
