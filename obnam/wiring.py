@@ -26,7 +26,6 @@ from obnam.repository.connect import (
     open_embedded,
     open_tls,
     tls_exchange,
-    unix_exchange,
 )
 from obnam.repository.enrol import Invitation, enrol, new_token
 from obnam.repository.generations import Generations
@@ -34,7 +33,6 @@ from obnam.repository.http import HttpRepository
 from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
 from obnam.repository.trust import state_file
 from obnam.wire.interfaces import IRepository
-from obnam.wire.messages import SCOPES
 
 if TYPE_CHECKING:
     from obnam.backup.run import Backup
@@ -235,8 +233,13 @@ async def open_client(
     if embedded is None:
         reached = _over_tls(surroundings, settings, credentials)
     else:
+        from obnam.repository.directory import reach  # of no use to who has a server
+
         await embedded.until_ready()
-        reached = open_embedded(surroundings.reactor, embedded, credentials.token)
+        client, token = credentials.client, credentials.token
+        reached = await reach(
+            surroundings.reactor, embedded, client, credentials.repository, token, keys
+        )
     repository = _retrying(surroundings, reached, policy)
     thread = OwnThread(surroundings.reactor, "generation")
     generations = Generations(
@@ -300,20 +303,15 @@ async def enrol_at_server(
 async def enrol_in_directory(surroundings: Surroundings, directory: Path) -> Enrolled:
     """Join the repository in a directory, which is made if it is new."""
     from obnam.repository import embedded  # of no use to who has a server
+    from obnam.repository.directory import let_in
 
     directory = directory.absolute()
     reactor = surroundings.reactor
     server = await embedded.start(reactor, directory, surroundings.places.private)
     try:
         name = client_name(socket.gethostname())
-        code = await server.invite(name, EMBEDDED_REPOSITORY, SCOPES)
         token = new_token(os.urandom)
-        connections = Connections.none_yet(reactor)
-        exchange = unix_exchange(connections, server.socket_path, None)
-        try:
-            answer = await enrol(exchange, Invitation("unix:", code, None), token)
-        finally:
-            await connections.close()
+        answer = await let_in(reactor, server, name, EMBEDDED_REPOSITORY, token)
     except BaseException:
         await server.stop()
         raise

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -26,6 +27,45 @@ def test_a_repository_on_a_disk(computer: Computer, tmp_path: Path) -> None:
     assert _servers_of(disk) == ""
     disk.rename(tmp_path / "elsewhere")
     assert "is it mounted?" in fresh.refused("list")
+
+
+def test_two_computers_of_one_name(computer: Computer, tmp_path: Path) -> None:
+    """Who joins under a name that is there, or tries to, does not lock the other one out."""
+    disk = tmp_path / "disk"
+    computer.obnam("init", "--repository", str(disk), "--no-passphrase")
+    (computer.live / "file").write_text("dear")
+    computer.backup()
+    other = Computer.new(tmp_path / "other")
+    other.refused("init", "--repository", str(disk), "--no-passphrase", code=1)
+    assert tree(computer.restored()) == tree(computer.live)
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("very secret")
+    computer.obnam("key", "add", "--passphrase-file", str(passphrase))
+    other.obnam("init", "--repository", str(disk), "--passphrase-file", str(passphrase))
+    (other.live / "file").write_text("other")
+    for each in (computer, other, computer):
+        each.backup()
+        assert tree(each.restored()) == tree(each.live)
+
+
+def test_another_disk_in_its_place(computer: Computer, tmp_path: Path) -> None:
+    """It is found out, and nothing is backed up to it."""
+    disk, elsewhere = tmp_path / "disk", tmp_path / "elsewhere"
+    computer.obnam("init", "--repository", str(disk), "--no-passphrase")
+    computer.backup()
+    disk.rename(elsewhere)
+    other = Computer.new(tmp_path / "other")
+    other.obnam("init", "--repository", str(disk), "--no-passphrase")
+    assert "it has nothing of this computer" in computer.refused("backup", code=1)
+    assert "join again" in other.refused("backup", code=1)
+    other.secrets.unlink()
+    other.obnam("init", "--repository", str(disk), "--no-passphrase")
+    other.backup()
+    assert "not the one that was joined" in computer.refused("backup", code=1)
+    assert len(other.obnam("list").lines) == 1
+    shutil.rmtree(disk)
+    elsewhere.rename(disk)
+    computer.backup()
 
 
 def test_a_repository_in_a_root(computer: Computer) -> None:
