@@ -1,6 +1,9 @@
 """How a file would be cut, for who wants to see what deduplication can find. Blocks."""
 
+import errno
 import mmap
+import os
+import stat
 from typing import Any
 
 from attrs import frozen
@@ -43,7 +46,10 @@ def cuts_of(path: str, keys: RepositoryKeys) -> Cuts:
     """
     cutter, namer = Cutter(keys.cutter_seed), Namer(keys)
     pieces = []
-    with open(path, "rb") as file:
+    # Without waiting: a FIFO would have us wait for whoever writes into it.
+    with open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK)) as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "is not a regular file", path)
         size = file.seek(0, 2)
         if not size:
             return Cuts(0, True, ())

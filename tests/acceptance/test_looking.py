@@ -92,6 +92,14 @@ def test_chunkify(joined: Computer) -> None:
     joined.refused("chunkify", "/no/such/file", code=1)
 
 
+def test_what_cannot_be_chunkified(joined: Computer) -> None:
+    """Named, and not waited for."""
+    pipe = joined.live / "pipe"
+    os.mkfifo(pipe)
+    assert f"{pipe}: is not a regular file" in joined.refused("chunkify", str(pipe), code=1)
+    assert f"{joined.live}: " in joined.refused("chunkify", str(joined.live), code=1)
+
+
 def test_status(joined: Computer, name: str) -> None:
     assert joined.obnam("status").value("latest").startswith("none")
     generation = joined.backup().value("generation-id")
