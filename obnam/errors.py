@@ -175,6 +175,11 @@ class DamagedGeneration(ObnamError):
 
 
 @define(eq=False)
+class ManifestLost(DamagedGeneration):
+    """There is no manifest of a generation any more that its seal and signature hold together."""
+
+
+@define(eq=False)
 class HostileEntry(ObnamError):
     """A generation has an entry that no backup makes, such as a name with ``/`` in it."""
 

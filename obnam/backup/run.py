@@ -21,7 +21,7 @@ from obnam.backup.record import Recorder
 from obnam.backup.scan import Scan, ScanCounts, ScanSettings
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
-from obnam.errors import ChunksMissing, DamagedGeneration
+from obnam.errors import ChunksMissing, DamagedGeneration, ManifestLost
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.entry import printable
 from obnam.model.ids import ClientName, GenerationId, SessionId
@@ -170,7 +170,7 @@ class Backup:
         else:
             try:
                 latest = self.generations.open(committed)
-            except DamagedGeneration as error:
+            except ManifestLost as error:
                 remembered = await self.generations.remembered(client)
                 if remembered is None or remembered.generation != error.generation:
                     problem = (

@@ -8,7 +8,7 @@ from attrs import define, frozen
 
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Opener, sealed_length_max
-from obnam.errors import DamagedGeneration, NotFound, SealBroken
+from obnam.errors import DamagedGeneration, ManifestLost, NotFound, SealBroken
 from obnam.generation import manifest as manifests
 from obnam.generation import pages
 from obnam.generation.manifest import Manifest
@@ -65,14 +65,14 @@ class Generations:
 
         generation = committed.summary.receipt.generation
         if not committed.manifest:
-            raise DamagedGeneration(generation, "its manifest is lost on the server")
+            raise ManifestLost(generation, "its manifest is lost on the server")
         try:
             plaintext = Opener(self._keys).open(
                 ChunkKind.MANIFEST, committed.manifest_id, committed.manifest
             )
             manifest = manifests.decode(plaintext, Signer(self._keys).verify)
         except (SealBroken, ValueError) as error:
-            raise DamagedGeneration(generation, f"its manifest is damaged: {error}") from error
+            raise ManifestLost(generation, f"its manifest is damaged: {error}") from error
         if (manifest.generation, manifest.client) != (generation, committed.summary.client):
             raise DamagedGeneration(
                 generation,
