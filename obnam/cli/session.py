@@ -117,7 +117,12 @@ class Session:
             finally:
                 await client.close()
 
-        return self.run(connected)
+        try:
+            return self.run(connected)
+        finally:
+            # Ctrl-C while we import: nobody stopped it then.
+            if server is not None:
+                server.remove_private()
 
     def _begin_server(self, directory: Path) -> "EmbeddedServer":
         """Start the server of a repository in a directory: it imports while we do."""

@@ -137,6 +137,10 @@ class EmbeddedServer:
         await self._child.ended
         if patience.active():
             patience.cancel()
+        self.remove_private()
+
+    def remove_private(self) -> None:
+        """Remove its private directory. For who will not come to `stop` it: it ends with us."""
         shutil.rmtree(self._private, ignore_errors=True)
 
 

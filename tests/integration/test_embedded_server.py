@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -81,6 +82,19 @@ async def test_the_private_directory(tmp_path: Path, runtime: Path) -> None:
         await embedded.start(reactor, tmp_path / "data", [too_long])
     with pytest.raises(EmbeddedServerFailed, match="no directory for its socket"):
         await embedded.start(reactor, tmp_path / "data", [])
+
+
+@ensure
+async def test_nothing_is_left_of_one_that_nobody_waited_for(tmp_path: Path, runtime: Path) -> None:
+    server = embedded.begin(reactor, tmp_path / "data", [runtime])
+    assert list(runtime.iterdir()) != []
+    server.remove_private()
+    assert list(runtime.iterdir()) == []
+    # Most likely it finds no configuration; or it was quicker than we were.
+    with suppress(EmbeddedServerFailed):
+        await server.until_ready()
+        await server.stop()
+    assert list(runtime.iterdir()) == []
 
 
 @ensure
