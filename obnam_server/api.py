@@ -5,9 +5,8 @@ A change of state is one call on the writer thread: a handler can be cancelled a
 (the client goes away), while what its thread began runs on.
 """
 
-import json
 from collections.abc import Callable, Iterator
-from typing import ClassVar, cast
+from typing import ClassVar, ParamSpec, cast
 
 from attrs import define
 from klein import Klein
@@ -16,7 +15,7 @@ from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 
 from obnam.errors import NotFound
-from obnam.model.ids import ChunkId, GenerationId, SessionId, parse_session_id
+from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam.wire.idlists import REFERENCES_BODY_MAX, pack_bits, unpack_ids, unpack_references
 from obnam.wire.limits import (
@@ -29,17 +28,27 @@ from obnam.wire.limits import (
     UPLOAD_BODY_MAX,
 )
 from obnam.wire.messages import (
-    BadMessage,
     Commit,
     EnrolmentRequest,
-    Json,
     Keyring,
+    PinRequest,
     RepositoryDescription,
     SessionRequest,
 )
-from obnam.wire.problems import FORBIDDEN, PRECONDITION_FAILED, TOO_LARGE
+from obnam.wire.problems import FORBIDDEN, TOO_LARGE
 from obnam_server.auth import Gate
 from obnam_server.enrolment import enrol
+from obnam_server.exchange import (
+    etag_of,
+    json_answer,
+    keyring_answer,
+    nothing,
+    octets,
+    read_json,
+    sequence_of,
+    session_of,
+    who_asks,
+)
 from obnam_server.metrics import CONTENT_TYPE, Counters
 from obnam_server.problems import Refused, write_answer
 from obnam_server.requests import ApiRequest
@@ -48,6 +57,8 @@ from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.store import Store
 from obnam_server.streams import Stream
 from obnam_server.work import Work
+
+P = ParamSpec("P")
 
 CHUNK_IDS_BODY_MAX = 33 * max(MISSING_IDS_MAX, FETCH_IDS_MAX)
 """Bytes of the largest body that is nothing but ids."""
@@ -87,16 +98,16 @@ class Api:
                 latest=repository.latest(caller.name),
             )
 
-        return _json(request, (await self._work.read(look)).to_json())
+        return json_answer(request, (await self._work.read(look)).to_json())
 
     @authorized_route(
         app, routes, "POST", "/v1/enrolment", OPEN, body=Body.KEPT, limit_bytes=4 * TEXT_MAX
     )
     async def enrol(self, request: ApiRequest) -> bytes:
         """An invitation's code for a token: the one request that needs none."""
-        message = EnrolmentRequest.from_json(_read_json(request))
+        message = EnrolmentRequest.from_json(read_json(request))
         answer = await enrol(self._store.clients, self._work, self._gate, message)
-        return _json(request, answer.to_json(), 201)
+        return json_answer(request, answer.to_json(), 201)
 
     # Sessions
 
@@ -105,17 +116,17 @@ class Api:
     )
     async def begin_session(self, request: ApiRequest) -> bytes:
         """Begin a backup."""
-        base = SessionRequest.from_json(_read_json(request)).base
+        base = SessionRequest.from_json(read_json(request)).base
         session = await self._work.write(
             request.repository.begin_session, request.caller.name, base
         )
-        return _json(request, {"session": session}, 201)
+        return json_answer(request, {"session": session}, 201)
 
     @authorized_route(app, routes, "DELETE", "/v1/sessions/<session:session>", STORE)
     async def end_session(self, request: ApiRequest, session: SessionId) -> bytes:
         """Forget a session."""
         await self._work.write(request.repository.end_session, request.caller.name, session)
-        return _nothing(request)
+        return nothing(request)
 
     @authorized_route(
         app,
@@ -132,7 +143,7 @@ class Api:
         await self._work.write(
             request.repository.refer, request.caller.name, session, added, removed
         )
-        return _nothing(request)
+        return nothing(request)
 
     # Chunks
 
@@ -148,8 +159,8 @@ class Api:
     async def missing(self, request: ApiRequest) -> bytes:
         """Which chunks must be stored."""
         ids = unpack_ids(request.read_body(), MISSING_IDS_MAX)
-        session = _session_of(request)
-        return _octets(
+        session = session_of(request)
+        return octets(
             request, pack_bits(await self._work.read(request.repository.missing, session, ids))
         )
 
@@ -158,7 +169,7 @@ class Api:
     )
     async def store(self, request: ApiRequest) -> bytes:
         """Store sealed chunks; answered when they are durable."""
-        session = _session_of(request)
+        session = session_of(request)
         body = request.take_upload()
 
         async def steps() -> None:
@@ -171,7 +182,7 @@ class Api:
 
         await self._work.whole(steps())
         self._counters.received_bytes += body.size_bytes
-        return _nothing(request)
+        return nothing(request)
 
     @authorized_route(
         app,
@@ -217,34 +228,80 @@ class Api:
     )
     async def commit(self, request: ApiRequest) -> bytes:
         """Make a session a generation."""
-        commit = Commit.from_json(_read_json(request))
-        session = _session_of(request)
+        commit = Commit.from_json(read_json(request))
+        session = session_of(request)
         receipt = await self._work.write(
             request.repository.commit, request.caller.name, session, commit
         )
-        return _json(request, receipt.to_json(), 201)
+        return json_answer(request, receipt.to_json(), 201)
 
     @authorized_route(app, routes, "GET", "/v1/generations", READ)
     async def list_generations(self, request: ApiRequest) -> bytes:
         """A page of generations, oldest first, after the sequence number ``after``."""
-        after = _sequence_of(request)
+        after = sequence_of(request)
         page = await self._work.read(
             request.repository.list_generations, after, GENERATIONS_PAGE_MAX
         )
-        return _json(request, {"generations": [each.to_json() for each in page]})
+        return json_answer(request, {"generations": [each.to_json() for each in page]})
 
     @authorized_route(app, routes, "GET", "/v1/generations/<generation:generation>", READ)
     async def get_generation(self, request: ApiRequest, generation: GenerationId) -> bytes:
         """One generation: manifest and receipt."""
         found = await self._work.read(request.repository.get_generation, generation)
-        return _json(request, found.to_json())
+        return json_answer(request, found.to_json())
+
+    # Decisions over generations
+
+    @authorized_route(app, routes, "DELETE", "/v1/generations/<generation:generation>", MANAGE)
+    async def delete_generation(self, request: ApiRequest, generation: GenerationId) -> bytes:
+        """Into the trash."""
+        decisions = request.repository.decisions
+        return await self._decide(
+            request, decisions.delete, [generation], who_asks(request), "deleted"
+        )
+
+    @authorized_route(
+        app, routes, "PUT", "/v1/generations/<generation:generation>/undelete", MANAGE
+    )
+    async def undelete_generation(self, request: ApiRequest, generation: GenerationId) -> bytes:
+        """Out of the trash."""
+        return await self._decide(request, request.repository.decisions.undelete, [generation])
+
+    @authorized_route(
+        app,
+        routes,
+        "PUT",
+        "/v1/generations/<generation:generation>/pin",
+        MANAGE,
+        body=Body.KEPT,
+        limit_bytes=8 * TEXT_MAX,
+    )
+    async def pin_generation(self, request: ApiRequest, generation: GenerationId) -> bytes:
+        """Keep it, whatever the policy says."""
+        reason = PinRequest.from_json(read_json(request)).reason
+        pin = request.repository.decisions.pin
+        return await self._decide(request, pin, generation, who_asks(request), reason)
+
+    @authorized_route(app, routes, "DELETE", "/v1/generations/<generation:generation>/pin", MANAGE)
+    async def unpin_generation(self, request: ApiRequest, generation: GenerationId) -> bytes:
+        """Let the policy decide again."""
+        return await self._decide(request, request.repository.decisions.unpin, generation)
+
+    async def _decide(
+        self, request: ApiRequest, call: Callable[P, None], *args: P.args, **kwargs: P.kwargs
+    ) -> bytes:
+        def decide() -> None:
+            request.repository.change(call, *args, **kwargs)
+
+        await self._work.write(decide)
+        return nothing(request)
 
     # Keyring
 
     @authorized_route(app, routes, "GET", "/v1/keyring", READ)
     async def get_keyring(self, request: ApiRequest) -> bytes:
         """All slots."""
-        return _keyring(request, await self._work.read(request.repository.get_keyring))
+        return keyring_answer(request, await self._work.read(request.repository.get_keyring))
 
     @authorized_route(
         app,
@@ -261,8 +318,8 @@ class Api:
         Without the scope ``manage`` slots can only be added: whoever steals the token of a backup
         shall not lock its owner out.
         """
-        etag = _etag_of(request)
-        slots = Keyring.from_json(_read_json(request), etag).slots
+        etag = etag_of(request)
+        slots = Keyring.from_json(read_json(request), etag).slots
         repository, may_remove = request.repository, "manage" in request.caller.scopes
 
         def put() -> Keyring:
@@ -270,19 +327,19 @@ class Api:
                 raise Refused(FORBIDDEN, "to change or remove a slot needs the scope manage")
             return repository.put_keyring(slots, etag)
 
-        return _keyring(request, await self._work.write(put))
+        return keyring_answer(request, await self._work.write(put))
 
     # The server itself
 
     @authorized_route(app, routes, "GET", "/health", OPEN)
     async def health(self, request: ApiRequest) -> bytes:
         """Alive, and able to answer."""
-        return _json(request, {"status": "ok"})
+        return json_answer(request, {"status": "ok"})
 
     @authorized_route(app, routes, "GET", "/metrics", MANAGE)
     async def metrics(self, request: ApiRequest) -> bytes:
         """Counters for Prometheus. They concern the whole server, but name nobody."""
-        return _octets(request, self._counters.exposition(), CONTENT_TYPE)
+        return octets(request, self._counters.exposition(), CONTENT_TYPE)
 
     # Whatever goes wrong
 
@@ -305,64 +362,3 @@ def _one_chunk(repository: RepositoryStore, chunk: ChunkId) -> Iterator[bytes]:
     pieces = repository.frames([chunk])
     yield next(pieces)[FRAME_HEADER_BYTES:]
     yield from pieces
-
-
-# Reading a request
-
-
-def _read_json(request: ApiRequest) -> object:
-    try:
-        return json.loads(request.read_body())
-    except (ValueError, RecursionError) as error:
-        raise BadMessage("the body is not JSON") from error
-
-
-def _session_of(request: ApiRequest) -> SessionId:
-    text = request.getHeader("Obnam-Session")
-    if text is None:
-        raise BadMessage("the header Obnam-Session is missing")
-    try:
-        return parse_session_id(text)
-    except ValueError as error:
-        raise BadMessage(f"Obnam-Session: {error}") from error
-
-
-def _sequence_of(request: ApiRequest) -> int:
-    text = request.args.get(b"after", [b"0"])[-1]
-    if not text.isdigit() or len(text) > 18:
-        raise BadMessage("'after' must be a sequence number")
-    return int(text)
-
-
-def _etag_of(request: ApiRequest) -> str:
-    text = request.getHeader("If-Match")
-    if text is None:
-        raise Refused(PRECONDITION_FAILED, "If-Match is missing: say which keyring is replaced")
-    return text.strip().removeprefix('"').removesuffix('"')
-
-
-# Answering
-
-
-def _json(request: ApiRequest, value: Json, status: int = 200) -> bytes:
-    request.setResponseCode(status)
-    body = json.dumps(value, separators=(",", ":")).encode("ascii")
-    return _octets(request, body, "application/json")
-
-
-def _keyring(request: ApiRequest, keyring: Keyring) -> bytes:
-    request.setHeader(b"ETag", f'"{keyring.etag}"'.encode("ascii"))
-    return _json(request, keyring.to_json())
-
-
-def _octets(
-    request: ApiRequest, body: bytes, content_type: str = "application/octet-stream"
-) -> bytes:
-    request.setHeader(b"Content-Type", content_type.encode("ascii"))
-    request.setHeader(b"Content-Length", b"%d" % len(body))
-    return body
-
-
-def _nothing(request: ApiRequest) -> bytes:
-    request.setResponseCode(204)
-    return b""

@@ -21,6 +21,7 @@ from obnam.wire.problems import (
     CONTENT_TYPE,
     FULL,
     INTERNAL,
+    KEPT,
     METHOD_NOT_ALLOWED,
     NOT_FOUND,
     PRECONDITION_FAILED,
@@ -29,7 +30,7 @@ from obnam.wire.problems import (
     UNAUTHENTICATED,
     Problem,
 )
-from obnam_server.store.errors import KeyringChanged, SetDiffers, StoreFull
+from obnam_server.store.errors import Kept, KeyringChanged, SetDiffers, StoreFull
 
 log = Logger()
 
@@ -73,6 +74,8 @@ def refusal_of(error: BaseException | None) -> Refused | None:
             return Refused(CHUNKS_MISSING, members={"count": error.count, "first": first})
         case SetDiffers():
             return Refused(SET_DIFFERS, error.problem)
+        case Kept():
+            return Refused(KEPT, str(error))
         case KeyringChanged():
             return Refused(PRECONDITION_FAILED)
         case AccessDenied():

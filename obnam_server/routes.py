@@ -25,7 +25,7 @@ STORE = frozenset({"backup"})
 """Only these tokens add anything."""
 
 MANAGE = frozenset({"manage"})
-"""Only these see what concerns the whole server."""
+"""Only these delete anything, or see what concerns the whole server."""
 
 OPEN = None
 """No token at all: liveness, and enrolment, which has its own code."""

@@ -8,10 +8,7 @@ clock unless the name says otherwise; sealed bytes are base64.
 See ``docs/protocol.md``.
 """
 
-import base64
 import re
-from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
 
 from attrs import frozen
 
@@ -21,88 +18,30 @@ from obnam.model.ids import (
     ClientName,
     GenerationId,
     RepositoryName,
-    parse_chunk_id,
     parse_client_name,
     parse_generation_id,
     parse_repository_name,
 )
-from obnam.wire.limits import KEYRING_SLOT_MAX, KEYRING_SLOTS_MAX, MANIFEST_MAX, TEXT_MAX
+from obnam.wire.limits import KEYRING_SLOT_MAX, KEYRING_SLOTS_MAX, MANIFEST_MAX
+from obnam.wire.members import (
+    BadMessage,
+    Json,
+    chunk_id_of_hex,
+    encoded,
+    flag,
+    member,
+    number,
+    optional,
+    parsed,
+    sealed,
+    text,
+    xor_of_hex,
+)
+
+__all__ = ["BadMessage", "Json"]
 
 SCOPES = ("backup", "restore", "manage")
 """What a token may do. ``backup`` can never delete, and ``restore`` can only read."""
-
-Json = Mapping[str, Any]
-T = TypeVar("T")
-
-
-class BadMessage(ValueError):
-    """Not a message of the protocol."""
-
-
-def _member(data: object, name: str) -> Any:
-    if not isinstance(data, Mapping):
-        raise BadMessage("not a JSON object")
-    if name not in data:
-        raise BadMessage(f"{name!r} is missing")
-    return data[name]
-
-
-def _text(data: object, name: str, limit: int = TEXT_MAX) -> str:
-    value = _member(data, name)
-    if not isinstance(value, str) or len(value) > limit:
-        raise BadMessage(f"{name!r} must be a text of at most {limit} characters")
-    return value
-
-
-def _number(data: object, name: str, low: int = 0, high: int = 2**63 - 1) -> int:
-    value = _member(data, name)
-    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise BadMessage(f"{name!r} must be a whole number from {low} to {high}")
-    return value
-
-
-def _flag(data: object, name: str) -> bool:
-    value = _member(data, name)
-    if not isinstance(value, bool):
-        raise BadMessage(f"{name!r} must be true or false")
-    return value
-
-
-def _parsed(data: object, name: str, parse: Callable[[str], T], limit: int = TEXT_MAX) -> T:
-    text = _text(data, name, limit)
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise BadMessage(f"{name!r}: {error}") from error
-
-
-def _optional(data: object, name: str, parse: Callable[[str], T]) -> T | None:
-    return None if _member(data, name) is None else _parsed(data, name, parse)
-
-
-def _sealed(data: object, name: str, limit: int) -> bytes:
-    text = _text(data, name, 4 * (limit // 3 + 1))
-    try:
-        value = base64.b64decode(text, validate=True)
-    except ValueError as error:  # binascii.Error, or characters beyond ASCII
-        raise BadMessage(f"{name!r} is not base64") from error
-    if len(value) > limit:
-        raise BadMessage(f"{name!r} is longer than {limit} bytes")
-    return value
-
-
-def _encoded(sealed: bytes) -> str:
-    return base64.b64encode(sealed).decode("ascii")
-
-
-def _chunk_id_of_hex(text: str) -> ChunkId:
-    return parse_chunk_id(bytes.fromhex(text))
-
-
-def _xor_of_hex(text: str) -> int:
-    if not re.fullmatch(r"[0-9a-f]{66}", text):
-        raise ValueError("not 66 hexadecimal digits")
-    return int(text, 16)
 
 
 @frozen
@@ -118,7 +57,7 @@ class SessionRequest:
     @classmethod
     def from_json(cls, data: object) -> "SessionRequest":
         """From JSON."""
-        return cls(_optional(data, "base", parse_generation_id))
+        return cls(optional(data, "base", parse_generation_id))
 
 
 @frozen
@@ -144,7 +83,7 @@ class Commit:
             "count": self.chunks.count,
             "xor": self.chunks.xor_hex,
             "manifest_id": self.manifest_id.hex(),
-            "manifest": _encoded(self.manifest),
+            "manifest": encoded(self.manifest),
             "partial": self.partial,
         }
 
@@ -152,13 +91,29 @@ class Commit:
     def from_json(cls, data: object) -> "Commit":
         """From JSON."""
         return cls(
-            generation=_parsed(data, "generation", parse_generation_id),
-            previous=_optional(data, "previous", parse_generation_id),
-            chunks=SetSum(_number(data, "count"), _parsed(data, "xor", _xor_of_hex)),
-            manifest_id=_parsed(data, "manifest_id", _chunk_id_of_hex),
-            manifest=_sealed(data, "manifest", MANIFEST_MAX),
-            partial=_flag(data, "partial"),
+            generation=parsed(data, "generation", parse_generation_id),
+            previous=optional(data, "previous", parse_generation_id),
+            chunks=SetSum(number(data, "count"), parsed(data, "xor", xor_of_hex)),
+            manifest_id=parsed(data, "manifest_id", chunk_id_of_hex),
+            manifest=sealed(data, "manifest", MANIFEST_MAX),
+            partial=flag(data, "partial"),
         )
+
+
+@frozen
+class PinRequest:
+    """Body of ``PUT /v1/generations/ID/pin``."""
+
+    reason: str
+
+    def to_json(self) -> Json:
+        """As JSON."""
+        return {"reason": self.reason}
+
+    @classmethod
+    def from_json(cls, data: object) -> "PinRequest":
+        """From JSON."""
+        return cls(text(data, "reason"))
 
 
 @frozen
@@ -184,9 +139,9 @@ class Receipt:
     def from_json(cls, data: object) -> "Receipt":
         """From JSON."""
         return cls(
-            generation=_parsed(data, "generation", parse_generation_id),
-            sequence=_number(data, "sequence", 1),
-            received_ns=_number(data, "received_ns"),
+            generation=parsed(data, "generation", parse_generation_id),
+            sequence=number(data, "sequence", 1),
+            received_ns=number(data, "received_ns"),
         )
 
 
@@ -215,10 +170,10 @@ class GenerationSummary:
         """From JSON."""
         return cls(
             receipt=Receipt.from_json(data),
-            client=_parsed(data, "client", parse_client_name),
-            previous=_optional(data, "previous", parse_generation_id),
-            partial=_flag(data, "partial"),
-            chunk_count=_number(data, "chunk_count"),
+            client=parsed(data, "client", parse_client_name),
+            previous=optional(data, "previous", parse_generation_id),
+            partial=flag(data, "partial"),
+            chunk_count=number(data, "chunk_count"),
         )
 
 
@@ -235,7 +190,7 @@ class CommittedGeneration:
         return {
             **self.summary.to_json(),
             "manifest_id": self.manifest_id.hex(),
-            "manifest": _encoded(self.manifest),
+            "manifest": encoded(self.manifest),
         }
 
     @classmethod
@@ -243,8 +198,8 @@ class CommittedGeneration:
         """From JSON."""
         return cls(
             summary=GenerationSummary.from_json(data),
-            manifest_id=_parsed(data, "manifest_id", _chunk_id_of_hex),
-            manifest=_sealed(data, "manifest", MANIFEST_MAX),
+            manifest_id=parsed(data, "manifest_id", chunk_id_of_hex),
+            manifest=sealed(data, "manifest", MANIFEST_MAX),
         )
 
 
@@ -284,20 +239,20 @@ class RepositoryDescription:
     @classmethod
     def from_json(cls, data: object) -> "RepositoryDescription":
         """From JSON."""
-        scopes = _member(data, "scopes")
+        scopes = member(data, "scopes")
         if not isinstance(scopes, list) or len(scopes) > 16 or not all(s in SCOPES for s in scopes):
             raise BadMessage("'scopes' must be a list of scopes")
-        quota = _member(data, "quota_bytes")
-        latest = _member(data, "latest")
+        quota = member(data, "quota_bytes")
+        latest = member(data, "latest")
         return cls(
-            repository=_parsed(data, "repository", parse_repository_name),
-            client=_parsed(data, "client", parse_client_name),
+            repository=parsed(data, "repository", parse_repository_name),
+            client=parsed(data, "client", parse_client_name),
             scopes=tuple(scopes),
-            server_time_ns=_number(data, "server_time_ns"),
-            used_bytes=_number(data, "used_bytes"),
-            quota_bytes=None if quota is None else _number(data, "quota_bytes"),
-            generation_count=_number(data, "generation_count"),
-            damaged_chunk_count=_number(data, "damaged_chunk_count"),
+            server_time_ns=number(data, "server_time_ns"),
+            used_bytes=number(data, "used_bytes"),
+            quota_bytes=None if quota is None else number(data, "quota_bytes"),
+            generation_count=number(data, "generation_count"),
+            damaged_chunk_count=number(data, "damaged_chunk_count"),
             latest=None if latest is None else CommittedGeneration.from_json(latest),
         )
 
@@ -315,15 +270,15 @@ class KeyringSlot:
 
     def to_json(self) -> Json:
         """As JSON."""
-        return {"slot": self.slot, "label": self.label, "sealed": _encoded(self.sealed)}
+        return {"slot": self.slot, "label": self.label, "sealed": encoded(self.sealed)}
 
     @classmethod
     def from_json(cls, data: object) -> "KeyringSlot":
         """From JSON."""
         return cls(
-            slot=_parsed(data, "slot", parse_generation_id),
-            label=_text(data, "label", 128),
-            sealed=_sealed(data, "sealed", KEYRING_SLOT_MAX),
+            slot=parsed(data, "slot", parse_generation_id),
+            label=text(data, "label", 128),
+            sealed=sealed(data, "sealed", KEYRING_SLOT_MAX),
         )
 
 
@@ -341,7 +296,7 @@ class Keyring:
     @classmethod
     def from_json(cls, data: object, etag: str) -> "Keyring":
         """From JSON and the ``ETag`` header."""
-        slots = _member(data, "slots")
+        slots = member(data, "slots")
         if not isinstance(slots, list) or len(slots) > KEYRING_SLOTS_MAX:
             raise BadMessage(f"'slots' must be a list of at most {KEYRING_SLOTS_MAX}")
         return cls(tuple(KeyringSlot.from_json(slot) for slot in slots), etag)
@@ -365,10 +320,10 @@ class EnrolmentRequest:
     @classmethod
     def from_json(cls, data: object) -> "EnrolmentRequest":
         """From JSON."""
-        digest = _text(data, "token_sha256", 64)
+        digest = text(data, "token_sha256", 64)
         if not re.fullmatch(r"[0-9a-f]{64}", digest):
             raise BadMessage("'token_sha256' must be 64 hexadecimal digits")
-        return cls(_text(data, "code", 128), digest)
+        return cls(text(data, "code", 128), digest)
 
 
 @frozen
@@ -386,6 +341,6 @@ class EnrolmentAnswer:
     def from_json(cls, data: object) -> "EnrolmentAnswer":
         """From JSON."""
         return cls(
-            _parsed(data, "repository", parse_repository_name),
-            _parsed(data, "client", parse_client_name),
+            parsed(data, "repository", parse_repository_name),
+            parsed(data, "client", parse_client_name),
         )

@@ -46,6 +46,7 @@ SESSION_LOST = Problem("session-lost", 409, "The session is unknown or has expir
 CONFLICT = Problem("conflict", 409, "Another commit of this client came first")
 CHUNKS_MISSING = Problem("chunks-missing", 409, "Chunks of the generation are not stored")
 SET_DIFFERS = Problem("set-differs", 409, "Count or XOR of the chunk set differ")
+KEPT = Problem("kept", 409, "Something keeps the generation")
 PRECONDITION_FAILED = Problem("precondition-failed", 412, "Someone else changed it meanwhile")
 LENGTH_REQUIRED = Problem("length-required", 411, "A body needs a Content-Length")
 TOO_LARGE = Problem("too-large", 413, "The body is larger than allowed")
@@ -63,6 +64,7 @@ ALL = (
     CONFLICT,
     CHUNKS_MISSING,
     SET_DIFFERS,
+    KEPT,
     PRECONDITION_FAILED,
     LENGTH_REQUIRED,
     TOO_LARGE,

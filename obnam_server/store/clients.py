@@ -57,7 +57,7 @@ class Clients:
         """
         data = data_directory.absolute()
         prepare_directory(data, LOCAL_FILES)
-        database = Database(data / DATABASE_NAME, "server.sql", SCHEMA_VERSION)
+        database = Database(data / DATABASE_NAME, "server", SCHEMA_VERSION)
         database.prepare()
         return cls(database, clock)
 

@@ -46,7 +46,10 @@ def database_errors(path: Path) -> Iterator[None]:
 
 @define(eq=False)
 class Database:
-    """One SQLite file. ``schema``: a file in ``sql/``, whose ``meta`` table holds its version."""
+    """One SQLite file. ``schema``: ``sql/SCHEMA.sql``, whose ``meta`` table holds its version.
+
+    ``sql/SCHEMA-1.1.sql`` makes 1.1 of 1.0, and so on: each minor version has such a file.
+    """
 
     path: Path
     _schema: str
@@ -66,19 +69,35 @@ class Database:
             connection.execute("PRAGMA journal_mode = WAL")
             with self.transaction(durable=True):
                 if not connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
-                    self._make(connection)
-            found = dict(
-                connection.execute(
-                    "SELECT name, value FROM meta WHERE name LIKE 'schema_version_%'"
-                ).fetchall()
-            )
+                    self._run(connection, f"{self._schema}.sql")
+                    self._put_version(connection)
+                self._bring_up(connection)
+
+    def _bring_up(self, connection: sqlite3.Connection) -> None:
+        """Change a database of an earlier minor version into one of ours. `UnknownFormat`."""
+        found = dict(
+            connection.execute("SELECT name, value FROM meta WHERE name LIKE 'schema_version_%'")
+        )
         major, minor = found.get("schema_version_major"), found.get("schema_version_minor")
         if major != self._version[0] or minor is None or minor > self._version[1]:
             known = f"{self._version[0]}.{self._version[1]}"
             raise UnknownFormat(str(self.path), f"{major}.{minor}", known)
+        for step in range(minor + 1, self._version[1] + 1):
+            self._run(connection, f"{self._schema}-{major}.{step}.sql")
+        if minor < self._version[1]:
+            self._put_version(connection)
 
-    def _make(self, connection: sqlite3.Connection) -> None:
-        sql = resources.files("obnam_server.store").joinpath("sql", self._schema).read_text("utf-8")
+    def _put_version(self, connection: sqlite3.Connection) -> None:
+        connection.executemany(
+            "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)",
+            [
+                ("schema_version_major", self._version[0]),
+                ("schema_version_minor", self._version[1]),
+            ],
+        )
+
+    def _run(self, connection: sqlite3.Connection, name: str) -> None:
+        sql = resources.files("obnam_server.store").joinpath("sql", name).read_text("utf-8")
         # Not executescript(), which would end the transaction.
         statement = ""
         for line in sql.splitlines(keepends=True):
@@ -86,13 +105,6 @@ class Database:
             if sqlite3.complete_statement(statement):
                 connection.execute(statement)
                 statement = ""
-        connection.executemany(
-            "INSERT INTO meta (name, value) VALUES (?, ?)",
-            [
-                ("schema_version_major", self._version[0]),
-                ("schema_version_minor", self._version[1]),
-            ],
-        )
 
     def get(self) -> sqlite3.Connection:
         """This thread's connection."""

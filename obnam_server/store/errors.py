@@ -94,3 +94,14 @@ class SetDiffers(RequestRefused):
 
 class KeyringChanged(RequestRefused):
     """Somebody else replaced the keyring since it was read; HTTP 412."""
+
+
+@define(eq=False)
+class Kept(ObnamError):
+    """A generation is not deleted, because something keeps it; HTTP 409 ``kept``."""
+
+    what: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is kept: {self.problem}"

@@ -1,5 +1,6 @@
-"""The part of the index that knows the committed generations and the keyring. SQL only."""
+"""The part of the index that knows generations, keyring and register. SQL only."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from attrs import define
@@ -9,7 +10,12 @@ from zope.interface import implementer
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import GenerationSummary, Receipt
 from obnam_server.store.database import Database, database_errors
-from obnam_server.store.interfaces import GenerationRecord, IGenerationIndex, Location
+from obnam_server.store.interfaces import (
+    GenerationRecord,
+    IGenerationIndex,
+    Location,
+    SegmentNumber,
+)
 from obnam_server.store.session_index import pack_xor, unpack_sum
 
 _SUMMARY = "id, sequence, received, client, previous, partial, chunk_count"
@@ -64,10 +70,27 @@ class GenerationIndex:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):
             rows = self._database.get().execute(
-                f"SELECT {_SUMMARY} FROM generations WHERE sequence > ? ORDER BY sequence LIMIT ?",
+                f"SELECT {_SUMMARY} FROM generations WHERE sequence > ? AND trashed IS NULL "
+                "ORDER BY sequence LIMIT ?",
                 (after_sequence, limit),
             )
             return [_summary(row) for row in rows]
+
+    def all_generations(self) -> list[tuple[GenerationSummary, int | None]]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                f"SELECT {_SUMMARY}, trashed FROM generations ORDER BY sequence"
+            )
+            return [(_summary(row), row[-1]) for row in rows]
+
+    def live_set(self) -> BitMap64:
+        """See `IGenerationIndex`."""
+        live = BitMap64()
+        with database_errors(self._database.path):
+            for row in self._database.get().execute("SELECT chunks FROM generations"):
+                live |= BitMap64.deserialize(row[0])
+        return live
 
     def latest(self, client: ClientName | None) -> GenerationRecord | None:
         """See `IGenerationIndex`."""
@@ -78,8 +101,63 @@ class GenerationIndex:
     def generation_count(self) -> int:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):
-            row = self._database.get().execute("SELECT count(*) FROM generations").fetchone()
+            row = (
+                self._database.get()
+                .execute("SELECT count(*) FROM generations WHERE trashed IS NULL")
+                .fetchone()
+            )
             return int(row[0])
+
+    def next_sequence(self) -> int:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            row = (
+                self._database.get()
+                .execute(
+                    "SELECT max(coalesce((SELECT value FROM meta WHERE name = 'next_sequence'), 1),"
+                    " coalesce((SELECT max(sequence) + 1 FROM generations), 1))"
+                )
+                .fetchone()
+            )
+            return int(row[0])
+
+    def put_trash(self, trashed_ns: Mapping[GenerationId, int]) -> None:
+        """See `IGenerationIndex`."""
+        connection = self._database.get()
+        connection.execute("UPDATE generations SET trashed = NULL WHERE trashed IS NOT NULL")
+        connection.executemany(
+            "UPDATE generations SET trashed = ? WHERE id = ?",
+            [(at_ns, generation) for generation, at_ns in trashed_ns.items()],
+        )
+
+    def remove_generations(self, sequences: BitMap64) -> list[SegmentNumber]:
+        """See `IGenerationIndex`."""
+        connection = self._database.get()
+        if sequences:
+            connection.execute(
+                "INSERT INTO meta (name, value) VALUES ('next_sequence', ?) "
+                "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
+                (sequences.max() + 1,),
+            )
+        known = connection.execute("SELECT sequence, segment FROM generations").fetchall()
+        going = [(sequence, segment) for sequence, segment in known if sequence in sequences]
+        connection.executemany(
+            "DELETE FROM generations WHERE sequence = ?", [(sequence,) for sequence, _ in going]
+        )
+        return [SegmentNumber(segment) for _, segment in going]
+
+    def get_register(self) -> tuple[SegmentNumber, bytes] | None:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute("SELECT segment, content FROM register").fetchone()
+            return None if row is None else (SegmentNumber(row[0]), bytes(row[1]))
+
+    def put_register(self, segment: SegmentNumber, version: int, content: bytes) -> None:
+        """See `IGenerationIndex`."""
+        self._database.get().execute(
+            "INSERT OR REPLACE INTO register (one, version, segment, content) VALUES (1, ?, ?, ?)",
+            (version, segment, content),
+        )
 
     def put_keyring(self, location: Location, version: int) -> None:
         """See `IGenerationIndex`."""

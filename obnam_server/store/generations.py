@@ -98,10 +98,9 @@ class Generations:
             raise ChunksMissing(len(lacking), tuple(self._index.absent_ids(first)))
 
     def _write(self, live: Session, commit: Commit) -> Receipt:
-        newest = self._index.latest(None)
         receipt = Receipt(
             generation=commit.generation,
-            sequence=1 if newest is None else newest.summary.receipt.sequence + 1,
+            sequence=self._index.next_sequence(),
             received_ns=self._clock(),
         )
         summary = GenerationSummary(
@@ -142,7 +141,10 @@ class Generations:
         return self._index.list_generations(after_sequence, limit)
 
     def get(self, generation: GenerationId) -> CommittedGeneration:
-        """One generation with its manifest, empty when that is lost. `NotFound`."""
+        """One generation with its manifest, empty when that is lost. `NotFound`.
+
+        Also one from the trash: a restore that is under way shall end well.
+        """
         found = self._index.get_generation(generation)
         if found is None:
             raise NotFound(f"generation {generation}")

@@ -13,7 +13,7 @@ from obnam_server.store.generation_index import GenerationIndex
 from obnam_server.store.interfaces import ChunkNumber, IIndex, SegmentNumber, SegmentSummary
 from obnam_server.store.session_index import SessionIndex
 
-SCHEMA_VERSION = (1, 0)
+SCHEMA_VERSION = (1, 1)
 """An index with the same first number and a second one not above ours can be used."""
 
 
@@ -23,7 +23,7 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
 
     def __init__(self, path: Path) -> None:
         """`DamagedIndex`, `UnknownFormat`, `StoreFull`, `StoreFailed`."""
-        super().__init__(Database(path, "index.sql", SCHEMA_VERSION))
+        super().__init__(Database(path, "index", SCHEMA_VERSION))
         try:
             self._database.prepare()
             with self.transaction(durable=True):

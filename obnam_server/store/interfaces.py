@@ -4,7 +4,7 @@ Local files and SQLite stand behind them now (`segments`, `index`); an object st
 database server may later. Everything blocks; nothing here knows of HTTP or of Twisted.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NewType
 
@@ -223,19 +223,43 @@ class IGenerationIndex(Interface):
         """Note a generation."""
 
     def get_generation(generation: GenerationId) -> GenerationRecord | None:
-        """One generation."""
+        """One generation, also from the trash."""
 
     def generation_set(generation: GenerationId) -> BitMap64 | None:
         """The numbers of one generation's chunks; the caller's to change."""
 
     def list_generations(after_sequence: int, limit: int) -> list[GenerationSummary]:
-        """At most ``limit`` generations with higher sequence numbers, oldest first."""
+        """At most ``limit`` generations with higher sequence numbers, oldest first.
+
+        Without those in the trash.
+        """
+
+    def all_generations() -> list[tuple[GenerationSummary, int | None]]:
+        """Every one, oldest first, and when it was put into the trash (ns since the epoch)."""
+
+    def live_set() -> BitMap64:
+        """The numbers of the chunks of all generations, those in the trash too."""
 
     def latest(client: ClientName | None) -> GenerationRecord | None:
-        """The newest generation (of one client)."""
+        """The newest generation (of one client). It is never in the trash."""
 
     def generation_count() -> int:
-        """How many there are."""
+        """How many there are, without those in the trash."""
+
+    def next_sequence() -> int:
+        """The sequence number of the next commit."""
+
+    def put_trash(trashed_ns: Mapping[GenerationId, int]) -> None:
+        """Note which generations are in the trash (since when): these and no others."""
+
+    def remove_generations(sequences: BitMap64) -> list[SegmentNumber]:
+        """Forget the generations with these sequence numbers; the segments of their commits."""
+
+    def get_register() -> tuple[SegmentNumber, bytes] | None:
+        """Where the register lies, and its content; ``None``: there is none yet."""
+
+    def put_register(segment: SegmentNumber, version: int, content: bytes) -> None:
+        """Note a register."""
 
     def put_keyring(location: Location, version: int) -> None:
         """Note where the keyring lies; ``version`` counts its replacements from 1."""

@@ -22,6 +22,7 @@ from obnam_server.store.interfaces import (
 )
 from obnam_server.store.keyring import read_keyring
 from obnam_server.store.parts import RepositoryHome, is_whole, read_trailer
+from obnam_server.store.register import Register, enter, read_register
 from obnam_server.store.segment_format import Entry, Footer, SegmentKind, name_of
 from obnam_server.store.upload import numbered
 
@@ -53,6 +54,11 @@ class Recovery:
             self._lost(segment)
         return self.problems
 
+    def _due(self) -> int:
+        """The lowest sequence number that the next commit may have."""
+        newest = self._index.latest(None)
+        return 1 if newest is None else newest.summary.receipt.sequence + 1
+
     def _check_sizes(self, known: dict[SegmentNumber, int]) -> None:
         for segment, size_bytes in known.items():
             try:
@@ -79,14 +85,17 @@ class Recovery:
             with self._index.transaction(durable=False):
                 for segment in segments[first : first + _SEGMENTS_PER_TRANSACTION]:
                     self._adopt_one(segment)
-        for segment in self._replaced:
-            self._home.segments.delete(self._home.name, segment)
-        # Commits last, when all chunks are known.
+        # Commits last, when all chunks are known, and which generations are gone for good.
         if self._commits:
+            found = self._index.get_register()
+            register = Register() if found is None else Register.decode(found[1])
             stored = self._index.all_stored()
             with self._index.transaction(durable=True):
                 for segment, summary, entries in self._commits:
-                    self._adopt_or_report(segment, summary, entries, stored)
+                    self._adopt_or_report(segment, summary, entries, stored, register)
+                self._index.put_trash({g: mark.at_ns for g, mark in register.trash.items()})
+        for segment in self._replaced:
+            self._home.segments.delete(self._home.name, segment)
 
     def _adopt_one(self, segment: SegmentNumber) -> None:
         # Its number is used up, whatever is in it.
@@ -100,6 +109,8 @@ class Recovery:
                 self._commits.append((segment, summary, entries))
             elif footer.kind == SegmentKind.KEYRING:
                 self._adopt_keyring(summary, entries)
+            elif footer.kind == SegmentKind.REGISTER:
+                self._adopt_register(summary, entries)
             else:
                 self.problems.append(
                     f"segment {name_of(segment)}: is of the unknown kind {footer.kind}"
@@ -150,12 +161,22 @@ class Recovery:
         self._index.put_segment(summary, SegmentKind.KEYRING)
         self._index.put_keyring(location, version)
 
+    def _adopt_register(self, summary: SegmentSummary, entries: Sequence[Entry]) -> None:
+        register, content = read_register(self._home, summary.segment, entries)
+        known = self._index.get_register()
+        if known is not None and Register.decode(known[1]).version > register.version:
+            self._replaced.append(summary.segment)
+            return
+        self._index.put_segment(summary, SegmentKind.REGISTER)
+        self._replaced += enter(self._index, register, summary.segment, content)
+
     def _adopt_or_report(
         self,
         segment: SegmentNumber,
         summary: SegmentSummary,
         entries: Sequence[Entry],
         stored: BitMap64,
+        register: Register,
     ) -> None:
         try:
             record, numbers = read_commit(self._home, segment, entries)
@@ -163,16 +184,20 @@ class Recovery:
             self.problems.append(str(error))
             return
         receipt = record.summary.receipt
-        newest = self._index.latest(None)
-        due = 1 if newest is None else newest.summary.receipt.sequence + 1
+        if receipt.sequence in register.expunged:
+            # To be removed when the crash came.
+            self._replaced.append(segment)
+            return
+        due = self._due()
         if receipt.sequence < due:
             self.problems.append(
                 f"segment {name_of(segment)}: commit {receipt.sequence} is there already"
             )
             return
-        if receipt.sequence > due:
+        lost = BitMap64(range(due, receipt.sequence)) - register.expunged
+        if lost:
             self.problems.append(
-                f"commits {due} to {receipt.sequence - 1} are lost, before segment "
+                f"{len(lost)} commits, {lost.min()} to {lost.max()}, are lost, before segment "
                 f"{name_of(segment)}"
             )
         lacking = numbers - stored

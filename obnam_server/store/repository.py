@@ -7,6 +7,7 @@ from any thread. Whatever a method answers is durable by then.
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import ParamSpec, TypeVar
 
 from attrs import define, field
 
@@ -19,6 +20,7 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
+from obnam_server.store.decisions import Decisions
 from obnam_server.store.errors import DamagedSegment, StoreUncertain
 from obnam_server.store.fetch import Reader, plan_runs
 from obnam_server.store.generations import Generations
@@ -27,11 +29,15 @@ from obnam_server.store.keyring import KeyringStore
 from obnam_server.store.numbers import Numbers
 from obnam_server.store.parts import RepositoryHome, read
 from obnam_server.store.recovery import Recovery
+from obnam_server.store.register import RegisterStore
 from obnam_server.store.segment_format import SegmentKind
 from obnam_server.store.sessions import Sessions
 from obnam_server.store.upload import Upload
 
 __all__ = ["RepositoryStore", "Upload"]
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 @define(eq=False)
@@ -42,6 +48,7 @@ class RepositoryStore:
     _index: IIndex
     _clock: Callable[[], int]
     problems: Sequence[str] = field(init=False)
+    decisions: Decisions = field(init=False)
     _numbers: Numbers = field(init=False)
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
@@ -63,6 +70,8 @@ class RepositoryStore:
             self._home, self._index, self._numbers, self._sessions, self._clock
         )
         self._keyring = KeyringStore(self._home, self._index, self._numbers, self._clock)
+        register = RegisterStore(self._home, self._index, self._numbers)
+        self.decisions = Decisions(self._index, register, self._clock)
 
     @property
     def name(self) -> RepositoryName:
@@ -236,6 +245,11 @@ class RepositoryStore:
     def close(self) -> None:
         """Close the index. No other call may be under way."""
         self._index.close(clean=self._uncertain is None)
+
+    def change(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """WRITER. Call what changes this repository, such as a method of `decisions`."""
+        with self._changing():
+            return call(*args, **kwargs)
 
     @contextmanager
     def _changing(self) -> Iterator[None]:

@@ -39,7 +39,8 @@ class SegmentKind(IntEnum):
     CHUNKS = 1
     COMMIT = 2
     KEYRING = 3
-    # 4 and 5 are kept for what upkeep will write: deleted generations, and damage found.
+    REGISTER = 4
+    # 5 is kept for what upkeep may write: damage found.
 
 
 @frozen

@@ -140,7 +140,7 @@ def segment_paths(data: Path, name: RepositoryName = HOME) -> list[Path]:
     return sorted(found, key=lambda path: path.name)
 
 
-REBUILT = ("chunks", "segments", "generations", "keyring")
+REBUILT = ("chunks", "segments", "generations", "keyring", "register")
 """The tables that a rebuild brings back."""
 
 

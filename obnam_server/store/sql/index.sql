@@ -1,8 +1,8 @@
--- The index of one repository, schema 1.0. Rebuilt from the segments by `obnam-server
+-- The index of one repository, schema 1.1. Rebuilt from the segments by `obnam-server
 -- rebuild-index`, but for sessions. Times: ns since the epoch. See docs/format/index.md.
 
 -- One row per fact: schema_version_major, schema_version_minor; clean (1: closed properly);
--- next_segment, next_chunk: the lowest numbers never given.
+-- next_segment, next_chunk, next_sequence: the lowest numbers never given.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -17,6 +17,10 @@ CREATE TABLE chunks (
     length INTEGER NOT NULL         -- of the sealed bytes (bytes)
 ) WITHOUT ROWID;
 
+-- From a number to where and how large its chunk is, without looking into the table itself: what
+-- collection and accounting ask, for many chunks at a time.
+CREATE UNIQUE INDEX chunks_by_number ON chunks (number, segment, length);
+
 -- Chunks that have a number and are not to be had: referred to but not stored yet, or damaged.
 -- A commit is refused when its set meets these.
 CREATE TABLE absent (
@@ -28,7 +32,7 @@ CREATE TABLE absent (
 -- Segments that are accounted for.
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY,
-    kind INTEGER NOT NULL,          -- 1 chunks, 2 commit, 3 keyring
+    kind INTEGER NOT NULL,          -- 1 chunks, 2 commit, 3 keyring, 4 register
     size INTEGER NOT NULL           -- of the whole file (bytes)
 );
 
@@ -47,7 +51,13 @@ CREATE TABLE generations (
     segment INTEGER NOT NULL,       -- where its manifest lies
     offset INTEGER NOT NULL,
     length INTEGER NOT NULL,
-    chunks BLOB NOT NULL            -- its set of chunk numbers: 64-bit roaring bitmap
+    chunks BLOB NOT NULL,           -- its set of chunk numbers: 64-bit roaring bitmap
+    trashed INTEGER,                -- when it was put into the trash; NULL: it is not
+    signature BLOB,                 -- 64 bytes: the server's, on its receipt; NULL: unsigned
+    receipt_hash BLOB,              -- 32 bytes: what the next receipt names
+    added_count INTEGER,            -- chunks that the client's generation before it lacks;
+    added_bytes INTEGER,            -- their sealed bytes;
+    removed_count INTEGER           -- chunks that only the one before it has; NULL: not counted yet
 );
 
 CREATE INDEX generations_by_client ON generations (client, sequence);
@@ -59,6 +69,14 @@ CREATE TABLE keyring (
     segment INTEGER NOT NULL,
     offset INTEGER NOT NULL,
     length INTEGER NOT NULL
+);
+
+-- What was decided about generations (trash, pins, hold, alarms): no row, or one.
+CREATE TABLE register (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL,       -- counts replacements from 1
+    segment INTEGER NOT NULL,       -- the segment that holds it
+    content BLOB NOT NULL           -- the same JSON as there
 );
 
 -- Running backups.

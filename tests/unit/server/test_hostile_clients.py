@@ -10,8 +10,8 @@ from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SEALED_CHUNK_MAX, SILENCE
 from obnam_server.auth import FAILED_DELAY_S, FAILED_WAITING_MAX
 from obnam_server.requests import UPLOADS_MAX
 from obnam_server.site import CLOSING_S, CONNECTIONS_MAX, SLOWEST_BODY_BYTES_PER_S
+from tests.support.raw_backup import begin, chunk_id, frames, problem, store
 from tests.support.server_in_memory import ServerInMemory, Wire
-from tests.unit.server.test_api import begin, chunk_id, frames, problem, store
 
 
 def files_of(server: ServerInMemory, folder: Path) -> set[str]:

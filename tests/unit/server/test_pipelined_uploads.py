@@ -1,7 +1,7 @@
 """Uploads one after another on one connection, whose bodies are faster than the admission."""
 
+from tests.support.raw_backup import begin, chunk_id, frames, sealed
 from tests.support.server_in_memory import ServerInMemory
-from tests.unit.server.test_api import begin, chunk_id, frames, sealed
 
 
 def test_a_body_that_outruns_its_admission_does_not_take_the_next_one(

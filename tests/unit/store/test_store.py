@@ -124,11 +124,11 @@ def test_a_newer_index(data: Path) -> None:
     store.create_repository(HOME)
     store.close()
     connection = sqlite3.connect(index_path(data))
-    connection.execute("UPDATE meta SET value = 1 WHERE name = 'schema_version_minor'")
+    connection.execute("UPDATE meta SET value = 2 WHERE name = 'schema_version_minor'")
     connection.commit()
     connection.close()
     store = Store.open(data, Clock())
-    with pytest.raises(UnknownFormat, match=r"1\.1"):
+    with pytest.raises(UnknownFormat, match=r"1\.2"):
         store.repository(HOME)
     store.close()
 

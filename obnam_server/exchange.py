@@ -1,0 +1,82 @@
+"""Reading a request, and answering it: what the handlers of `obnam_server.api` share."""
+
+import json
+
+from obnam.model.ids import SessionId, parse_session_id
+from obnam.wire.messages import BadMessage, Json, Keyring
+from obnam.wire.problems import PRECONDITION_FAILED
+from obnam_server.problems import Refused
+from obnam_server.requests import ApiRequest
+
+# Reading a request
+
+
+def read_json(request: ApiRequest) -> object:
+    """The body as JSON. `BadMessage`."""
+    try:
+        return json.loads(request.read_body())
+    except (ValueError, RecursionError) as error:
+        raise BadMessage("the body is not JSON") from error
+
+
+def who_asks(request: ApiRequest) -> str:
+    """Whom decisions are put down to."""
+    return f"client {request.caller.name}"
+
+
+def session_of(request: ApiRequest) -> SessionId:
+    """The session that a request names. `BadMessage`."""
+    text = request.getHeader("Obnam-Session")
+    if text is None:
+        raise BadMessage("the header Obnam-Session is missing")
+    try:
+        return parse_session_id(text)
+    except ValueError as error:
+        raise BadMessage(f"Obnam-Session: {error}") from error
+
+
+def sequence_of(request: ApiRequest) -> int:
+    """The sequence number in ``after``. `BadMessage`."""
+    text = request.args.get(b"after", [b"0"])[-1]
+    if not text.isdigit() or len(text) > 18:
+        raise BadMessage("'after' must be a sequence number")
+    return int(text)
+
+
+def etag_of(request: ApiRequest) -> str:
+    """What ``If-Match`` says. `Refused`."""
+    text = request.getHeader("If-Match")
+    if text is None:
+        raise Refused(PRECONDITION_FAILED, "If-Match is missing: say which keyring is replaced")
+    return text.strip().removeprefix('"').removesuffix('"')
+
+
+# Answering
+
+
+def json_answer(request: ApiRequest, value: Json, status: int = 200) -> bytes:
+    """Answer with JSON."""
+    request.setResponseCode(status)
+    body = json.dumps(value, separators=(",", ":")).encode("ascii")
+    return octets(request, body, "application/json")
+
+
+def keyring_answer(request: ApiRequest, keyring: Keyring) -> bytes:
+    """Answer with the keyring."""
+    request.setHeader(b"ETag", f'"{keyring.etag}"'.encode("ascii"))
+    return json_answer(request, keyring.to_json())
+
+
+def octets(
+    request: ApiRequest, body: bytes, content_type: str = "application/octet-stream"
+) -> bytes:
+    """Answer with bytes."""
+    request.setHeader(b"Content-Type", content_type.encode("ascii"))
+    request.setHeader(b"Content-Length", b"%d" % len(body))
+    return body
+
+
+def nothing(request: ApiRequest) -> bytes:
+    """Answer 204."""
+    request.setResponseCode(204)
+    return b""

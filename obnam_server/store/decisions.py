@@ -1,0 +1,173 @@
+"""Deciding over generations: trash, pins, hold, alarms. All of it is in the register.
+
+A generation goes in two steps: into the trash, where it is not listed and can be had back, and
+from there, for good. Its chunks are kept until the second. Here are the rules that nobody is
+above: what is pinned or held stays, and so do a client's newest generations, which its next
+backup begins from.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+
+from attrs import evolve, frozen
+from pyroaring import BitMap64
+
+from obnam.errors import NotFound
+from obnam.model.ids import ClientName, GenerationId
+from obnam.wire.messages import GenerationSummary
+from obnam_server.store.errors import Kept
+from obnam_server.store.interfaces import IIndex
+from obnam_server.store.register import Alarm, Mark, Register, RegisterStore
+
+
+@frozen
+class KeptGeneration:
+    """A generation and what was decided about it; ``None``: nothing."""
+
+    summary: GenerationSummary
+    trashed: Mark | None
+    pin: Mark | None
+
+
+@frozen
+class Decisions:
+    """Decisions over the generations of one repository. Changes come from the writer thread."""
+
+    _index: IIndex
+    _register: RegisterStore
+    _clock: Callable[[], int]
+
+    def register(self) -> Register:
+        """What holds now."""
+        return self._register.get()
+
+    def all(self) -> list[KeptGeneration]:
+        """Every generation, oldest first."""
+        register = self._register.get()
+        return [
+            KeptGeneration(
+                summary,
+                register.trash.get(summary.receipt.generation),
+                register.pins.get(summary.receipt.generation),
+            )
+            for summary, _ in self._index.all_generations()
+        ]
+
+    def delete(self, generations: Sequence[GenerationId], by: str, reason: str) -> None:
+        """WRITER. Into the trash with all of them, or with none. `NotFound`, `Kept`.
+
+        Those that are there already stay as they are.
+        """
+        register = self._register.get()
+        going = [each for each in self._known(generations) if each not in register.trash]
+        if not going:
+            return
+        self._check_not_held(register)
+        newest = self._newest()
+        for generation in going:
+            if generation in register.pins:
+                reason = register.pins[generation].reason
+                raise Kept(generation, f"it is pinned ({reason}); unpin it first")
+            if generation in newest:
+                raise Kept(
+                    generation, "it is the newest of its client, whose next backup begins from it"
+                )
+        mark = Mark(self._clock(), by, reason)
+        trash = {**register.trash, **dict.fromkeys(going, mark)}
+        self._put(evolve(register, trash=trash))
+
+    def undelete(self, generations: Sequence[GenerationId]) -> None:
+        """WRITER. Out of the trash again, all or none. `NotFound` when one is gone for good.
+
+        Those that are not in the trash stay as they are.
+        """
+        register = self._register.get()
+        back = set(self._known(generations)) & register.trash.keys()
+        if back:
+            trash = {key: mark for key, mark in register.trash.items() if key not in back}
+            self._put(evolve(register, trash=trash))
+
+    def expunge(self, generations: Sequence[GenerationId]) -> None:
+        """WRITER. From the trash, for good, all or none. `NotFound`, `Kept`."""
+        register = self._register.get()
+        self._check_not_held(register)
+        sequences = BitMap64()
+        for generation in self._known(generations):
+            if generation not in register.trash:
+                raise Kept(generation, "it is not in the trash; delete it first")
+            record = self._index.get_generation(generation)
+            if record is not None:
+                sequences.add(record.summary.receipt.sequence)
+        if sequences:
+            going = set(generations)
+            trash = {key: mark for key, mark in register.trash.items() if key not in going}
+            self._put(evolve(register, trash=trash, expunged=register.expunged | sequences))
+
+    def pin(self, generation: GenerationId, by: str, reason: str) -> None:
+        """WRITER. Keep it whatever the policy says. `NotFound`; `Kept`: it is in the trash."""
+        register = self._register.get()
+        self._known([generation])
+        if generation in register.trash:
+            raise Kept(generation, "it is in the trash; undelete it first")
+        mark = Mark(self._clock(), by, reason)
+        self._put(evolve(register, pins={**register.pins, generation: mark}))
+
+    def unpin(self, generation: GenerationId) -> None:
+        """WRITER. The policy decides again. `NotFound`; one that is not pinned is fine."""
+        register = self._register.get()
+        self._known([generation])
+        if generation in register.pins:
+            pins = {key: mark for key, mark in register.pins.items() if key != generation}
+            self._put(evolve(register, pins=pins))
+
+    def hold(self, by: str, reason: str) -> None:
+        """WRITER. Nothing is deleted, and nothing leaves the trash, until `release`."""
+        mark = Mark(self._clock(), by, reason)
+        self._put(evolve(self._register.get(), hold=mark))
+
+    def release(self) -> None:
+        """WRITER. End the hold. None is fine."""
+        register = self._register.get()
+        if register.hold is not None:
+            self._put(evolve(register, hold=None))
+
+    def alarm(self, client: ClientName, generation: GenerationId, reason: str) -> None:
+        """WRITER. Keep all of a client's generations until somebody has looked.
+
+        An alarm that is there already stays: the first one says where it began.
+        """
+        register = self._register.get()
+        if client not in register.alarms:
+            alarm = Alarm(generation, Mark(self._clock(), "the server", reason))
+            self._put(evolve(register, alarms={**register.alarms, client: alarm}))
+
+    def acknowledge(self, client: ClientName) -> None:
+        """WRITER. Somebody has looked. No alarm is fine."""
+        register = self._register.get()
+        if client in register.alarms:
+            alarms = {key: alarm for key, alarm in register.alarms.items() if key != client}
+            self._put(evolve(register, alarms=alarms))
+
+    def _put(self, register: Register) -> None:
+        self._register.put(register, self._clock())
+
+    def _known(self, generations: Iterable[GenerationId]) -> list[GenerationId]:
+        found = list(dict.fromkeys(generations))
+        for generation in found:
+            if self._index.get_generation(generation) is None:
+                raise NotFound(f"generation {generation}")
+        return found
+
+    def _newest(self) -> set[GenerationId]:
+        """Of each client the newest generation, and the newest that is no checkpoint."""
+        newest: dict[tuple[ClientName, bool], GenerationId] = {}
+        for summary, trashed_ns in self._index.all_generations():
+            if trashed_ns is None:
+                newest[summary.client, summary.partial] = summary.receipt.generation
+                newest[summary.client, True] = summary.receipt.generation
+        return set(newest.values())
+
+    def _check_not_held(self, register: Register) -> None:
+        if register.hold is not None:
+            raise Kept(
+                "everything", f"there is a legal hold ({register.hold.reason}); release it first"
+            )

@@ -1,0 +1,14 @@
+-- From 1.0 to 1.1: trash, pins, holds, signed receipts, accounting. See index.sql for meanings.
+CREATE UNIQUE INDEX chunks_by_number ON chunks (number, segment, length);
+ALTER TABLE generations ADD COLUMN trashed INTEGER;
+ALTER TABLE generations ADD COLUMN signature BLOB;
+ALTER TABLE generations ADD COLUMN receipt_hash BLOB;
+ALTER TABLE generations ADD COLUMN added_count INTEGER;
+ALTER TABLE generations ADD COLUMN added_bytes INTEGER;
+ALTER TABLE generations ADD COLUMN removed_count INTEGER;
+CREATE TABLE register (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL,
+    segment INTEGER NOT NULL,
+    content BLOB NOT NULL
+);
