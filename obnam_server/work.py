@@ -1,8 +1,9 @@
 """Threads for the store's blocking calls, so that the reactor never waits for a disk.
 
 One thread changes state (`Work.write`), so that a change is one call after another and needs no
-lock; several read; several take uploads in, where fsync waits. What was begun runs to its end,
-even when nobody waits for it any more: a client that goes away cancels only the waiting.
+lock; several read; several take uploads in, where fsync waits; one does the server's own upkeep.
+What was begun runs to its end, even when nobody waits for it any more: a client that goes away
+cancels only the waiting.
 """
 
 from collections.abc import Callable, Coroutine
@@ -37,17 +38,18 @@ class Work:
     _writer: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "writer"))
     _readers: ThreadPool = field(factory=lambda: ThreadPool(0, READER_THREADS, "reader"))
     _uploads: ThreadPool = field(factory=lambda: ThreadPool(0, UPLOAD_THREADS, "upload"))
+    _upkeep: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "upkeep"))
     _under_way: int = 0
     _waiting: list[Deferred[None]] = field(factory=list)
 
     def start(self) -> None:
         """Make the pools ready; threads begin with the first work."""
-        for pool in (self._writer, self._readers, self._uploads):
+        for pool in (self._writer, self._readers, self._uploads, self._upkeep):
             pool.start()
 
     def stop(self) -> None:
         """Wait for what is under way (blocking), and end the threads."""
-        for pool in (self._uploads, self._readers, self._writer):
+        for pool in (self._upkeep, self._uploads, self._readers, self._writer):
             pool.stop()
 
     def write(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
@@ -61,6 +63,10 @@ class Work:
     def upload(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
         """A piece of taking an upload in."""
         return self._defer(self._uploads, call, *args, **kwargs)
+
+    def background(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> "Deferred[T]":
+        """A piece of upkeep: on a thread of its own, so that no client waits behind it."""
+        return self._defer(self._upkeep, call, *args, **kwargs)
 
     def whole(self, steps: Coroutine[Deferred[Any], Any, T]) -> "Deferred[T]":
         """Several steps that belong together: begun, they are all taken, whoever goes away."""
