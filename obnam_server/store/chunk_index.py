@@ -1,9 +1,10 @@
 """The part of the index that knows where chunks are. SQL only; see ``sql/index.sql``."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import Any, TypeVar
 
-from attrs import define
+from attrs import astuple, define
 from pyroaring import BitMap64
 from zope.interface import implementer
 
@@ -14,19 +15,31 @@ from obnam_server.store.interfaces import (
     IChunkIndex,
     Location,
     NumberedChunk,
+    Placed,
     SegmentNumber,
 )
+from obnam_server.store.segment_format import SegmentKind
 
 Key = TypeVar("Key", ChunkId, ChunkNumber)
 
 _BATCHES = (512, 64, 8, 1)
 """Ids in one query: few sizes, so that SQLite need not compile a statement for each."""
 
+_SPAN = 4096
+"""Numbers looked up at a time."""
+
+_SPARSE = 8
+"""Rows read for each that is wanted, up to which a range is read and not each number searched."""
+
 _PUT = """
-    INSERT INTO chunks (id, number, segment, offset, length) VALUES (?, ?, ?, ?, ?)
+    INSERT INTO chunks (id, number, segment, offset, length) VALUES (?1, ?2, ?3, ?4, ?5)
     ON CONFLICT (id) DO UPDATE
     SET segment = excluded.segment, offset = excluded.offset, length = excluded.length
-    WHERE (excluded.segment, excluded.offset) < (chunks.segment, chunks.offset)
+    WHERE (?6, excluded.segment, excluded.offset) < (
+        (SELECT kind <> ?7 FROM segments WHERE number = chunks.segment),
+        chunks.segment,
+        chunks.offset
+    )
 """
 
 
@@ -55,13 +68,11 @@ class ChunkIndex:
         """See `IChunkIndex`."""
         return dict(self._rows("SELECT id, number FROM chunks WHERE id IN", ids))
 
-    def put(self, chunks: Sequence[NumberedChunk]) -> int:
+    def put(self, chunks: Sequence[NumberedChunk], kind: int) -> int:
         """See `IChunkIndex`."""
         connection = self._database.get()
-        rows = [
-            (c.chunk_id, c.number, c.location.segment, c.location.offset, c.location.length)
-            for c in chunks
-        ]
+        rank, compacted = int(kind != SegmentKind.COMPACTED), SegmentKind.COMPACTED
+        rows = [(c.chunk_id, c.number, *astuple(c.location), rank, compacted) for c in chunks]
         # In the order of the keys, so that each page of the table is changed once.
         kept = connection.executemany(_PUT, sorted(rows)).rowcount
         connection.executemany("DELETE FROM absent WHERE number = ?", [(row[1],) for row in rows])
@@ -120,7 +131,70 @@ class ChunkIndex:
 
     def forget_wanted(self) -> None:
         """See `IChunkIndex`."""
-        self._database.get().execute("DELETE FROM absent WHERE damaged = 0")
+        connection = self._database.get()
+        rows = connection.execute("DELETE FROM absent WHERE damaged = 0 RETURNING number")
+        self.put_gone(self.gone() | BitMap64(row[0] for row in rows))
+
+    def placed(self) -> dict[SegmentNumber, Placed]:
+        """See `IChunkIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                "SELECT segment, count(*), sum(length) FROM chunks INDEXED BY chunks_by_number "
+                "GROUP BY segment"
+            )
+            return {row[0]: Placed(row[1], row[2]) for row in rows}
+
+    def sizes(self, numbers: BitMap64) -> Iterator[tuple[ChunkNumber, SegmentNumber, int]]:
+        """See `IChunkIndex`."""
+        left = iter(numbers)
+        while batch := [ChunkNumber(number) for number in islice(left, _SPAN)]:
+            if batch[-1] - batch[0] < _SPARSE * len(batch):
+                # Most of a range is asked for: to read it is cheaper than to search for each.
+                yield from self._sizes_between(batch[0], batch[-1], numbers)
+            else:
+                query = "SELECT number, segment, length FROM chunks WHERE number IN"
+                yield from self._rows(query, batch)
+
+    def _sizes_between(
+        self, first: ChunkNumber, last: ChunkNumber, wanted: BitMap64
+    ) -> Iterator[tuple[ChunkNumber, SegmentNumber, int]]:
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                "SELECT number, segment, length FROM chunks INDEXED BY chunks_by_number "
+                "WHERE number BETWEEN ? AND ? ORDER BY number",
+                (first, last),
+            )
+            yield from (row for row in rows if row[0] in wanted)
+
+    def move(self, chunks: Sequence[NumberedChunk]) -> None:
+        """See `IChunkIndex`."""
+        self._database.get().executemany(
+            "UPDATE chunks SET segment = ?, offset = ?, length = ? WHERE id = ?",
+            [
+                (c.location.segment, c.location.offset, c.location.length, c.chunk_id)
+                for c in sorted(chunks, key=lambda c: c.chunk_id)
+            ],
+        )
+
+    def remove(self, numbers: BitMap64) -> None:
+        """See `IChunkIndex`."""
+        self._database.get().executemany(
+            "DELETE FROM chunks WHERE number = ?", [(number,) for number in numbers]
+        )
+        self.put_gone(self.gone() | numbers)
+
+    def gone(self) -> BitMap64:
+        """See `IChunkIndex`."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute("SELECT numbers FROM gone").fetchone()
+            return BitMap64() if row is None else BitMap64.deserialize(row[0])
+
+    def put_gone(self, numbers: BitMap64) -> None:
+        """See `IChunkIndex`."""
+        numbers.run_optimize()
+        self._database.get().execute(
+            "INSERT OR REPLACE INTO gone (one, numbers) VALUES (1, ?)", (numbers.serialize(),)
+        )
 
     def damaged_count(self) -> int:
         """See `IChunkIndex`."""

@@ -105,3 +105,16 @@ class Kept(ObnamError):
 
     def __str__(self) -> str:
         return f"{self.what} is kept: {self.problem}"
+
+
+@define(eq=False)
+class CollectionWaits(StoreError):
+    """It is not known what a backup relies on that began before the server was restarted."""
+
+    repository: str
+
+    def __str__(self) -> str:
+        return (
+            f"repository {self.repository}: collection waits for backups that began before the "
+            "server was restarted; until they end, or a day after their last request"
+        )

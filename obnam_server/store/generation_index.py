@@ -84,11 +84,14 @@ class GenerationIndex:
             )
             return [(_summary(row), row[-1]) for row in rows]
 
-    def live_set(self) -> BitMap64:
+    def live_set(self, since: int) -> BitMap64:
         """See `IGenerationIndex`."""
         live = BitMap64()
         with database_errors(self._database.path):
-            for row in self._database.get().execute("SELECT chunks FROM generations"):
+            rows = self._database.get().execute(
+                "SELECT chunks FROM generations WHERE sequence >= ?", (since,)
+            )
+            for row in rows:
                 live |= BitMap64.deserialize(row[0])
         return live
 

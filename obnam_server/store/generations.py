@@ -129,7 +129,7 @@ class Generations:
             summary, live.base, commit.chunks, commit.manifest_id, written.places[0]
         )
         with known_or_gone(written), self._index.transaction(durable=False):
-            self._index.put_segment(written.summary, SegmentKind.COMMIT)
+            self._index.put_segment(written.summary, SegmentKind.COMMIT, receipt.received_ns)
             self._index.put_generation(record, numbers)
             self._index.end_session(live.session)
             self._index.put_next_numbers(*self._numbers.next_numbers())
@@ -158,7 +158,11 @@ class Generations:
     def _with_manifest(self, record: GenerationRecord) -> CommittedGeneration:
         try:
             manifest = read(self._home, record.manifest)
-        except DamagedSegment:
+        except DamagedSegment as error:
+            generation = record.summary.receipt.generation
+            if self._index.get_generation(generation) is None:
+                # Expunged since it was looked up.
+                raise NotFound(f"generation {generation}") from error
             # Said by an empty manifest, as by an absent chunk's length: nobody waits for it, and
             # what else there is can be asked for.
             manifest = b""

@@ -10,7 +10,14 @@ from obnam_server.store.chunk_index import ChunkIndex
 from obnam_server.store.database import Database, database_errors, is_damaged
 from obnam_server.store.errors import DamagedIndex, StoreFailed
 from obnam_server.store.generation_index import GenerationIndex
-from obnam_server.store.interfaces import ChunkNumber, IIndex, SegmentNumber, SegmentSummary
+from obnam_server.store.interfaces import (
+    ChunkNumber,
+    IIndex,
+    KnownSegment,
+    SegmentNumber,
+    SegmentSummary,
+)
+from obnam_server.store.segment_format import CHUNK_KINDS
 from obnam_server.store.session_index import SessionIndex
 
 SCHEMA_VERSION = (1, 1)
@@ -54,11 +61,11 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
         finally:
             self._database.close()
 
-    def put_segment(self, summary: SegmentSummary, kind: int) -> None:
+    def put_segment(self, summary: SegmentSummary, kind: int, created_ns: int) -> None:
         """See `ISegmentIndex`."""
         self._database.get().execute(
-            "INSERT OR REPLACE INTO segments (number, kind, size) VALUES (?, ?, ?)",
-            (summary.segment, kind, summary.size_bytes),
+            "INSERT OR REPLACE INTO segments (number, kind, size, created) VALUES (?, ?, ?, ?)",
+            (summary.segment, kind, summary.size_bytes, created_ns),
         )
 
     def forget_segment(self, segment: SegmentNumber) -> None:
@@ -69,6 +76,19 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
         """See `ISegmentIndex`."""
         with database_errors(self._database.path):
             return dict(self._database.get().execute("SELECT number, size FROM segments"))
+
+    def chunk_segments(self) -> list[KnownSegment]:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                "SELECT number, size, coalesce(created, 0) FROM segments WHERE kind IN (?, ?) "
+                "ORDER BY number",
+                CHUNK_KINDS,
+            )
+            return [
+                KnownSegment(SegmentSummary(SegmentNumber(number), size), created)
+                for number, size, created in rows
+            ]
 
     def used_bytes(self) -> int:
         """See `ISegmentIndex`."""

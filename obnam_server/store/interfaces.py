@@ -32,6 +32,22 @@ class SegmentSummary:
 
 
 @frozen
+class KnownSegment:
+    """What the index notes of a segment. ``created_ns``: since the epoch, 0: not known."""
+
+    summary: SegmentSummary
+    created_ns: int
+
+
+@frozen
+class Placed:
+    """How much of a segment the index refers to: chunks, and their sealed bytes."""
+
+    count: int
+    size_bytes: int
+
+
+@frozen
 class Location:
     """Where sealed bytes lie: segment, offset from the start of its file, length (bytes)."""
 
@@ -132,11 +148,12 @@ class IChunkIndex(Interface):
     def stored_numbers(ids: Sequence[ChunkId]) -> dict[ChunkId, ChunkNumber]:
         """The numbers of those of ``ids`` that are stored and undamaged."""
 
-    def put(chunks: Sequence[NumberedChunk]) -> int:
-        """Note stored chunks; how many of them the index keeps.
+    def put(chunks: Sequence[NumberedChunk], kind: int) -> int:
+        """Note stored chunks of a segment of this kind; how many of them the index keeps.
 
-        Where a chunk is stored already, the copy in the lower segment (then: at the lower
-        offset) is kept: nobody can replace a stored chunk by sending it again.
+        Where a chunk is stored already, a copy made by compaction is kept before one that was
+        sent, then the one in the lower segment, then at the lower offset: nobody can replace a
+        stored chunk by sending it again.
         """
 
     def put_wanted(chunks: Sequence[tuple[ChunkId, ChunkNumber]]) -> None:
@@ -166,6 +183,24 @@ class IChunkIndex(Interface):
     def forget_wanted() -> None:
         """Forget the chunks that were never stored. Only while there is no session."""
 
+    def placed() -> dict[SegmentNumber, Placed]:
+        """How much of each segment the index refers to. Reads the whole index."""
+
+    def sizes(numbers: BitMap64) -> Iterator[tuple[ChunkNumber, SegmentNumber, int]]:
+        """Number, segment and length (bytes) of those of ``numbers`` that are stored, in order."""
+
+    def move(chunks: Sequence[NumberedChunk]) -> None:
+        """Note that stored chunks lie elsewhere now."""
+
+    def remove(numbers: BitMap64) -> None:
+        """Forget stored chunks for good; their numbers are gone, too."""
+
+    def gone() -> BitMap64:
+        """The numbers that are gone for good. What has a number is stored, absent or gone."""
+
+    def put_gone(numbers: BitMap64) -> None:
+        """Note which are gone: these and no others."""
+
     def damaged_count() -> int:
         """How many chunks were stored once and are damaged or lost."""
 
@@ -173,14 +208,17 @@ class IChunkIndex(Interface):
 class ISegmentIndex(Interface):
     """Which segments are known, and what counts up."""
 
-    def put_segment(summary: SegmentSummary, kind: int) -> None:
-        """Note a finished segment."""
+    def put_segment(summary: SegmentSummary, kind: int, created_ns: int) -> None:
+        """Note a finished segment, begun at ``created_ns`` (since the epoch)."""
 
     def forget_segment(segment: SegmentNumber) -> None:
         """Forget a segment that is gone."""
 
     def segments() -> dict[SegmentNumber, int]:
         """All known segments, with their sizes in bytes."""
+
+    def chunk_segments() -> list[KnownSegment]:
+        """All known segments that hold chunks, in the order of their numbers."""
 
     def used_bytes() -> int:
         """The sum of their sizes."""
@@ -237,8 +275,11 @@ class IGenerationIndex(Interface):
     def all_generations() -> list[tuple[GenerationSummary, int | None]]:
         """Every one, oldest first, and when it was put into the trash (ns since the epoch)."""
 
-    def live_set() -> BitMap64:
-        """The numbers of the chunks of all generations, those in the trash too."""
+    def live_set(since: int) -> BitMap64:
+        """The numbers of the chunks of all generations from a sequence number on.
+
+        Those in the trash, too.
+        """
 
     def latest(client: ClientName | None) -> GenerationRecord | None:
         """The newest generation (of one client). It is never in the trash."""

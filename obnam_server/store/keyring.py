@@ -35,7 +35,12 @@ class KeyringStore:
         if found is None:
             return NO_KEYRING
         location, _ = found
-        return _parse(read(self._home, location), location.segment)[0]
+        try:
+            return _parse(read(self._home, location), location.segment)[0]
+        except DamagedSegment:
+            if self._index.get_keyring() == found:
+                raise
+            return self.get()  # replaced since it was looked up
 
     def put(self, slots: Sequence[KeyringSlot], etag: str) -> Keyring:
         """Replace all slots. `KeyringChanged`, `StoreFull`."""
@@ -45,15 +50,16 @@ class KeyringStore:
         version = 1 if found is None else found[1] + 1
         document = {**Keyring(tuple(slots), "").to_json(), "version": version}
         content = json.dumps(document).encode("utf-8")
+        now_ns = self._clock()
         written = write_parts(
             self._home,
             SegmentKind.KEYRING,
             self._numbers.new_segment(),
-            self._clock(),
+            now_ns,
             {SLOTS: content},
         )
         with known_or_gone(written), self._index.transaction(durable=True):
-            self._index.put_segment(written.summary, SegmentKind.KEYRING)
+            self._index.put_segment(written.summary, SegmentKind.KEYRING, now_ns)
             self._index.put_keyring(written.places[0], version)
             self._index.put_next_numbers(*self._numbers.next_numbers())
             if found is not None:

@@ -5,12 +5,13 @@ index is older than they are, or empty: it is adopted. Nothing here gives up on 
 what is wrong is put into words and the rest goes on.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from attrs import define, field
 from pyroaring import BitMap64
 
 from obnam.errors import UnknownFormat
+from obnam.model.ids import ChunkId
 from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.generations import read_commit
 from obnam_server.store.interfaces import (
@@ -23,7 +24,7 @@ from obnam_server.store.interfaces import (
 from obnam_server.store.keyring import read_keyring
 from obnam_server.store.parts import RepositoryHome, is_whole, read_trailer
 from obnam_server.store.register import Register, enter, read_register
-from obnam_server.store.segment_format import Entry, Footer, SegmentKind, name_of
+from obnam_server.store.segment_format import CHUNK_KINDS, Entry, Footer, SegmentKind, name_of
 from obnam_server.store.upload import numbered
 
 _SEGMENTS_PER_TRANSACTION = 64
@@ -37,9 +38,7 @@ class Recovery:
     _home: RepositoryHome
     _index: IIndex
     problems: list[str] = field(init=False, factory=list)
-    _commits: list[tuple[SegmentNumber, SegmentSummary, Sequence[Entry]]] = field(
-        init=False, factory=list
-    )
+    _commits: list[tuple[Footer, Sequence[Entry]]] = field(init=False, factory=list)
     _replaced: list[SegmentNumber] = field(init=False, factory=list)
 
     def run(self) -> list[str]:
@@ -52,7 +51,21 @@ class Recovery:
         # After adopting: a copy elsewhere may have what a lost segment had.
         for segment in sorted(known.keys() - on_disk):
             self._lost(segment)
+        if on_disk - known.keys() or not self._index.clean:
+            self._account_for_numbers()
         return self.problems
+
+    def _account_for_numbers(self) -> None:
+        """Whatever number was given and is neither stored nor absent is gone."""
+        _, below = self._index.next_numbers()
+        given = BitMap64(range(below))
+        with self._index.transaction(durable=False):
+            self._index.put_gone(given - self._index.all_stored() - self._index.absent())
+
+    def _note(self, footer: Footer) -> None:
+        """Let the index know the segment."""
+        summary = SegmentSummary(footer.segment, footer.size_bytes)
+        self._index.put_segment(summary, footer.kind, footer.created_ns)
 
     def _due(self) -> int:
         """The lowest sequence number that the next commit may have."""
@@ -91,8 +104,8 @@ class Recovery:
             register = Register() if found is None else Register.decode(found[1])
             stored = self._index.all_stored()
             with self._index.transaction(durable=True):
-                for segment, summary, entries in self._commits:
-                    self._adopt_or_report(segment, summary, entries, stored, register)
+                for footer, entries in self._commits:
+                    self._adopt_or_report(footer, entries, stored, register)
                 self._index.put_trash({g: mark.at_ns for g, mark in register.trash.items()})
         for segment in self._replaced:
             self._home.segments.delete(self._home.name, segment)
@@ -102,15 +115,14 @@ class Recovery:
         self._index.put_next_numbers(SegmentNumber(segment + 1), ChunkNumber(0))
         try:
             footer, entries = read_trailer(self._home, segment)
-            summary = SegmentSummary(segment, footer.size_bytes)
-            if footer.kind == SegmentKind.CHUNKS:
-                self._adopt_chunks(footer, summary, entries)
+            if footer.kind in CHUNK_KINDS:
+                self._adopt_chunks(footer, entries)
             elif footer.kind == SegmentKind.COMMIT:
-                self._commits.append((segment, summary, entries))
+                self._commits.append((footer, entries))
             elif footer.kind == SegmentKind.KEYRING:
-                self._adopt_keyring(summary, entries)
+                self._adopt_keyring(footer, entries)
             elif footer.kind == SegmentKind.REGISTER:
-                self._adopt_register(summary, entries)
+                self._adopt_register(footer, entries)
             else:
                 self.problems.append(
                     f"segment {name_of(segment)}: is of the unknown kind {footer.kind}"
@@ -118,23 +130,31 @@ class Recovery:
         except (DamagedSegment, UnknownFormat) as error:
             self.problems.append(str(error))
 
-    def _adopt_chunks(
-        self, footer: Footer, summary: SegmentSummary, entries: Sequence[Entry]
-    ) -> None:
+    def _adopt_chunks(self, footer: Footer, entries: Sequence[Entry]) -> None:
         chunks = numbered(footer.segment, entries)
         ids = [chunk.chunk_id for chunk in chunks]
-        numbers = self._index.numbers(ids)
-        fitting = [c for c in chunks if numbers.get(c.chunk_id, c.number) == c.number]
-        if len(fitting) < len(chunks):
-            self.problems.append(
-                f"segment {name_of(footer.segment)}: gives {len(chunks) - len(fitting)} chunks "
-                "other numbers than the index; they are left out"
-            )
+        fitting = self._of_newest_numbers(chunks, self._index.numbers(ids))
         self._drop_bad_copies(fitting)
-        self._index.put(fitting)
-        self._index.put_segment(summary, footer.kind)
+        self._index.put(fitting, footer.kind)
+        self._note(footer)
         highest = max((c.number for c in fitting), default=ChunkNumber(-1))
         self._index.put_next_numbers(footer.segment, ChunkNumber(highest + 1))
+
+    def _of_newest_numbers(
+        self, chunks: Sequence[NumberedChunk], known: Mapping[ChunkId, ChunkNumber]
+    ) -> list[NumberedChunk]:
+        """A chunk that was collected and came again has a higher number; nothing that is live has
+        the lower one. Copies that still have it are as good as not there."""
+        older = {
+            c.chunk_id: known[c.chunk_id]
+            for c in chunks
+            if c.chunk_id in known and known[c.chunk_id] < c.number
+        }
+        stored = self._index.stored_numbers(list(older))
+        self._index.remove(BitMap64(stored.values()))
+        return [
+            c for c in chunks if known.get(c.chunk_id, c.number) == c.number or c.chunk_id in stored
+        ]
 
     def _drop_bad_copies(self, chunks: Sequence[NumberedChunk]) -> None:
         """A second copy of a chunk was stored because of a race, or because the first one was
@@ -148,36 +168,36 @@ class Recovery:
             ]
         )
 
-    def _adopt_keyring(self, summary: SegmentSummary, entries: Sequence[Entry]) -> None:
-        location, version = read_keyring(self._home, summary.segment, entries)
+    def _adopt_keyring(self, footer: Footer, entries: Sequence[Entry]) -> None:
+        location, version = read_keyring(self._home, footer.segment, entries)
         known = self._index.get_keyring()
         if known is not None and known[1] > version:
             # Replaced, and to be removed when the crash came.
-            self._replaced.append(summary.segment)
+            self._replaced.append(footer.segment)
             return
         if known is not None:
             self._index.forget_segment(known[0].segment)
             self._replaced.append(known[0].segment)
-        self._index.put_segment(summary, SegmentKind.KEYRING)
+        self._note(footer)
         self._index.put_keyring(location, version)
 
-    def _adopt_register(self, summary: SegmentSummary, entries: Sequence[Entry]) -> None:
-        register, content = read_register(self._home, summary.segment, entries)
+    def _adopt_register(self, footer: Footer, entries: Sequence[Entry]) -> None:
+        register, content = read_register(self._home, footer.segment, entries)
         known = self._index.get_register()
         if known is not None and Register.decode(known[1]).version > register.version:
-            self._replaced.append(summary.segment)
+            self._replaced.append(footer.segment)
             return
-        self._index.put_segment(summary, SegmentKind.REGISTER)
-        self._replaced += enter(self._index, register, summary.segment, content)
+        self._note(footer)
+        self._replaced += enter(self._index, register, footer.segment, content)
 
     def _adopt_or_report(
         self,
-        segment: SegmentNumber,
-        summary: SegmentSummary,
+        footer: Footer,
         entries: Sequence[Entry],
         stored: BitMap64,
         register: Register,
     ) -> None:
+        segment = footer.segment
         try:
             record, numbers = read_commit(self._home, segment, entries)
         except DamagedSegment as error:
@@ -205,5 +225,5 @@ class Recovery:
             self._index.put_lost([ChunkNumber(number) for number in lacking])
             self._index.put_next_numbers(segment, ChunkNumber(lacking.max() + 1))
             self.problems.append(f"generation {receipt.generation}: lacks {len(lacking)} chunks")
-        self._index.put_segment(summary, SegmentKind.COMMIT)
+        self._note(footer)
         self._index.put_generation(record, numbers)

@@ -132,7 +132,7 @@ class RegisterStore:
         )
         segment = written.summary.segment
         with known_or_gone(written), self._index.transaction(durable=True):
-            self._index.put_segment(written.summary, SegmentKind.REGISTER)
+            self._index.put_segment(written.summary, SegmentKind.REGISTER, now_ns)
             gone = enter(self._index, register, segment, content)
             self._index.put_next_numbers(*self._numbers.next_numbers())
         for each in gone:

@@ -20,6 +20,7 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
+from obnam_server.store.collection import Collection
 from obnam_server.store.decisions import Decisions
 from obnam_server.store.errors import DamagedSegment, StoreUncertain
 from obnam_server.store.fetch import Reader, plan_runs
@@ -39,6 +40,9 @@ __all__ = ["RepositoryStore", "Upload"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Wanted = tuple[ChunkId, Location | None]
+"""A chunk, and where it lies; ``None``: absent."""
+
 
 @define(eq=False)
 class RepositoryStore:
@@ -49,6 +53,7 @@ class RepositoryStore:
     _clock: Callable[[], int]
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
+    collection: Collection = field(init=False)
     _numbers: Numbers = field(init=False)
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
@@ -72,6 +77,9 @@ class RepositoryStore:
         self._keyring = KeyringStore(self._home, self._index, self._numbers, self._clock)
         register = RegisterStore(self._home, self._index, self._numbers)
         self.decisions = Decisions(self._index, register, self._clock)
+        self.collection = Collection(
+            self._home, self._index, self._numbers, self._sessions, self._clock
+        )
 
     @property
     def name(self) -> RepositoryName:
@@ -102,9 +110,9 @@ class RepositoryStore:
             live = self._sessions.get(session)
             # The segment is durable, and adopted should this be undone by a power failure.
             with self._index.transaction(durable=False):
-                kept = self._index.put(upload.chunks)
+                kept = self._index.put(upload.chunks, SegmentKind.CHUNKS)
                 if kept:
-                    self._index.put_segment(upload.summary, SegmentKind.CHUNKS)
+                    self._index.put_segment(upload.summary, SegmentKind.CHUNKS, upload.created_ns)
                 self._index.put_next_numbers(*self._numbers.next_numbers())
                 self._index.touch_session(session, live.touched_ns)
             live.protect(chunk.number for chunk in upload.chunks)
@@ -117,10 +125,11 @@ class RepositoryStore:
     def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> list[bool]:
         """Which of ``ids`` must be stored (again); the others are protected. `SessionLost`."""
         live = self._sessions.get(session)
-        stored = self._index.stored_numbers(ids)
-        for chunk_id in self._unreadable_of(ids):
-            stored.pop(chunk_id, None)
-        live.protect(stored.values())
+        with self._numbers.reliance:
+            stored = self._index.stored_numbers(ids)
+            for chunk_id in self._unreadable_of(ids):
+                stored.pop(chunk_id, None)
+            live.protect(stored.values())
         return [chunk_id not in stored for chunk_id in ids]
 
     # Chunks out
@@ -140,19 +149,37 @@ class RepositoryStore:
         """The body of an answer to a fetch, in pieces of at most 256 KiB.
 
         Frames in the order asked; absent chunks have length 0. Together they are as long as the
-        frames of what `locate` says. A chunk that cannot be read raises `DamagedSegment` in
-        midstream. All others of the answer are looked at then, and what cannot be read is absent
-        from then on: asking again, once, gets everything else.
+        frames of what `locate` says. Chunks that compaction moves meanwhile are read where they
+        went. A chunk that cannot be read raises `DamagedSegment` in midstream. All others of the
+        answer are looked at then, and what cannot be read is absent from then on: asking again,
+        once, gets everything else.
         """
         reader = Reader(self._home)
-        given = 0
-        for run in plan_runs(list(zip(ids, self.locate(ids), strict=True))):
+        left: Sequence[Wanted] = list(zip(ids, self.locate(ids), strict=True))
+        while left:
+            given = 0
             try:
-                yield from reader.read(run)
+                for run in plan_runs(left):
+                    yield from reader.read(run)
+                    given += len(run.chunks)
+                return
             except DamagedSegment:
-                self._find_unreadable(ids[given:])
-                raise
-            given += len(run.chunks)
+                left = self._moved(left[given:])
+                if not left:
+                    raise
+
+    def _moved(self, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
+        """Chunks that cannot be read where they were: where they are now, of the same lengths.
+
+        Empty when that is nowhere else; then what cannot be read is absent from now on.
+        """
+        ids = [chunk_id for chunk_id, _ in wanted]
+        now = list(zip(ids, self.locate(ids), strict=True))
+        if now == wanted:
+            self._find_unreadable(ids)
+        elif [place and place.length for _, place in now] == [p and p.length for _, p in wanted]:
+            return now
+        return []
 
     def _find_unreadable(self, ids: Sequence[ChunkId]) -> None:
         for chunk_id, location in self._index.locate(ids).items():

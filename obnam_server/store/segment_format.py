@@ -41,6 +41,11 @@ class SegmentKind(IntEnum):
     KEYRING = 3
     REGISTER = 4
     # 5 is kept for what upkeep may write: damage found.
+    COMPACTED = 6
+
+
+CHUNK_KINDS = (SegmentKind.CHUNKS, SegmentKind.COMPACTED)
+"""Kinds of segments that hold chunks: as they were sent, and what compaction kept of those."""
 
 
 @frozen

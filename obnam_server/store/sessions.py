@@ -45,6 +45,11 @@ class Session:
         with self._lock:
             self.protected.update(numbers)
 
+    def relied_on(self) -> BitMap64:
+        """All that must stay while the session lives."""
+        with self._lock:
+            return self.numbers | self.protected
+
 
 @define(eq=False)
 class Sessions:
@@ -55,6 +60,20 @@ class Sessions:
     _clock: Callable[[], int]
     _live: dict[SessionId, Session] = field(init=False, factory=dict)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
+
+    def live_set(self) -> BitMap64 | None:
+        """The numbers of all chunks that running backups rely on; ``None``: that is not known.
+
+        It is not as long as there are sessions from before the server's start.
+        """
+        live = BitMap64()
+        with self._lock:
+            for record in self._index.sessions(None):
+                session = self._live.get(record.session)
+                if session is None or not session.whole:
+                    return None
+                live |= session.relied_on()
+        return live
 
     def begin(self, client: ClientName, base: GenerationId | None) -> SessionId:
         """A new session, whose set is that of ``base``. `NotFound`."""

@@ -44,7 +44,7 @@ class Upload:
     _writer: ISegmentWriter
     _numbers: Numbers
     _repository_id: bytes
-    _created_ns: int
+    created_ns: int
     chunks: list[NumberedChunk] = field(init=False, factory=list)
     summary: SegmentSummary | None = field(init=False, default=None)
     _reader: FrameReader = field(init=False, factory=FrameReader)
@@ -105,7 +105,7 @@ class Upload:
             kind=SegmentKind.CHUNKS,
             repository_id=self._repository_id,
             segment=segment,
-            created_ns=self._created_ns,
+            created_ns=self.created_ns,
             body_end=HEADER_BYTES + self._reader.position,
             entry_count=len(entries),
         )

@@ -1,5 +1,10 @@
--- From 1.0 to 1.1: trash, pins, holds, signed receipts, accounting. See index.sql for meanings.
+-- From 1.0 to 1.1: trash, pins, holds, collection, signed receipts, accounting. See index.sql for meanings.
 CREATE UNIQUE INDEX chunks_by_number ON chunks (number, segment, length);
+CREATE TABLE gone (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    numbers BLOB NOT NULL
+);
+ALTER TABLE segments ADD COLUMN created INTEGER;
 ALTER TABLE generations ADD COLUMN trashed INTEGER;
 ALTER TABLE generations ADD COLUMN signature BLOB;
 ALTER TABLE generations ADD COLUMN receipt_hash BLOB;

@@ -29,11 +29,18 @@ CREATE TABLE absent (
     damaged INTEGER NOT NULL        -- 0: not stored yet; 1: was stored once
 );
 
+-- Numbers of chunks that are gone for good, collected or never stored: no row, or one.
+CREATE TABLE gone (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    numbers BLOB NOT NULL           -- 64-bit roaring bitmap
+);
+
 -- Segments that are accounted for.
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY,
     kind INTEGER NOT NULL,          -- 1 chunks, 2 commit, 3 keyring, 4 register
-    size INTEGER NOT NULL           -- of the whole file (bytes)
+    size INTEGER NOT NULL,          -- of the whole file (bytes)
+    created INTEGER                 -- when it was begun; NULL: noted before version 1.1
 );
 
 -- Committed generations.

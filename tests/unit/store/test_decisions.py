@@ -1,6 +1,5 @@
 """Trash, pins, hold and alarms: what may be deleted, and that decisions last."""
 
-import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +9,6 @@ from attrs import define, field
 from obnam.errors import NotFound
 from obnam.model.ids import GenerationId
 from obnam_server.store.errors import Kept
-from obnam_server.store.index import SqliteIndex
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
@@ -203,22 +201,3 @@ def test_sequence_numbers_are_not_given_twice(server: Server) -> None:
     server.rebuild()
     back_up(server.home, ALICE, "four", "x")
     assert [each.receipt.sequence for each in server.home.list_generations(0, 9)] == [3, 4, 5]
-
-
-def test_an_index_of_the_first_version_is_brought_up(server: Server) -> None:
-    server.store.close()
-    before = rebuilt_rows(index_path(server.data))
-    connection = sqlite3.connect(index_path(server.data))
-    connection.execute("DROP INDEX chunks_by_number")
-    connection.execute("DROP TABLE register")
-    for column in ("trashed", "signature", "receipt_hash", "added_count", "added_bytes"):
-        connection.execute(f"ALTER TABLE generations DROP COLUMN {column}")
-    connection.execute("ALTER TABLE generations DROP COLUMN removed_count")
-    connection.execute("UPDATE meta SET value = 0 WHERE name = 'schema_version_minor'")
-    connection.commit()
-    connection.close()
-    SqliteIndex(index_path(server.data)).close(clean=True)
-    assert rebuilt_rows(index_path(server.data)) == before
-    server.start()
-    server.home.change(server.home.decisions.delete, [ONE], "admin", "old")
-    assert server.listed() == [TWO, THEIRS, THREE]

@@ -42,7 +42,7 @@ def test_a_number_given_up_is_not_given_again(index: SqliteIndex) -> None:
 def test_what_the_index_knows(index: SqliteIndex) -> None:
     a, b = chunk_id("a"), chunk_id("b")
     with index.transaction(durable=True):
-        index.put([NumberedChunk(a, ChunkNumber(3), Location(SegmentNumber(1), 69, 5))])
+        index.put([NumberedChunk(a, ChunkNumber(3), Location(SegmentNumber(1), 69, 5))], 1)
         index.put_wanted([(b, ChunkNumber(4))])
     given = Numbers(index, SegmentNumber(2), ChunkNumber(5)).give([a, b])
     assert given.numbers == {a: 3, b: 4}

@@ -1,0 +1,82 @@
+-- The index of one repository, schema 1.0. Rebuilt from the segments by `obnam-server
+-- rebuild-index`, but for sessions. Times: ns since the epoch. See docs/format/index.md.
+
+-- One row per fact: schema_version_major, schema_version_minor; clean (1: closed properly);
+-- next_segment, next_chunk: the lowest numbers never given.
+CREATE TABLE meta (
+    name TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+
+-- Chunks that are stored and, as far as is known, undamaged.
+CREATE TABLE chunks (
+    id BLOB PRIMARY KEY,            -- 33 bytes: algorithm, keyed hash
+    number INTEGER NOT NULL,        -- the bit that stands for the chunk in chunk sets
+    segment INTEGER NOT NULL,       -- number of the segment that holds it
+    offset INTEGER NOT NULL,        -- of the sealed bytes, from the start of the segment (bytes)
+    length INTEGER NOT NULL         -- of the sealed bytes (bytes)
+) WITHOUT ROWID;
+
+-- Chunks that have a number and are not to be had: referred to but not stored yet, or damaged.
+-- A commit is refused when its set meets these.
+CREATE TABLE absent (
+    number INTEGER PRIMARY KEY,
+    id BLOB UNIQUE,                 -- NULL: lost together with the segment that named it
+    damaged INTEGER NOT NULL        -- 0: not stored yet; 1: was stored once
+);
+
+-- Segments that are accounted for.
+CREATE TABLE segments (
+    number INTEGER PRIMARY KEY,
+    kind INTEGER NOT NULL,          -- 1 chunks, 2 commit, 3 keyring
+    size INTEGER NOT NULL           -- of the whole file (bytes)
+);
+
+-- Committed generations.
+CREATE TABLE generations (
+    sequence INTEGER PRIMARY KEY,   -- counts the repository's commits from 1
+    id TEXT NOT NULL UNIQUE,        -- 32 hexadecimal digits
+    client TEXT NOT NULL,
+    previous TEXT,                  -- the same client's generation before it
+    base TEXT,                      -- the generation that its session began from
+    received INTEGER NOT NULL,      -- when it was committed
+    partial INTEGER NOT NULL,       -- 1: a checkpoint
+    chunk_count INTEGER NOT NULL,
+    chunk_xor BLOB NOT NULL,        -- 33 bytes: all its chunk ids, XORed
+    manifest_id BLOB NOT NULL,      -- 33 bytes
+    segment INTEGER NOT NULL,       -- where its manifest lies
+    offset INTEGER NOT NULL,
+    length INTEGER NOT NULL,
+    chunks BLOB NOT NULL            -- its set of chunk numbers: 64-bit roaring bitmap
+);
+
+CREATE INDEX generations_by_client ON generations (client, sequence);
+
+-- Where the keyring lies: no row, or one.
+CREATE TABLE keyring (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    version INTEGER NOT NULL,       -- counts replacements from 1
+    segment INTEGER NOT NULL,
+    offset INTEGER NOT NULL,
+    length INTEGER NOT NULL
+);
+
+-- Running backups.
+CREATE TABLE sessions (
+    id TEXT PRIMARY KEY,            -- 32 hexadecimal digits
+    client TEXT NOT NULL,
+    base TEXT,                      -- its set begins as this generation's
+    touched INTEGER NOT NULL,       -- when a request named it last
+    chunk_count INTEGER NOT NULL,   -- of its set now
+    chunk_xor BLOB NOT NULL         -- of its set now
+) WITHOUT ROWID;
+
+-- How a session's set differs from its base's: steps in order, each adds, then removes.
+CREATE TABLE session_steps (
+    step INTEGER PRIMARY KEY AUTOINCREMENT,
+    session TEXT NOT NULL REFERENCES sessions (id) ON DELETE CASCADE,
+    added BLOB NOT NULL,            -- 64-bit roaring bitmap
+    removed BLOB NOT NULL
+);
+
+CREATE INDEX session_steps_by_session ON session_steps (session, step);
