@@ -12,7 +12,13 @@ from obnam.errors import ConfigurationError
 DEFAULT_LISTEN = ("tcp:8443",)
 """Where the server listens when ``listen`` is not given: port 8443 on all addresses, TLS."""
 
-KEYS = ("data_directory", "listen", "certificate", "private_key", "public_url", "metrics_listen")
+TEXTS = ("data_directory", "certificate", "private_key", "public_url", "metrics_listen")
+NUMBERS = ("upkeep_every_minutes", "upkeep_bytes_per_second")
+KEYS = (*TEXTS, *NUMBERS, "listen")
+
+UPKEEP_EVERY_MINUTES = 60
+UPKEEP_BYTES_PER_SECOND = 32_000_000
+"""About a fifth of what a hard disk does: what is left is for the clients."""
 
 _UNIX_MODE = "mode=600"
 
@@ -23,7 +29,9 @@ class Settings:
 
     ``listen`` and ``metrics_listen`` are Twisted endpoint strings; ``certificate`` and
     ``private_key`` are PEM files, ``None``: the self-signed pair in the data directory.
-    ``public_url`` (without a slash at its end) is what invitations name.
+    ``public_url`` (without a slash at its end) is what invitations name. Every
+    ``upkeep_every_minutes`` (0: never) the server looks after its repositories, and reads and
+    writes ``upkeep_bytes_per_second`` at most meanwhile.
     """
 
     path: Path
@@ -33,6 +41,8 @@ class Settings:
     private_key: Path | None = None
     public_url: str | None = None
     metrics_listen: str | None = None
+    upkeep_every_minutes: int = UPKEEP_EVERY_MINUTES
+    upkeep_bytes_per_second: int = UPKEEP_BYTES_PER_SECOND
 
 
 def load(path: Path) -> Settings:
@@ -78,7 +88,7 @@ def _checked(path: Path, data: object) -> Settings:
             raise ConfigurationError(
                 str(path), f"unknown key {key!r}; the known keys are {', '.join(KEYS)}"
             )
-    texts = {key: _text(path, data, key) for key in KEYS if key != "listen"}
+    texts = {key: _text(path, data, key) for key in TEXTS}
     folder = texts["data_directory"]
     if folder is None:
         raise ConfigurationError(str(path), "data_directory is missing: the folder to keep data in")
@@ -96,6 +106,10 @@ def _checked(path: Path, data: object) -> Settings:
         private_key=None if private_key is None else _located(path, private_key),
         public_url=_public_url(path, texts["public_url"]),
         metrics_listen=None if metrics is None else _endpoint(path, "metrics_listen", metrics),
+        upkeep_every_minutes=_number(path, data, "upkeep_every_minutes", UPKEEP_EVERY_MINUTES, 0),
+        upkeep_bytes_per_second=_number(
+            path, data, "upkeep_bytes_per_second", UPKEEP_BYTES_PER_SECOND, 100_000
+        ),
     )
 
 
@@ -105,6 +119,13 @@ def _text(path: Path, data: dict[object, object], key: str) -> str | None:
         return None
     if not isinstance(value, str) or not value:
         raise ConfigurationError(str(path), f"{key} must be a text")
+    return value
+
+
+def _number(path: Path, data: dict[object, object], key: str, default: int, low: int) -> int:
+    value = data.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise ConfigurationError(str(path), f"{key} must be a whole number, {low} or more")
     return value
 
 

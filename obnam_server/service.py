@@ -24,8 +24,12 @@ from obnam_server.config import Settings
 from obnam_server.metrics import Counters, MetricsPage
 from obnam_server.requests import Repositories, Services
 from obnam_server.site import ApiSite
+from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.tls import certificate_files, server_options
+from obnam_server.upkeep.compact import Compacted, compact
+from obnam_server.upkeep.pace import Pace
+from obnam_server.upkeep.rounds import Rounds, Task
 from obnam_server.work import Work
 
 log = Logger()
@@ -45,6 +49,7 @@ class ServerService(Service):
     _work: Work = field(init=False)
     _store: Store = field(init=False)
     _site: ApiSite = field(init=False)
+    _rounds: Rounds = field(init=False)
 
     def startService(self) -> None:
         """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
@@ -58,10 +63,13 @@ class ServerService(Service):
         self._work.start()
         api, services = self._wire()
         self._site = ApiSite(api.app.resource(), services, self._reactor)
+        self._rounds = self._wire_upkeep(services.repositories)
         addresses = self._listen(self._settings.listen, self._encrypted)
         if self._settings.metrics_listen is not None:
             site = Site(MetricsPage(services.counters), timeout=SILENCE_S, reactor=self._reactor)
             self._listen((self._settings.metrics_listen,), lambda _: site)
+        if self._settings.upkeep_every_minutes:
+            self._rounds.start()
         # Not before a SIGTERM would be answered by `stopService`.
         self._reactor.callWhenRunning(self._announce, addresses)
 
@@ -73,6 +81,7 @@ class ServerService(Service):
     async def _stop(self) -> None:
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         remove_listening(self._settings.data_directory)
+        await self._rounds.stop()
         drained = self._site.drain()
         drained.addTimeout(STOP_S, self._reactor, lambda result, _: self._site.abort())
         await drained
@@ -100,6 +109,26 @@ class ServerService(Service):
             counters=counters,
         )
         return api, services
+
+    def _wire_upkeep(self, repositories: Repositories) -> Rounds:
+        async def collect_and_compact(repository: RepositoryStore, pace: Pace) -> None:
+            await compact(repository, self._work, pace, self._now_ns(), Compacted())
+
+        pace = Pace(
+            self._reactor,
+            self._settings.upkeep_bytes_per_second,
+            lambda: any(channel.requests for channel in self._site.channels),
+        )
+        return Rounds(
+            self._store,
+            repositories,
+            self._work,
+            self._reactor,
+            self._now_ns,
+            pace,
+            self._settings.upkeep_every_minutes * 60.0,
+            (Task("compaction", collect_and_compact),),
+        )
 
     def _encrypted(self, endpoint: str) -> IProtocolFactory:
         """TLS on every endpoint but Unix sockets, which only their owner can open."""
