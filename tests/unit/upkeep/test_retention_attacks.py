@@ -89,8 +89,20 @@ def test_clock_goes_back_and_what_was_received_then_is_old_at_once() -> None:
     daily = received(every(days(1), START, 85))
     last_ns = daily[-1].received_ns
     dated = received(every(days(1), last_ns - days(365), 10), first=86)
-    plan = plan_at(last_ns + days(7) - 1, daily + dated, policy(daily=3))
-    assert ids(dated) <= kept(plan)
+    young = policy(within="7d", minimum_age="0d", newest=1)
+    assert ids(dated) <= kept(plan_at(last_ns + days(7) - 1, daily + dated, young))
+    partial = [evolve(each, partial=True) for each in dated]
+    plan = plan_at(last_ns + days(7) - 1, daily + partial, policy(daily=3))
+    assert ids(partial) <= kept(plan)
+
+
+def test_clock_was_set_back_for_one_commit_and_the_days_before_it_stay_days() -> None:
+    """One commit was dated 30 days back: what came before it did not all come on that day."""
+    daily = received(every(days(1), START, 85))
+    wrong = received([START + days(54)], first=86)
+    after = received(every(days(1), START + days(85), 10), first=87)
+    plan = plan_at(START + days(120), daily + wrong + after, policy(daily=50))
+    assert ids(daily[-40:]) <= kept(plan)
 
 
 def test_clock_was_ahead_for_one_commit_and_the_next_days_share_no_day() -> None:
@@ -108,8 +120,8 @@ def test_clock_was_ahead_for_one_commit_and_the_next_days_share_no_day() -> None
 def test_clock_was_ahead_and_an_administrator_deletes_what_came_from_the_future() -> None:
     daily = received(every(days(1), START, 60))
     wrong = received([START + days(3650)], first=61)
-    more = received(every(days(1), START + days(60), 5), first=62)
-    now_ns = START + days(65)
+    more = received(every(days(1), START + days(60), 40), first=62)
+    now_ns = START + days(100)
     assert plan_at(now_ns, daily + wrong + more, policy(daily=10)).halted is not None
     deleted = [evolve(wrong[0], trashed_ns=now_ns)]
     plan = plan_at(now_ns, daily + deleted + more, policy(daily=10))
