@@ -41,6 +41,9 @@ WITHOUT_TWISTED = (
     "obnam/live/",
     "obnam/generation/",
     "obnam_server/store/",
+    "obnam_server/upkeep/periods.py",
+    "obnam_server/upkeep/policy.py",
+    "obnam_server/upkeep/retention",
 )
 BUT_FOR = ("obnam/wire/interfaces.py", "obnam/wire/bulk_tls.py", "obnam/wire/openssl.py")
 FORBIDDEN_WORD = re.compile(r"(blob|block|snapshot|archive|vault|util|helper|manager)s?")
