@@ -29,6 +29,7 @@ from obnam_server.store.store import Store
 from obnam_server.tls import certificate_files, server_options
 from obnam_server.upkeep.compact import Compacted, compact
 from obnam_server.upkeep.pace import Pace
+from obnam_server.upkeep.retain import retain
 from obnam_server.upkeep.rounds import Rounds, Task
 from obnam_server.work import Work
 
@@ -111,6 +112,9 @@ class ServerService(Service):
         return api, services
 
     def _wire_upkeep(self, repositories: Repositories) -> Rounds:
+        async def apply_retention(repository: RepositoryStore, pace: Pace) -> None:
+            await retain(repository, self._work, self._now_ns())
+
         async def collect_and_compact(repository: RepositoryStore, pace: Pace) -> None:
             await compact(repository, self._work, pace, self._now_ns(), Compacted())
 
@@ -127,7 +131,7 @@ class ServerService(Service):
             self._now_ns,
             pace,
             self._settings.upkeep_every_minutes * 60.0,
-            (Task("compaction", collect_and_compact),),
+            (Task("retention", apply_retention), Task("compaction", collect_and_compact)),
         )
 
     def _encrypted(self, endpoint: str) -> IProtocolFactory:

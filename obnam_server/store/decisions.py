@@ -6,7 +6,8 @@ above: what is pinned or held stays, and so do a client's newest generations, wh
 backup begins from.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 from attrs import evolve, frozen
 from pyroaring import BitMap64
@@ -146,6 +147,25 @@ class Decisions:
         if client in register.alarms:
             alarms = {key: alarm for key, alarm in register.alarms.items() if key != client}
             self._put(evolve(register, alarms=alarms))
+
+    def set_policy(self, policy: Mapping[str, Any] | None) -> None:
+        """WRITER. What retention goes by from now on: JSON, checked by the caller."""
+        self._put(evolve(self._register.get(), policy=policy))
+
+    def retire(
+        self, going: Sequence[GenerationId], expunged: Sequence[GenerationId], version: int
+    ) -> bool:
+        """WRITER. What retention decided by the register of this ``version``.
+
+        False: the register is another one by now, and nothing is changed. `Kept`, `NotFound`.
+        """
+        if self._register.get().version != version:
+            return False
+        if expunged:
+            self.expunge(expunged)
+        if going:
+            self.delete(going, "retention", "no rule of the policy keeps it")
+        return True
 
     def _put(self, register: Register) -> None:
         self._register.put(register, self._clock())

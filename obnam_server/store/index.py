@@ -1,6 +1,6 @@
 """The index of one repository in one SQLite file: its parts together."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -108,6 +108,20 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
         """See `ISegmentIndex`."""
         self._raise_meta("next_segment", segment)
         self._raise_meta("next_chunk", chunk)
+
+    def times(self) -> dict[str, int]:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            return dict(
+                self._database.get().execute(
+                    "SELECT substr(name, 6), value FROM meta WHERE name LIKE 'time %'"
+                )
+            )
+
+    def put_times(self, times: Mapping[str, int]) -> None:
+        """See `ISegmentIndex`."""
+        for name, value in times.items():
+            self._put_meta(f"time {name}", value)
 
     def _meta(self, name: str, default: int) -> int:
         row = (

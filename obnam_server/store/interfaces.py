@@ -229,6 +229,12 @@ class ISegmentIndex(Interface):
     def put_next_numbers(segment: SegmentNumber, chunk: ChunkNumber) -> None:
         """Note them; a lower one than is known changes nothing."""
 
+    def times() -> dict[str, int]:
+        """Times that upkeep notes for itself (ns since the epoch); lost with the index."""
+
+    def put_times(times: Mapping[str, int]) -> None:
+        """Note some."""
+
 
 class ISessionIndex(Interface):
     """Sessions, so that they survive a restart."""

@@ -47,13 +47,17 @@ class Alarm:
 
 @frozen
 class Register:
-    """All decisions that hold. ``expunged``: sequence numbers of generations gone for good."""
+    """All decisions that hold. ``expunged``: sequence numbers of generations gone for good.
+
+    ``policy``: the retention policy as JSON, ``None``: everything is kept.
+    """
 
     trash: Mapping[GenerationId, Mark] = field(factory=dict)
     pins: Mapping[GenerationId, Mark] = field(factory=dict)
     hold: Mark | None = None
     alarms: Mapping[ClientName, Alarm] = field(factory=dict)
     expunged: BitMap64 = field(factory=BitMap64)
+    policy: Mapping[str, Any] | None = None
     version: int = 0
 
     def encode(self) -> bytes:
@@ -67,6 +71,7 @@ class Register:
                 client: {"generation": alarm.generation, **alarm.mark.to_json()}
                 for client, alarm in self.alarms.items()
             },
+            "policy": self.policy,
             "expunged": base64.b64encode(self.expunged.serialize()).decode("ascii"),
         }
         return json.dumps(document, sort_keys=True).encode("ascii")
@@ -88,6 +93,7 @@ class Register:
                     for client, alarm in document["alarms"].items()
                 },
                 expunged=BitMap64.deserialize(base64.b64decode(document["expunged"])),
+                policy=None if document["policy"] is None else dict(document["policy"]),
                 version=int(document["version"]),
             )
         except (KeyError, TypeError, AttributeError) as error:

@@ -5,7 +5,7 @@ from any thread. Whatever a method answers is durable by then.
 """
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
@@ -255,6 +255,15 @@ class RepositoryStore:
             return self._keyring.put(slots, etag)
 
     # Figures
+
+    def times(self) -> dict[str, int]:
+        """Times that upkeep noted for itself (ns since the epoch)."""
+        return self._index.times()
+
+    def put_times(self, times: Mapping[str, int]) -> None:
+        """WRITER. Note some."""
+        with self._index.transaction(durable=True):
+            self._index.put_times(times)
 
     def used_bytes(self) -> int:
         """The size of all segments."""

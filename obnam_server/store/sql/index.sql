@@ -2,7 +2,8 @@
 -- rebuild-index`, but for sessions. Times: ns since the epoch. See docs/format/index.md.
 
 -- One row per fact: schema_version_major, schema_version_minor; clean (1: closed properly);
--- next_segment, next_chunk, next_sequence: the lowest numbers never given.
+-- next_segment, next_chunk, next_sequence: the lowest numbers never given; "time …": what upkeep
+-- notes for itself.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
