@@ -25,6 +25,7 @@ DIR ?=
 WORK ?= .demo
 # Tests wait as much as they work; more at once than this would wait for each other.
 JOBS ?= 2
+SOAK ?= 20
 
 .PHONY: help
 help:  ## list the targets
@@ -37,6 +38,11 @@ demo: $(VENV)/.installed  ## back up DIR to a real server, restore it, compare (
 .PHONY: test
 test: $(VENV)/.test $(VENV)/.installed  ## all tests, with the installed commands (ARGS='-k …')
 	$(BIN)/pytest -n $(JOBS) --dist worksteal $(ARGS)
+
+.PHONY: soak
+soak: $(VENV)/.test $(VENV)/.installed  ## the tests of chance, far longer (SOAK=20 times)
+	OBNAM_SOAK=$(SOAK) $(BIN)/pytest -n $(JOBS) --dist worksteal \
+	    tests/damage tests/unit/store/test_model.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff: mistakes, style and format
