@@ -204,6 +204,17 @@ class HistoryBroken(ObnamError):
         )
 
 
+@define(eq=False)
+class GenerationKept(ObnamError):
+    """A generation cannot be deleted, or what is in the trash not pinned. ``problem``: why."""
+
+    what: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is kept: {self.problem}"
+
+
 # The server and the way to it
 
 

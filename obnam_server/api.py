@@ -47,6 +47,7 @@ from obnam_server.exchange import (
     read_json,
     sequence_of,
     session_of,
+    wants_trash,
     who_asks,
 )
 from obnam_server.metrics import CONTENT_TYPE, Counters
@@ -237,11 +238,11 @@ class Api:
 
     @authorized_route(app, routes, "GET", "/v1/generations", READ)
     async def list_generations(self, request: ApiRequest) -> bytes:
-        """A page of generations, oldest first, after the sequence number ``after``."""
+        """A page of generations, or of the trash, after the sequence number ``after``."""
         after = sequence_of(request)
-        page = await self._work.read(
-            request.repository.list_generations, after, GENERATIONS_PAGE_MAX
-        )
+        decisions = request.repository.decisions
+        pages = decisions.trash if wants_trash(request) else decisions.listed
+        page = await self._work.read(pages, after, GENERATIONS_PAGE_MAX)
         return json_answer(request, {"generations": [each.to_json() for each in page]})
 
     @authorized_route(app, routes, "GET", "/v1/generations/<generation:generation>", READ)

@@ -43,6 +43,14 @@ def sequence_of(request: ApiRequest) -> int:
     return int(text)
 
 
+def wants_trash(request: ApiRequest) -> bool:
+    """Whether the trash is asked for, by ``trash=1``. `BadMessage` for another value."""
+    text = request.args.get(b"trash", [b"0"])[-1]
+    if text not in (b"0", b"1"):
+        raise BadMessage("'trash' must be 0 or 1")
+    return bool(text == b"1")
+
+
 def etag_of(request: ApiRequest) -> str:
     """What ``If-Match`` says. `Refused`."""
     text = request.getHeader("If-Match")

@@ -75,7 +75,7 @@ def refusal_of(error: BaseException | None) -> Refused | None:
         case SetDiffers():
             return Refused(SET_DIFFERS, error.problem)
         case Kept():
-            return Refused(KEPT, str(error))
+            return Refused(KEPT, error.problem)
         case KeyringChanged():
             return Refused(PRECONDITION_FAILED)
         case AccessDenied():

@@ -11,7 +11,8 @@ from obnam.model.ids import ClientName, GenerationId
 from obnam.model.reference import Candidate, Prefix, parse, resolve
 from obnam.repository.generations import Generations
 from obnam.wire.interfaces import IRepository
-from obnam.wire.messages import GenerationSummary
+from obnam.wire.listing import ListedGeneration
+from obnam.wire.messages import GenerationSummary, RepositoryDescription
 
 TRIES = 3
 """Looks at newest generation and list: a backup may commit between the two."""
@@ -19,16 +20,26 @@ TRIES = 3
 
 @frozen
 class Catalogue:
-    """All generations, oldest first; ``client`` is who asks. ``warnings``: lines for the user.
+    """All generations, oldest first; ``description``: who asks. ``warnings``: lines for the user.
 
     ``unchecked``: why the list could not be checked. Then the server alone says which is newest,
     and it is believed in nothing but what a generation that is named by its id shows itself.
     """
 
-    client: ClientName
-    summaries: Sequence[GenerationSummary]
+    description: RepositoryDescription
+    listed: Sequence[ListedGeneration]
     warnings: Sequence[str] = ()
     unchecked: DamagedGeneration | None = None
+
+    @property
+    def client(self) -> ClientName:
+        """Who asks."""
+        return self.description.client
+
+    def find(self, reference: str) -> ListedGeneration:
+        """The generation that a REF stands for. Raises as `resolve` does."""
+        generation = self.resolve(reference)
+        return next(each for each in self.listed if each.generation == generation)
 
     def resolve(self, reference: str, zone: tzinfo | None = None) -> GenerationId:
         """The generation that a REF stands for. Raises `UnknownReference`; ``unchecked``, too."""
@@ -36,7 +47,7 @@ class Catalogue:
             raise self.unchecked
         candidates = [
             Candidate(each.receipt.generation, each.client, each.receipt.received_ns, each.partial)
-            for each in self.summaries
+            for each in (listed.summary for listed in self.listed)
         ]
         return resolve(reference, candidates, self.client, zone)
 
@@ -56,12 +67,13 @@ async def fetch(repository: IRepository, generations: Generations) -> Catalogue:
             warnings = await generations.check_history(client, opened)
         except DamagedGeneration as error:
             said = f"{error}. Others can be restored, by their ids"
-            return Catalogue(client, await repository.list_generations(), [said], error)
-        summaries = await repository.list_generations()
+            return Catalogue(description, await repository.list_generations(), [said], error)
+        listed = await repository.list_generations()
         newest = None if latest is None else latest.summary
-        problem = find_problem([each for each in summaries if each.client == client], newest)
+        own = [each.summary for each in listed if each.summary.client == client]
+        problem = find_problem(own, newest)
         if problem is None:
-            return Catalogue(client, summaries, warnings)
+            return Catalogue(description, listed, warnings)
         if tries == TRIES:
             raise HistoryBroken(client, problem)
 

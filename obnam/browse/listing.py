@@ -9,24 +9,44 @@ from typing import Any
 from obnam.generation.local import LocalEntry, LocalGeneration
 from obnam.model.entry import Kind, printable
 from obnam.repository.generations import OpenedGeneration
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import GenerationSummary
 
 
-def generation_line(summary: GenerationSummary, zone: tzinfo | None = None) -> str:
-    """One generation of ``obnam list``: id, time of receipt, client."""
+def generation_line(listed: ListedGeneration, zone: tzinfo | None = None) -> str:
+    """One generation of ``obnam list``: the summary's line, and what was decided about it."""
+    line = summary_line(listed.summary, zone)
+    if listed.pinned is not None:
+        line += f"  (pinned: {_safe(listed.pinned)})"
+    if listed.trashed_ns is not None:
+        line += f"  (in the trash since {local_time(listed.trashed_ns, zone)}{until(listed, zone)})"
+    return line
+
+
+def until(listed: ListedGeneration, zone: tzinfo | None = None) -> str:
+    """Until when a generation can be had back from the trash, if the server has said so."""
+    return "" if listed.until_ns is None else f", until {local_time(listed.until_ns, zone)}"
+
+
+def summary_line(summary: GenerationSummary, zone: tzinfo | None = None) -> str:
+    """One generation: id, time of receipt, client."""
     when = local_time(summary.receipt.received_ns, zone)
     partial = "  (partial)" if summary.partial else ""
     return f"{summary.receipt.generation}  {when}  {summary.client}{partial}"
 
 
-def generation_to_json(summary: GenerationSummary) -> dict[str, Any]:
+def generation_to_json(listed: ListedGeneration) -> dict[str, Any]:
     """The same for programs."""
+    summary = listed.summary
     return {
         "generation": summary.receipt.generation,
         "received": iso_time(summary.receipt.received_ns),
         "client": summary.client,
         "partial": summary.partial,
         "chunks": summary.chunk_count,
+        "pinned": listed.pinned,
+        "trashed": None if listed.trashed_ns is None else iso_time(listed.trashed_ns),
+        "until": None if listed.until_ns is None else iso_time(listed.until_ns),
     }
 
 
@@ -58,7 +78,7 @@ def description_lines(opened: OpenedGeneration) -> Iterator[str]:
                 yield f"root: {printable(root)}"
         else:
             text = {"None": "none", "True": "yes", "False": "no"}.get(str(value), str(value))
-            yield f"{name.replace('_', '-')}: {text if text.isprintable() else ascii(text)}"
+            yield f"{name.replace('_', '-')}: {_safe(text)}"
 
 
 def entries(path: Path) -> Iterator[LocalEntry]:
@@ -100,6 +120,11 @@ def name_to_json(name: bytes) -> dict[str, str]:
         return {"path": name.decode("utf-8")}
     except UnicodeDecodeError:
         return {"path_base64": base64.b64encode(name).decode("ascii")}
+
+
+def _safe(text: str) -> str:
+    """A text that another end wrote, with nothing in it that could play with a terminal."""
+    return text if text.isprintable() else ascii(text)
 
 
 def local_time(time_ns: int, zone: tzinfo | None = None) -> str:

@@ -1,20 +1,19 @@
 """Looking at generations: ``list``, ``resolve``, ``show-generation``, ``list-files``."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from obnam.cli.endings import DONE_WITH_WARNINGS
 from obnam.cli.session import Session, session
 
 if TYPE_CHECKING:
-    from obnam.browse.catalogue import Catalogue
     from obnam.model.ids import GenerationId
     from obnam.repository.generations import OpenedGeneration
+    from obnam.wire.listing import ListedGeneration
     from obnam.wiring import Client
 
 LINES_AT_ONCE = 2000
@@ -22,26 +21,21 @@ LINES_AT_ONCE = 2000
 
 
 @click.command("list")
+@click.option("--trash", is_flag=True, help="Those that were deleted, and can be had back.")
 @session
-def list_(session: Session) -> int:
+def list_(session: Session, trash: bool) -> int:
     """All generations, oldest first."""
 
-    async def run(client: "Client") -> "Catalogue":
-        from obnam.browse.catalogue import fetch
+    async def run(client: "Client") -> "Sequence[ListedGeneration]":
+        if trash:
+            return await client.repository.list_trash()
+        return (await session.catalogue(client)).listed
 
-        catalogue = await fetch(client.repository, client.generations)
-        for warning in catalogue.warnings:
-            client.surroundings.progress.warn(warning)
-        return catalogue
-
-    catalogue = session.with_client(run)
+    listed = session.with_client(run)
     from obnam.browse.listing import generation_line, generation_to_json
 
-    session.say(
-        [generation_to_json(each) for each in catalogue.summaries],
-        map(generation_line, catalogue.summaries),
-    )
-    return DONE_WITH_WARNINGS if catalogue.warnings else 0
+    session.say([generation_to_json(each) for each in listed], map(generation_line, listed))
+    return session.code
 
 
 @click.command()

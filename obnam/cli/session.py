@@ -3,7 +3,7 @@
 import json
 import os
 import sys
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,10 +13,12 @@ from attrs import field, frozen
 
 from obnam import config, credentials
 from obnam.cli.commands import Options
+from obnam.cli.endings import DONE_WITH_WARNINGS
 from obnam.config import Places, Settings
 from obnam.errors import ConfigurationError
 
 if TYPE_CHECKING:
+    from obnam.browse.catalogue import Catalogue
     from obnam.crypto.keys import RepositoryKeys
     from obnam.model.ids import GenerationId
     from obnam.repository.embedded import EmbeddedServer
@@ -27,7 +29,7 @@ T = TypeVar("T")
 
 @frozen
 class Session:
-    """One run of one command. ``warned``: what `find` said, for the exit code."""
+    """One run of one command. ``warned``: what `catalogue` and `find` said, for the exit code."""
 
     options: Options
     warned: list[str] = field(factory=list)
@@ -136,15 +138,34 @@ class Session:
             raise ConfigurationError(str(self.places.secrets), problem)
         return embedded.begin(self.options.reactor(), directory, self.places.private)
 
+    @property
+    def code(self) -> int:
+        """The exit code of a command that did what was asked."""
+        return DONE_WITH_WARNINGS if self.warned else 0
+
+    async def catalogue(self, client: "Client", *references: str) -> "Catalogue":
+        """All generations; warnings are shown. `UnknownReference` when one of these is no REF."""
+        from obnam.browse.catalogue import fetch
+        from obnam.model.reference import parse
+
+        for reference in references:
+            parse(reference)  # What is no reference at all needs no server to say so.
+        catalogue = await fetch(client.repository, client.generations)
+        self._warn(client, catalogue.warnings)
+        return catalogue
+
     async def find(self, client: "Client", reference: str) -> "GenerationId":
         """The generation that a REF stands for; warnings are shown. Raises `UnknownReference`."""
         from obnam.browse.catalogue import find
 
         generation, warnings = await find(client.repository, client.generations, reference)
+        self._warn(client, warnings)
+        return generation
+
+    def _warn(self, client: "Client", warnings: Sequence[str]) -> None:
         for warning in warnings:
             client.surroundings.progress.warn(warning)
         self.warned.extend(warnings)
-        return generation
 
 
 def session(function: Callable[..., Any]) -> Callable[..., Any]:

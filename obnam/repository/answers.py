@@ -83,6 +83,8 @@ def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
         case problems.CHUNKS_MISSING.name, _:
             first = _missing_ids(document)
             return errors.ChunksMissing(_count(document, len(first)), first)
+        case problems.KEPT.name, _:
+            return errors.GenerationKept(asked.what, said)
         case _, 401:
             advice = "ask the server's administrator for a new invitation"
             return errors.AccessDenied(server, f"{said}; {advice}")

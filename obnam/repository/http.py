@@ -17,13 +17,15 @@ from obnam.wire import limits
 from obnam.wire.frames import Frame
 from obnam.wire.idlists import pack_ids, pack_references, unpack_bits
 from obnam.wire.interfaces import IRepository
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     BadMessage,
     Commit,
     CommittedGeneration,
-    GenerationSummary,
+    Json,
     Keyring,
     KeyringSlot,
+    PinRequest,
     Receipt,
     RepositoryDescription,
     SessionRequest,
@@ -131,21 +133,9 @@ class HttpRepository:
         return receipt
 
     @returns_deferred
-    async def list_generations(self) -> Sequence[GenerationSummary]:
-        """See `IGenerations`. Page after page; the server's order is checked."""
-        found: list[GenerationSummary] = []
-        while True:
-            after = found[-1].receipt.sequence if found else 0
-            path = f"/v1/generations?after={after}"
-            answer = await self._exchange.json("GET", path, Asked("the generations"))
-            page = self._exchange.parsed(answer, _summaries_of)
-            for summary in page:
-                if summary.receipt.sequence <= after:
-                    raise ServerMisbehaved(self._exchange.server, "generations out of order")
-                after = summary.receipt.sequence
-            found.extend(page)
-            if len(page) < limits.GENERATIONS_PAGE_MAX:
-                return found
+    async def list_generations(self) -> Sequence[ListedGeneration]:
+        """See `IGenerations`."""
+        return await self._list("")
 
     @returns_deferred
     async def get_generation(self, generation: GenerationId) -> CommittedGeneration:
@@ -156,6 +146,61 @@ class HttpRepository:
         if committed.summary.receipt.generation != generation:
             raise ServerMisbehaved(self._exchange.server, "it is another generation")
         return committed
+
+    # IDecisions
+
+    @returns_deferred
+    async def delete_generation(self, generation: GenerationId) -> None:
+        """See `IDecisions`."""
+        await self._decide("DELETE", generation, "")
+
+    @returns_deferred
+    async def undelete_generation(self, generation: GenerationId) -> None:
+        """See `IDecisions`."""
+        await self._decide("PUT", generation, "/undelete")
+
+    @returns_deferred
+    async def pin_generation(self, generation: GenerationId, reason: str) -> None:
+        """See `IDecisions`."""
+        self._at_most(limits.TEXT_MAX, len(reason))
+        await self._decide("PUT", generation, "/pin", PinRequest(reason).to_json())
+
+    @returns_deferred
+    async def unpin_generation(self, generation: GenerationId) -> None:
+        """See `IDecisions`."""
+        await self._decide("DELETE", generation, "/pin")
+
+    @returns_deferred
+    async def list_trash(self) -> Sequence[ListedGeneration]:
+        """See `IDecisions`."""
+        found = await self._list("&trash=1")
+        if any(each.trashed_ns is None for each in found):
+            # It does not know the parameter, and has listed what is not in any trash.
+            problem = "it is older than this Obnam, and has no trash"
+            raise RequestRefused(self._exchange.server, problem)
+        return found
+
+    async def _decide(
+        self, method: str, generation: GenerationId, what: str, body: Json | None = None
+    ) -> None:
+        asked = Asked(f"generation {generation}")
+        await self._exchange.json(method, f"/v1/generations/{generation}{what}", asked, body)
+
+    async def _list(self, which: str) -> list[ListedGeneration]:
+        """Page after page; the server's order is checked."""
+        found: list[ListedGeneration] = []
+        while True:
+            after = found[-1].summary.receipt.sequence if found else 0
+            path = f"/v1/generations?after={after}{which}"
+            answer = await self._exchange.json("GET", path, Asked("the generations"))
+            page = self._exchange.parsed(answer, _listed_of)
+            for each in page:
+                if each.summary.receipt.sequence <= after:
+                    raise ServerMisbehaved(self._exchange.server, "generations out of order")
+                after = each.summary.receipt.sequence
+            found.extend(page)
+            if len(page) < limits.GENERATIONS_PAGE_MAX:
+                return found
 
     # IKeyring
 
@@ -203,9 +248,9 @@ def _session_of(data: object) -> SessionId:
         raise BadMessage(f"'session': {error}") from error
 
 
-def _summaries_of(data: object) -> list[GenerationSummary]:
+def _listed_of(data: object) -> list[ListedGeneration]:
     """A page of generations. Raises `BadMessage`."""
     lines = data.get("generations") if isinstance(data, dict) else None
     if not isinstance(lines, list) or len(lines) > limits.GENERATIONS_PAGE_MAX:
         raise BadMessage("'generations' must be a list of at most a page")
-    return [GenerationSummary.from_json(line) for line in lines]
+    return [ListedGeneration.from_json(line) for line in lines]

@@ -19,10 +19,10 @@ from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.repository.deferring import returns_deferred
 from obnam.wire.frames import Frame
 from obnam.wire.interfaces import IRepository
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     Commit,
     CommittedGeneration,
-    GenerationSummary,
     Keyring,
     KeyringSlot,
     Receipt,
@@ -136,13 +136,33 @@ class RetryingRepository:
         """See `IGenerations`."""
         return self._again(lambda: self._repository.commit(session, commit))
 
-    def list_generations(self) -> "Deferred[Sequence[GenerationSummary]]":
+    def list_generations(self) -> "Deferred[Sequence[ListedGeneration]]":
         """See `IGenerations`."""
         return self._again(self._repository.list_generations)
 
     def get_generation(self, generation: GenerationId) -> "Deferred[CommittedGeneration]":
         """See `IGenerations`."""
         return self._again(lambda: self._repository.get_generation(generation))
+
+    def delete_generation(self, generation: GenerationId) -> "Deferred[None]":
+        """See `IDecisions`."""
+        return self._again(lambda: self._repository.delete_generation(generation))
+
+    def undelete_generation(self, generation: GenerationId) -> "Deferred[None]":
+        """See `IDecisions`."""
+        return self._again(lambda: self._repository.undelete_generation(generation))
+
+    def pin_generation(self, generation: GenerationId, reason: str) -> "Deferred[None]":
+        """See `IDecisions`."""
+        return self._again(lambda: self._repository.pin_generation(generation, reason))
+
+    def unpin_generation(self, generation: GenerationId) -> "Deferred[None]":
+        """See `IDecisions`."""
+        return self._again(lambda: self._repository.unpin_generation(generation))
+
+    def list_trash(self) -> "Deferred[Sequence[ListedGeneration]]":
+        """See `IDecisions`."""
+        return self._again(self._repository.list_trash)
 
     def get_keyring(self) -> "Deferred[Keyring]":
         """See `IKeyring`."""

@@ -16,10 +16,10 @@ from zope.interface import Interface
 
 from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.wire.frames import Frame
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     Commit,
     CommittedGeneration,
-    GenerationSummary,
     Keyring,
     KeyringSlot,
     Receipt,
@@ -89,11 +89,45 @@ class IGenerations(Interface):
         its receipt again. The session ends with it.
         """
 
-    def list_generations() -> "Deferred[Sequence[GenerationSummary]]":
-        """All generations of the repository, of every client, oldest first."""
+    def list_generations() -> "Deferred[Sequence[ListedGeneration]]":
+        """All generations of the repository, of every client, oldest first.
+
+        Without those in the trash.
+        """
 
     def get_generation(generation: GenerationId) -> "Deferred[CommittedGeneration]":
-        """The sealed manifest and the receipt of one generation. ``NotFound``."""
+        """Sealed manifest and receipt of one generation, also from the trash. ``NotFound``."""
+
+
+class IDecisions(Interface):
+    """What is to become of generations. Changes need the scope ``manage`` (``AccessDenied``).
+
+    Each raises ``NotFound`` for a generation that never was, or is gone for good.
+    """
+
+    def delete_generation(generation: GenerationId) -> "Deferred[None]":
+        """Put it into the trash, from where it can be had back; one that is there stays as it is.
+
+        ``GenerationKept`` when it is pinned, its client's newest, or held.
+        """
+
+    def undelete_generation(generation: GenerationId) -> "Deferred[None]":
+        """Take it out of the trash; one that is not there is fine."""
+
+    def pin_generation(generation: GenerationId, reason: str) -> "Deferred[None]":
+        """Let nothing delete it. ``reason``, at most ``TEXT_MAX`` characters, is not sealed.
+
+        It takes the place of an earlier one. ``GenerationKept`` when it is in the trash.
+        """
+
+    def unpin_generation(generation: GenerationId) -> "Deferred[None]":
+        """Let it be deleted again; one that is not pinned is fine."""
+
+    def list_trash() -> "Deferred[Sequence[ListedGeneration]]":
+        """All generations in the trash, of every client, in the order of their commits.
+
+        Any scope. ``RequestRefused`` by a server that has no trash yet.
+        """
 
 
 class IKeyring(Interface):
@@ -106,7 +140,7 @@ class IKeyring(Interface):
         """Replace all slots, unless someone else did since ``etag`` (``RequestRefused``)."""
 
 
-class IRepository(ISessions, IChunks, IGenerations, IKeyring):
+class IRepository(ISessions, IChunks, IGenerations, IDecisions, IKeyring):
     """All of it."""
 
     def close() -> "Deferred[None]":

@@ -14,6 +14,7 @@ from pyroaring import BitMap64
 
 from obnam.errors import NotFound
 from obnam.model.ids import ClientName, GenerationId
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import GenerationSummary
 from obnam_server.store.errors import Kept
 from obnam_server.store.interfaces import IIndex
@@ -52,6 +53,22 @@ class Decisions:
             )
             for summary, _ in self._index.all_generations()
         ]
+
+    def listed(self, after_sequence: int, limit: int) -> list[ListedGeneration]:
+        """At most ``limit`` generations with higher sequence numbers, oldest first.
+
+        Without those in the trash.
+        """
+        reasons = {key: mark.reason for key, mark in self._register.get().pins.items()}
+        return [
+            ListedGeneration(each, reasons.get(each.receipt.generation))
+            for each in self._index.list_generations(after_sequence, limit)
+        ]
+
+    def trash(self, after_sequence: int, limit: int) -> list[ListedGeneration]:
+        """The same of those in the trash."""
+        found = self._index.list_trash(after_sequence, limit)
+        return [ListedGeneration(each, trashed_ns=at_ns) for each, at_ns in found]
 
     def delete(self, generations: Sequence[GenerationId], by: str, reason: str) -> None:
         """WRITER. Into the trash with all of them, or with none. `NotFound`, `Kept`.

@@ -5,7 +5,7 @@ The API turns each into one answer; the texts name the thing and the way out.
 
 from attrs import define
 
-from obnam.errors import ObnamError, RequestRefused
+from obnam.errors import GenerationKept, ObnamError, RequestRefused
 
 
 class StoreError(ObnamError):
@@ -96,15 +96,8 @@ class KeyringChanged(RequestRefused):
     """Somebody else replaced the keyring since it was read; HTTP 412."""
 
 
-@define(eq=False)
-class Kept(ObnamError):
+class Kept(GenerationKept):
     """A generation is not deleted, because something keeps it; HTTP 409 ``kept``."""
-
-    what: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"{self.what} is kept: {self.problem}"
 
 
 @define(eq=False)

@@ -76,6 +76,16 @@ class GenerationIndex:
             )
             return [_summary(row) for row in rows]
 
+    def list_trash(self, after_sequence: int, limit: int) -> list[tuple[GenerationSummary, int]]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                f"SELECT {_SUMMARY}, trashed FROM generations "
+                "WHERE sequence > ? AND trashed IS NOT NULL ORDER BY sequence LIMIT ?",
+                (after_sequence, limit),
+            )
+            return [(_summary(row), row[-1]) for row in rows]
+
     def all_generations(self) -> list[tuple[GenerationSummary, int | None]]:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):

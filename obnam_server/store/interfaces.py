@@ -278,6 +278,9 @@ class IGenerationIndex(Interface):
         Without those in the trash.
         """
 
+    def list_trash(after_sequence: int, limit: int) -> list[tuple[GenerationSummary, int]]:
+        """The same of those in the trash, each with when it was put there (ns since the epoch)."""
+
     def all_generations() -> list[tuple[GenerationSummary, int | None]]:
         """Every one, oldest first, and when it was put into the trash (ns since the epoch)."""
 

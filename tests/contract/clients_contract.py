@@ -36,7 +36,7 @@ class ClientsContract:
         await repositories.colleague.refer(session, [id_of(chunk)], [])
         theirs = await repositories.colleague.commit(session, commit_of("theirs", None, [chunk]))
         assert [own.sequence, theirs.sequence] == [1, 2]
-        summaries = await repositories.own.list_generations()
+        summaries = [each.summary for each in await repositories.own.list_generations()]
         assert [s.receipt for s in summaries] == [own, theirs]
         assert summaries[0].client != summaries[1].client
         latest = (await repositories.own.describe()).latest

@@ -54,7 +54,7 @@ class GenerationsContract:
         second = await own.commit(session, commit)
         assert second.sequence == 2
         assert second.received_ns >= first.received_ns
-        summaries = await own.list_generations()
+        summaries = [each.summary for each in await own.list_generations()]
         assert [s.receipt for s in summaries] == [first, second]
         assert [s.previous for s in summaries] == [None, first.generation]
         assert [s.partial for s in summaries] == [False, True]

@@ -13,11 +13,11 @@ from obnam.repository.deferring import returns_deferred
 from obnam.wire import limits
 from obnam.wire.frames import BadFrame, Frame, split
 from obnam.wire.interfaces import IRepository
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     SCOPES,
     Commit,
     CommittedGeneration,
-    GenerationSummary,
     Keyring,
     KeyringSlot,
     Receipt,
@@ -99,12 +99,32 @@ class StoreRepository:
         return self.store_.commit(self.client, session, commit)
 
     @returns_deferred
-    async def list_generations(self) -> Sequence[GenerationSummary]:
-        return self.store_.list_generations(0, limits.GENERATIONS_PAGE_MAX)
+    async def list_generations(self) -> Sequence[ListedGeneration]:
+        return self.store_.decisions.listed(0, limits.GENERATIONS_PAGE_MAX)
 
     @returns_deferred
     async def get_generation(self, generation: GenerationId) -> CommittedGeneration:
         return self.store_.get_generation(generation)
+
+    @returns_deferred
+    async def delete_generation(self, generation: GenerationId) -> None:
+        self.store_.change(self.store_.decisions.delete, [generation], self.client, "deleted")
+
+    @returns_deferred
+    async def undelete_generation(self, generation: GenerationId) -> None:
+        self.store_.change(self.store_.decisions.undelete, [generation])
+
+    @returns_deferred
+    async def pin_generation(self, generation: GenerationId, reason: str) -> None:
+        self.store_.change(self.store_.decisions.pin, generation, self.client, reason)
+
+    @returns_deferred
+    async def unpin_generation(self, generation: GenerationId) -> None:
+        self.store_.change(self.store_.decisions.unpin, generation)
+
+    @returns_deferred
+    async def list_trash(self) -> Sequence[ListedGeneration]:
+        return self.store_.decisions.trash(0, limits.GENERATIONS_PAGE_MAX)
 
     @returns_deferred
     async def get_keyring(self) -> Keyring:

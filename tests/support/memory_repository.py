@@ -14,6 +14,7 @@ from zope.interface import implementer
 from obnam.errors import (
     ChunksMissing,
     CommitConflict,
+    GenerationKept,
     NotFound,
     RequestRefused,
     ServerMisbehaved,
@@ -32,6 +33,7 @@ from obnam.repository.deferring import returns_deferred
 from obnam.wire import limits
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, split, write_header
 from obnam.wire.interfaces import IRepository
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     SCOPES,
     Commit,
@@ -76,6 +78,8 @@ class MemoryServer:
     chunks: dict[ChunkId, bytes] = field(factory=dict)
     sessions: dict[SessionId, MemorySession] = field(factory=dict)
     generations: dict[GenerationId, MemoryGeneration] = field(factory=dict)
+    trash: dict[GenerationId, int] = field(factory=dict)
+    pins: dict[GenerationId, str] = field(factory=dict)
     slots: tuple[KeyringSlot, ...] = ()
     slots_version: int = 0
     _session_numbers: "count[int]" = field(factory=lambda: count(1))
@@ -90,6 +94,14 @@ class MemoryServer:
             g.committed for g in self.generations.values() if g.committed.summary.client == client
         ]
         return own[-1] if own else None
+
+    def listed(self, *, trash: bool) -> list[ListedGeneration]:
+        """All generations that are in the trash, or all that are not."""
+        return [
+            ListedGeneration(each.committed.summary, self.pins.get(key), self.trash.get(key))
+            for key, each in self.generations.items()
+            if (key in self.trash) == trash
+        ]
 
     def new_session(self, session: MemorySession) -> SessionId:
         """Remember a session under a new id."""
@@ -170,7 +182,7 @@ class MemoryRepository:
             server_time_ns=self.server.now_ns(),
             used_bytes=sum(map(len, self.server.chunks.values())),
             quota_bytes=None,
-            generation_count=len(self.server.generations),
+            generation_count=len(self.server.listed(trash=False)),
             damaged_chunk_count=0,
             latest=self.server.latest_of(self.name),
         )
@@ -210,12 +222,48 @@ class MemoryRepository:
             raise ChunksMissing(len(absent), tuple(absent[: limits.COMMIT_REFUSED_IDS_MAX]))
 
     @returns_deferred
-    async def list_generations(self) -> Sequence[GenerationSummary]:
-        return [generation.committed.summary for generation in self.server.generations.values()]
+    async def list_generations(self) -> Sequence[ListedGeneration]:
+        return self.server.listed(trash=False)
 
     @returns_deferred
     async def get_generation(self, generation: GenerationId) -> CommittedGeneration:
         return self._generation(generation).committed
+
+    @returns_deferred
+    async def delete_generation(self, generation: GenerationId) -> None:
+        self._generation(generation)
+        if generation in self.server.trash:
+            return
+        if generation in self.server.pins:
+            raise GenerationKept(generation, f"it is pinned ({self.server.pins[generation]})")
+        newest = {}
+        for each in self.server.listed(trash=False):
+            for partial in (each.summary.partial, True):
+                newest[each.summary.client, partial] = each.generation
+        if generation in newest.values():
+            raise GenerationKept(generation, "it is the newest of its client")
+        self.server.trash[generation] = self.server.now_ns()
+
+    @returns_deferred
+    async def undelete_generation(self, generation: GenerationId) -> None:
+        self._generation(generation)
+        self.server.trash.pop(generation, None)
+
+    @returns_deferred
+    async def pin_generation(self, generation: GenerationId, reason: str) -> None:
+        self._generation(generation)
+        if generation in self.server.trash:
+            raise GenerationKept(generation, "it is in the trash")
+        self.server.pins[generation] = reason
+
+    @returns_deferred
+    async def unpin_generation(self, generation: GenerationId) -> None:
+        self._generation(generation)
+        self.server.pins.pop(generation, None)
+
+    @returns_deferred
+    async def list_trash(self) -> Sequence[ListedGeneration]:
+        return self.server.listed(trash=True)
 
     @returns_deferred
     async def get_keyring(self) -> Keyring:
@@ -250,7 +298,15 @@ class MemoryRepository:
 def rolled_back(server: MemoryServer, generations: int) -> MemoryServer:
     """A server that was restored from a copy made when it had ``generations`` generations."""
     kept = dict(list(server.generations.items())[:generations])
-    return evolve(server, generations=kept, sessions={}, chunks=dict(server.chunks))
+    trash, pins = dict(server.trash), dict(server.pins)
+    return evolve(
+        server,
+        generations=kept,
+        trash=trash,
+        pins=pins,
+        sessions={},
+        chunks=dict(server.chunks),
+    )
 
 
 def _at_most(limit: int, length: int) -> None:

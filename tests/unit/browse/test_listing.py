@@ -8,6 +8,7 @@ from obnam.generation.local import LocalEntry
 from obnam.generation.rows import EntryRow
 from obnam.model.entry import Kind, Reason
 from obnam.model.ids import ClientName, GenerationId
+from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import GenerationSummary, Receipt
 
 NOON_NS = 1_793_620_800 * 10**9  # 2026-11-02T12:00:00Z
@@ -44,10 +45,11 @@ def test_entries_for_programs() -> None:
 def test_generations(partial: bool) -> None:
     receipt = Receipt(GenerationId("ab" * 16), 1, NOON_NS + 999_999_999)
     summary = GenerationSummary(receipt, ClientName("laptop"), None, partial, 7)
-    line = listing.generation_line(summary, timezone(timedelta(hours=2)))
+    listed = ListedGeneration(summary)
+    line = listing.generation_line(listed, timezone(timedelta(hours=2)))
     assert line.startswith("ab" * 16 + "  2026-11-02 14:00:00  laptop")
     assert ("(partial)" in line) == partial
-    assert listing.generation_to_json(summary)["received"] == "2026-11-02T12:00:00Z"
+    assert listing.generation_to_json(listed)["received"] == "2026-11-02T12:00:00Z"
 
 
 def test_times_before_the_epoch_and_after_it() -> None:

@@ -38,6 +38,7 @@ def problem(kind: problems.Problem, **members: object) -> bytes:
         (problems.CONFLICT, errors.CommitConflict, False),
         (problems.CHUNKS_MISSING, errors.ChunksMissing, False),
         (problems.SET_DIFFERS, errors.RequestRefused, False),
+        (problems.KEPT, errors.GenerationKept, False),
         (problems.PRECONDITION_FAILED, errors.RequestRefused, False),
         (problems.LENGTH_REQUIRED, errors.RequestRefused, False),
         (problems.TOO_LARGE, errors.RequestRefused, False),
@@ -165,6 +166,7 @@ async def test_junk_json(scene: Scene, body: bytes) -> None:
         lambda: repository.describe(),
         lambda: repository.begin_session(None),
         lambda: repository.list_generations(),
+        lambda: repository.list_trash(),
         lambda: repository.get_generation(GENERATION),
     ):
         with pytest.raises(errors.ServerMisbehaved):

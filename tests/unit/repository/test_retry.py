@@ -135,6 +135,11 @@ METHODS: list[tuple[str, tuple[Any, ...]]] = [
     ("commit", ("s", "commit")),
     ("list_generations", ()),
     ("get_generation", ("g",)),
+    ("delete_generation", ("g",)),
+    ("undelete_generation", ("g",)),
+    ("pin_generation", ("g", "reason")),
+    ("unpin_generation", ("g",)),
+    ("list_trash", ()),
     ("get_keyring", ()),
     ("put_keyring", ([], "etag")),
 ]

@@ -3,7 +3,7 @@
 import json
 
 from tests.support.raw_backup import backed_up, problem
-from tests.support.server_in_memory import RawAnswer, ServerInMemory
+from tests.support.server_in_memory import HOUR_NS, RawAnswer, ServerInMemory
 
 
 def test_deciding_over_generations(server: ServerInMemory) -> None:
@@ -42,3 +42,31 @@ def test_a_backup_credential_deletes_nothing(server: ServerInMemory) -> None:
     for method, rest in (("DELETE", ""), ("PUT", "/undelete"), ("DELETE", "/pin"), ("PUT", "/pin")):
         answer = server.connect().request(method, path + rest, token=token)
         assert problem(answer) == "forbidden"
+
+
+def test_lists_say_what_was_decided(server: ServerInMemory) -> None:
+    token = server.token("laptop", scopes=("backup", "restore", "manage"))
+    reader = server.token("reader", "laptop", scopes=("restore",))
+    made = [backed_up(server.connect(), token, 1, 1).generation]
+    for number in (2, 3, 4):
+        previous = made[-1]
+        made.append(backed_up(server.connect(), token, number, 1, previous=previous).generation)
+
+    def listed(query: str) -> list[tuple[object, ...]]:
+        answer = server.connect().request("GET", f"/v1/generations{query}", token=reader)
+        lines = json.loads(answer.body)["generations"]
+        return [(each["generation"], each["pinned"], each["trashed_ns"]) for each in lines]
+
+    server.advance(1)
+    now_ns = HOUR_NS + 10**9
+    for generation in made[:2]:
+        server.connect().request("DELETE", f"/v1/generations/{generation}", token=token)
+    path = f"/v1/generations/{made[2]}/pin"
+    server.connect().request("PUT", path, b'{"reason": "good"}', token=token)
+    assert listed("") == listed("?trash=0") == [(made[2], "good", None), (made[3], None, None)]
+    assert listed("?trash=1") == [(made[0], None, now_ns), (made[1], None, now_ns)]
+    assert listed("?after=1&trash=1") == [(made[1], None, now_ns)]
+    assert listed("?after=2&trash=1") == []
+    for wrong in ("yes", "", "2"):
+        answer = server.connect().request("GET", f"/v1/generations?trash={wrong}", token=token)
+        assert problem(answer) == "bad-request"
