@@ -194,7 +194,8 @@ class MemoryRepository:
             return self._receipt_again(before.committed, commit)
         chunks = frozenset(self._session(session).chunks)
         self._check(commit, chunks)
-        number = len(self.server.generations) + 1
+        numbers = [g.committed.summary.receipt.sequence for g in self.server.generations.values()]
+        number = max(numbers, default=0) + 1
         receipt = Receipt(commit.generation, number, self.server.now_ns())
         summary = GenerationSummary(
             receipt, self.name, commit.previous, commit.partial, len(chunks)
