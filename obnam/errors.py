@@ -44,7 +44,9 @@ class UnknownReference(UsageError):
     """No generation answers to a REF."""
 
     reference: str
-    problem: str = "no such generation; `obnam list` shows those there are"
+    problem: str = (
+        "no such generation; `obnam list` shows those there are, and with --trash those deleted"
+    )
 
     def __str__(self) -> str:
         return f"{self.reference or repr('')}: {self.problem}"

@@ -68,8 +68,7 @@ def test_into_the_trash_and_out_of_it(join: Join) -> None:
     assert "in the trash since 20" in computer.obnam("list", "--trash").lines[0]
     assert computer.obnam("resolve", "latest~1").lines == [ids[1]]
     assert tree(computer.restored("latest~1")) == trees[1]
-    assert tree(computer.restored()) == trees[3]
-    computer.refused("restore", ids[0], str(computer.folder / "none"))
+    assert "--trash" in computer.refused("restore", ids[0], str(computer.folder / "none"))
     ids.append(computer.backup().value("generation-id"))
     assert set(computer.reasons().values()) == {"unchanged"}
     assert computer.obnam("verify").value("status") == "OK"
@@ -120,19 +119,19 @@ def test_a_token_that_may_not(join: Join) -> None:
 def test_a_computer_apart(join: Join) -> None:
     """It may delete, and backs nothing up; those that are backed up cannot delete."""
     laptop = join("laptop", "backup", "restore")
-    ids, trees = backed_up(laptop, 4)
+    ids, trees = backed_up(laptop, 3)
     apart = join("apart", "restore", "manage")
     apart.refused("forget", "latest")
-    assert "it is the newest of its client" in apart.refused("forget", ids[3], code=1)
-    apart.obnam("forget", *ids[1:3])
+    assert "it is the newest of its client" in apart.refused("forget", ids[2], code=1)
+    apart.obnam("forget", ids[1])
     apart.obnam("pin", ids[0], "--reason", "the first")
-    assert listed(laptop) == [ids[0], ids[3]]
-    assert listed(laptop, "--trash") == ids[1:3]
-    assert laptop.obnam("list").lines[0].endswith("(pinned: the first)")
+    lines = laptop.obnam("list").lines
+    assert [line.split()[0] for line in lines] == [ids[0], ids[2]]
+    assert lines[0].endswith("(pinned: the first)")
+    assert listed(laptop, "--trash") == [ids[1]]
     laptop.backup()
     assert tree(laptop.restored("latest~2")) == trees[0]
-    assert tree(laptop.restored()) == trees[3]
-    assert laptop.obnam("verify", ids[0]).value("status") == "OK"
+    assert tree(laptop.restored()) == trees[2]
     apart.obnam("undelete", ids[1])
     assert tree(laptop.restored(ids[1])) == trees[1]
 

@@ -103,6 +103,14 @@ class MemoryServer:
             if (key in self.trash) == trash
         ]
 
+    def expunge(self, generation: GenerationId) -> None:
+        """Out of the trash, for good; and all chunks that nothing else needs."""
+        del self.trash[generation], self.generations[generation]
+        needed: set[ChunkId] = set()
+        needed.update(*(each.chunks for each in self.generations.values()))
+        needed.update(*(each.chunks for each in self.sessions.values()))
+        self.chunks = {i: sealed for i, sealed in self.chunks.items() if i in needed}
+
     def new_session(self, session: MemorySession) -> SessionId:
         """Remember a session under a new id."""
         name = parse_session_id(f"{next(self._session_numbers):032x}")

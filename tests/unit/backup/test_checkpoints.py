@@ -7,9 +7,10 @@ from collections.abc import Iterator
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 
-from obnam.errors import ServerUnreachable
+from obnam.errors import GenerationKept, ServerUnreachable
 from obnam.live.scan import CACHE_TAG_SIGNATURE
 from obnam.model.entry import Reason
+from obnam.model.ids import GenerationId
 from tests.unit.backup.laptop import Laptop
 
 ensure = pytest_twisted.ensureDeferred
@@ -151,6 +152,42 @@ async def test_checkpoints_of_an_incremental(busy: Laptop) -> None:
         assert entries[f"{number:02}"].content == content(expected)
     for commit in busy.repository.commits:
         await busy.below(commit.generation)
+
+
+@ensure
+async def test_checkpoints_and_what_was_before_them_can_be_forgotten(busy: Laptop) -> None:
+    """But for the newest, and the newest complete one: the next backup goes on from there."""
+    busy.checkpoint_s = 1e9
+    complete = await busy.back_up()
+    for number in range(FILES):
+        (busy.root / f"{number:02}").write_bytes(content(number + 1000))
+    busy.checkpoint_s = 2
+    partial = []
+    for _ in range(2):
+        cut_off(busy, after=9)
+        with pytest.raises(ServerUnreachable):
+            await busy.back_up()
+        partial += [commit.generation for commit in busy.repository.commits]
+    assert len(partial) >= 2
+
+    async def forget(*generations: GenerationId) -> None:
+        for generation in generations:
+            await busy.repository.delete_generation(generation)
+            busy.server.expunge(generation)
+
+    for generation in (complete, partial[-1]):
+        with pytest.raises(GenerationKept):
+            await forget(generation)
+    await forget(*partial[:-1])
+    before = set(busy.server.chunks)
+    busy.repository.before_store = lambda: None
+    last = await busy.back_up()
+    assert not before.intersection(busy.repository.stored)
+    await forget(complete, partial[-1])
+    for generation in (last, await busy.back_up()):
+        entries = await busy.below(generation)
+        assert all(entries[f"{n:02}"].content == content(n + 1000) for n in range(FILES))
+    assert busy.warnings == []
 
 
 @ensure

@@ -16,6 +16,7 @@ from obnam.errors import (
     AccessDenied,
     GenerationKept,
     HistoryBroken,
+    ManifestLost,
     ServerUnreachable,
     UnknownReference,
 )
@@ -59,14 +60,6 @@ class Backups:
         found = (await self.catalogue()).listed
         return [self.made.index(each.generation) for each in found]
 
-    def expunge(self, number: int) -> None:
-        """As the server does it; and all chunks that no other generation has."""
-        server = self.scene.server
-        del server.generations[self.made[number]], server.trash[self.made[number]]
-        live = frozenset().union(*(each.chunks for each in server.generations.values()))
-        for chunk_id in server.chunks.keys() - live:
-            del server.chunks[chunk_id]
-
     async def check(self, number: int, folder: Path) -> None:
         """Verify and restore a backup."""
         verified = await self.scene.verify(self.made[number])
@@ -107,7 +100,7 @@ async def test_everything_goes_on_after_a_forget(backups: Backups, tmp_path: Pat
     await backups.back_up()
     assert await backups.listed() == [0, 2, 4, 5]
     for number in (1, 3):
-        backups.expunge(number)
+        backups.scene.server.expunge(backups.made[number])
     for number in (0, 2, 4, 5):
         await backups.check(number, tmp_path / f"without {number}")
     await backups.back_up()
@@ -236,6 +229,24 @@ async def test_a_token_that_may_not(backups: Backups) -> None:
     assert backups.scene.server.pins == {}
 
 
+@ensure
+async def test_when_the_newest_manifest_is_lost(backups: Backups) -> None:
+    """What is the latest is not known then; ids are as good as ever, and the newest is kept."""
+    await with_five(backups)
+    server = backups.scene.server
+    newest = server.generations[backups.made[4]]
+    server.generations[backups.made[4]] = evolve(
+        newest, committed=evolve(newest.committed, manifest=b"")
+    )
+    with pytest.raises(ManifestLost):
+        await backups.forget(backups.made[0], "latest~1")
+    with pytest.raises(GenerationKept):
+        await backups.forget(backups.made[0], backups.made[4])
+    assert server.trash == {}
+    await backups.forget(backups.made[0])
+    assert list(server.trash) == [backups.made[0]]
+
+
 # The history
 
 
@@ -254,7 +265,7 @@ async def test_a_computer_that_remembers_an_older_one(backups: Backups, tmp_path
     before = (tmp_path / "old.json").read_bytes()
     assert (await fetch(backups.scene.repository, generations)).warnings == []
     for number, warned in ((0, 0), (1, 0), (2, 0), (3, 1)):
-        backups.expunge(number)
+        backups.scene.server.expunge(backups.made[number])
         (tmp_path / "old.json").write_bytes(before)
         warnings = (await fetch(backups.scene.repository, generations)).warnings
         assert len(warnings) == warned
