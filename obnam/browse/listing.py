@@ -25,7 +25,9 @@ def generation_line(listed: ListedGeneration, zone: tzinfo | None = None) -> str
 
 def until(listed: ListedGeneration, zone: tzinfo | None = None) -> str:
     """Until when a generation can be had back from the trash, if the server has said so."""
-    return "" if listed.until_ns is None else f", until {local_time(listed.until_ns, zone)}"
+    if listed.until_ns is None:
+        return ""
+    return f", until {local_time(listed.until_ns, zone)} at least"
 
 
 def summary_line(summary: GenerationSummary, zone: tzinfo | None = None) -> str:

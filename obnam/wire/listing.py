@@ -15,8 +15,8 @@ class ListedGeneration:
     """One line of ``GET /v1/generations``.
 
     ``pinned``: why it is kept; ``None``: it is not pinned. ``trashed_ns``: since when it is in the
-    trash; ``None``: it is not. ``until_ns``: until when it can be had back from there; ``None``:
-    no end is set. Older servers say none of them, and have no trash.
+    trash; ``None``: it is not. ``until_ns``: until when, at least, it can be had back from there;
+    ``None``: the server does not say. Older servers say none of them, and have no trash.
     """
 
     summary: GenerationSummary

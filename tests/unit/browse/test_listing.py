@@ -52,6 +52,22 @@ def test_generations(partial: bool) -> None:
     assert listing.generation_to_json(listed)["received"] == "2026-11-02T12:00:00Z"
 
 
+def test_what_was_decided_is_shown_safely() -> None:
+    receipt = Receipt(GenerationId("ab" * 16), 1, NOON_NS)
+    summary = GenerationSummary(receipt, ClientName("laptop"), None, False, 7)
+    pinned = ListedGeneration(summary, pinned="good\x1b[31m\n: ü")
+    line = listing.generation_line(pinned, UTC)
+    assert line.endswith("laptop  (pinned: 'good\\x1b[31m\\n: \\xfc')")
+    assert listing.generation_to_json(pinned)["pinned"] == pinned.pinned
+    trashed = ListedGeneration(summary, trashed_ns=NOON_NS)
+    since = "  (in the trash since 2026-11-02 12:00:00"
+    assert listing.generation_line(trashed, UTC).endswith(f"{since})")
+    until = ListedGeneration(summary, trashed_ns=NOON_NS, until_ns=NOON_NS + 86_400 * 10**9)
+    line = listing.generation_line(until, UTC)
+    assert line.endswith(f"{since}, until 2026-11-03 12:00:00 at least)")
+    assert listing.generation_to_json(until)["until"] == "2026-11-03T12:00:00Z"
+
+
 def test_times_before_the_epoch_and_after_it() -> None:
     assert listing.iso_time(-1) == "1969-12-31T23:59:59Z"
     assert listing.local_time(0, UTC) == "1970-01-01 00:00:00"
