@@ -57,6 +57,7 @@ from obnam_server.routes import MANAGE, OPEN, READ, STORE, Body, Route, authoriz
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.store import Store
 from obnam_server.streams import Stream
+from obnam_server.upkeep.retain import trash
 from obnam_server.work import Work
 
 P = ParamSpec("P")
@@ -240,9 +241,11 @@ class Api:
     async def list_generations(self, request: ApiRequest) -> bytes:
         """A page of generations, or of the trash, after the sequence number ``after``."""
         after = sequence_of(request)
-        decisions = request.repository.decisions
-        pages = decisions.trash if wants_trash(request) else decisions.listed
-        page = await self._work.read(pages, after, GENERATIONS_PAGE_MAX)
+        repository, limit = request.repository, GENERATIONS_PAGE_MAX
+        if wants_trash(request):
+            page = await self._work.read(trash, repository, after, limit)
+        else:
+            page = await self._work.read(repository.decisions.listed, after, limit)
         return json_answer(request, {"generations": [each.to_json() for each in page]})
 
     @authorized_route(app, routes, "GET", "/v1/generations/<generation:generation>", READ)

@@ -60,10 +60,10 @@ def undelete(session: Session, ids: tuple[str, ...]) -> int:
 @session
 def pin(session: Session, reference: str, reason: str) -> int:
     """Keep the generation REF, whatever the server's policy says, until it is unpinned."""
-    from obnam.wire.limits import TEXT_MAX
+    from obnam.wire.limits import PIN_REASON_MAX
 
-    if not 0 < len(reason.strip()) <= len(reason) <= TEXT_MAX:
-        raise UsageError(f"--reason wants a text, of at most {TEXT_MAX} characters")
+    if not 0 < len(reason.strip()) <= len(reason) <= PIN_REASON_MAX:
+        raise UsageError(f"--reason wants a text, of at most {PIN_REASON_MAX} characters")
 
     async def run(client: "Client") -> "ListedGeneration":
         from obnam.browse import deciding

@@ -162,7 +162,7 @@ class HttpRepository:
     @returns_deferred
     async def pin_generation(self, generation: GenerationId, reason: str) -> None:
         """See `IDecisions`."""
-        self._at_most(limits.TEXT_MAX, len(reason))
+        self._at_most(limits.PIN_REASON_MAX, len(reason))
         await self._decide("PUT", generation, "/pin", PinRequest(reason).to_json())
 
     @returns_deferred

@@ -115,7 +115,7 @@ class IDecisions(Interface):
         """Take it out of the trash; one that is not there is fine."""
 
     def pin_generation(generation: GenerationId, reason: str) -> "Deferred[None]":
-        """Let nothing delete it. ``reason``, at most ``TEXT_MAX`` characters, is not sealed.
+        """Let nothing delete it. ``reason``, at most ``PIN_REASON_MAX`` characters, is not sealed.
 
         It takes the place of an earlier one. ``GenerationKept`` when it is in the trash.
         """

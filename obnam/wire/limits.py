@@ -43,6 +43,10 @@ KEYRING_SLOT_MAX = 4096
 TEXT_MAX = 1024
 """Any short text: a label, a description, an error's detail (characters)."""
 
+PIN_REASON_MAX = 256
+"""The reason of a pin (characters). A page of generations has a thousand of them, at up to 12
+bytes each in JSON, and must stay below ``JSON_BODY_MAX``."""
+
 SESSION_IDLE_S = 24 * 3600.0
 """A session that no request has named for this long is forgotten."""
 

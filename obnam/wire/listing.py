@@ -6,6 +6,7 @@ Apart from `obnam.wire.messages`, whose summaries stay what they were at the com
 from attrs import frozen
 
 from obnam.model.ids import GenerationId
+from obnam.wire.limits import PIN_REASON_MAX
 from obnam.wire.members import Json, number, text
 from obnam.wire.messages import GenerationSummary
 
@@ -44,7 +45,7 @@ class ListedGeneration:
         summary = GenerationSummary.from_json(data)
         return cls(
             summary,
-            pinned=text(data, "pinned") if _has(data, "pinned") else None,
+            pinned=text(data, "pinned", PIN_REASON_MAX) if _has(data, "pinned") else None,
             trashed_ns=number(data, "trashed_ns") if _has(data, "trashed_ns") else None,
             until_ns=number(data, "until_ns") if _has(data, "until_ns") else None,
         )

@@ -22,7 +22,7 @@ from obnam.model.ids import (
     parse_generation_id,
     parse_repository_name,
 )
-from obnam.wire.limits import KEYRING_SLOT_MAX, KEYRING_SLOTS_MAX, MANIFEST_MAX
+from obnam.wire.limits import KEYRING_SLOT_MAX, KEYRING_SLOTS_MAX, MANIFEST_MAX, PIN_REASON_MAX
 from obnam.wire.members import (
     BadMessage,
     Json,
@@ -113,7 +113,7 @@ class PinRequest:
     @classmethod
     def from_json(cls, data: object) -> "PinRequest":
         """From JSON."""
-        return cls(text(data, "reason"))
+        return cls(text(data, "reason", PIN_REASON_MAX))
 
 
 @frozen

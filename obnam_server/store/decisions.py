@@ -14,6 +14,7 @@ from pyroaring import BitMap64
 
 from obnam.errors import NotFound
 from obnam.model.ids import ClientName, GenerationId
+from obnam.wire.limits import PIN_REASON_MAX
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import GenerationSummary
 from obnam_server.store.errors import Kept
@@ -59,16 +60,21 @@ class Decisions:
 
         Without those in the trash.
         """
-        reasons = {key: mark.reason for key, mark in self._register.get().pins.items()}
+        pins = self._register.get().pins.items()
+        reasons = {key: mark.reason[:PIN_REASON_MAX] for key, mark in pins}
         return [
             ListedGeneration(each, reasons.get(each.receipt.generation))
             for each in self._index.list_generations(after_sequence, limit)
         ]
 
-    def trash(self, after_sequence: int, limit: int) -> list[ListedGeneration]:
-        """The same of those in the trash."""
-        found = self._index.list_trash(after_sequence, limit)
-        return [ListedGeneration(each, trashed_ns=at_ns) for each, at_ns in found]
+    def trash(
+        self, after_sequence: int, limit: int, stays_ns: int | None = None
+    ) -> list[ListedGeneration]:
+        """The same of those in the trash. ``stays_ns``: how long each is there at least."""
+        return [
+            ListedGeneration(each, None, at_ns, None if stays_ns is None else at_ns + stays_ns)
+            for each, at_ns in self._index.list_trash(after_sequence, limit)
+        ]
 
     def delete(self, generations: Sequence[GenerationId], by: str, reason: str) -> None:
         """WRITER. Into the trash with all of them, or with none. `NotFound`, `Kept`.

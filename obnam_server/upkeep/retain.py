@@ -4,11 +4,12 @@ from attrs import frozen
 from twisted.logger import Logger
 
 from obnam.model.ids import ClientName
+from obnam.wire.listing import ListedGeneration
 from obnam_server.store.decisions import KeptGeneration
 from obnam_server.store.register import Register
 from obnam_server.store.repository import RepositoryStore
-from obnam_server.upkeep.policy import parse_policy
-from obnam_server.upkeep.retention import Candidate, Fate, Plan, decide
+from obnam_server.upkeep.policy import PolicyRefused, parse_policy
+from obnam_server.upkeep.retention import Candidate, Fate, Plan, decide, stays_in_trash_ns
 from obnam_server.upkeep.retention_time import RetentionTime
 from obnam_server.work import Work
 
@@ -40,6 +41,18 @@ def look(repository: RepositoryStore, now_ns: int) -> Looked:
         None if register.hold is None else register.hold.reason,
     )
     return Looked(plan, register.version)
+
+
+def trash(repository: RepositoryStore, after: int, limit: int) -> list[ListedGeneration]:
+    """At most ``limit`` generations in the trash, with sequence numbers above ``after``.
+
+    Each with the time until which the policy in force leaves it there. Any thread.
+    """
+    try:
+        stays_ns = stays_in_trash_ns(parse_policy(repository.decisions.register().policy))
+    except PolicyRefused:
+        stays_ns = None  # `look` fails for the same reason, is logged, and nothing goes.
+    return repository.decisions.trash(after, limit, stays_ns)
 
 
 def _candidate(each: KeptGeneration) -> Candidate:

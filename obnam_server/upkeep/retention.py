@@ -138,9 +138,14 @@ def decide(
                 each.keep("no policy")
         else:
             _keep_by_rules(theirs, policy.rules_of(client), step.time.time_ns)
-    trash_ns = (TRASH_DAYS_DEFAULT if policy is None else policy.trash_days) * DAY_NS
+    trash_ns = stays_in_trash_ns(policy)
     decisions = tuple(_decision(each, step.time.time_ns, trash_ns) for each in timed)
     return Plan(step.time, step.halted, decisions)
+
+
+def stays_in_trash_ns(policy: Policy | None) -> int:
+    """How long what is deleted can be had back, at least."""
+    return (TRASH_DAYS_DEFAULT if policy is None else policy.trash_days) * DAY_NS
 
 
 def _timed(ordered: Sequence[Candidate], now_ns: int) -> list[_Timed]:

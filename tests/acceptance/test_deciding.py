@@ -62,7 +62,7 @@ def test_into_the_trash_and_out_of_it(join: Join) -> None:
     assert listed(computer) == ids
     done = computer.obnam("forget", "latest~1", ids[0][:12])
     assert [line.split()[0] for line in done.lines] == [ids[2], ids[0]]
-    assert all(line.endswith(": in the trash") for line in done.lines)
+    assert all(": in the trash, until 2" in line for line in done.lines)
     assert listed(computer) == [ids[1], ids[3]]
     assert listed(computer, "--trash") == [ids[0], ids[2]]
     assert "in the trash since 20" in computer.obnam("list", "--trash").lines[0]
@@ -72,7 +72,7 @@ def test_into_the_trash_and_out_of_it(join: Join) -> None:
     ids.append(computer.backup().value("generation-id"))
     assert set(computer.reasons().values()) == {"unchanged"}
     assert computer.obnam("verify").value("status") == "OK"
-    assert computer.obnam("forget", ids[0]).lines[0].endswith(": in the trash already")
+    assert ": in the trash already, until 2" in computer.obnam("forget", ids[0]).lines[0]
     assert computer.obnam("undelete", ids[2][:12], ids[1]).lines[0].startswith(ids[2])
     assert listed(computer) == ids[1:]
     assert tree(computer.restored("latest~2")) == trees[2]
@@ -150,7 +150,7 @@ def test_json(join: Join) -> None:
     done = computer.obnam("--json", "forget", ids[0]).json
     (there,) = computer.obnam("--json", "list", "--trash").json
     assert done == {"done": [there], "already": []}
-    assert there["trashed"] >= there["received"]
+    assert there["until"] > there["trashed"] >= there["received"]
     back = computer.obnam("--json", "undelete", ids[0], ids[1]).json
     assert [each["generation"] for each in back["done"]] == [ids[0]]
     assert [each["generation"] for each in back["already"]] == [ids[1]]
@@ -168,7 +168,7 @@ def test_wrong_usage(join: Join) -> None:
         (("forget", "latest~1", "f" * 32), "no such generation"),
         (("pin", "latest"), "--reason"),
         (("pin", "latest", "--reason", " "), "--reason"),
-        (("pin", "latest", "--reason", "x" * 1025), "1024"),
+        (("pin", "latest", "--reason", "x" * 257), "256"),
         (("undelete", "latest"), "obnam list --trash"),
         (("undelete", "f" * 32), "no such generation"),
         (("unpin", "latest~7"), "no such generation"),

@@ -120,9 +120,10 @@ class DecisionsContract:
         await own.pin_generation(one, "for now")
         for _ in range(2):
             await own.pin_generation(one, reason)
-        await own.pin_generation(last, "x" * limits.TEXT_MAX)
+        longest = "\N{GRINNING FACE}" * limits.PIN_REASON_MAX
+        await own.pin_generation(last, longest)
         pins = [each.pinned for each in await repositories.colleague.list_generations()]
-        assert pins == [reason, None, "x" * limits.TEXT_MAX]
+        assert pins == [reason, None, longest]
         with pytest.raises(GenerationKept) as caught:
             await own.delete_generation(one)
         assert reason in str(caught.value)

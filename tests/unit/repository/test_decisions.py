@@ -50,7 +50,7 @@ async def test_requests(scene: Scene) -> None:
 @ensure
 async def test_a_reason_that_is_too_long_is_not_sent(scene: Scene) -> None:
     with pytest.raises(errors.RequestRefused):
-        await scene.repository.pin_generation(GENERATION, "x" * (limits.TEXT_MAX + 1))
+        await scene.repository.pin_generation(GENERATION, "x" * (limits.PIN_REASON_MAX + 1))
     assert scene.server.requests == []
 
 

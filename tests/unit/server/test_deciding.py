@@ -2,6 +2,8 @@
 
 import json
 
+from obnam.model.ids import RepositoryName
+from obnam_server.upkeep.policy import DAY_NS
 from tests.support.raw_backup import backed_up, problem
 from tests.support.server_in_memory import HOUR_NS, RawAnswer, ServerInMemory
 
@@ -57,6 +59,10 @@ def test_lists_say_what_was_decided(server: ServerInMemory) -> None:
         lines = json.loads(answer.body)["generations"]
         return [(each["generation"], each["pinned"], each["trashed_ns"]) for each in lines]
 
+    def until() -> object:
+        answer = server.connect().request("GET", "/v1/generations?trash=1", token=reader)
+        return json.loads(answer.body)["generations"][0]["until_ns"]
+
     server.advance(1)
     now_ns = HOUR_NS + 10**9
     for generation in made[:2]:
@@ -67,6 +73,11 @@ def test_lists_say_what_was_decided(server: ServerInMemory) -> None:
     assert listed("?trash=1") == [(made[0], None, now_ns), (made[1], None, now_ns)]
     assert listed("?after=1&trash=1") == [(made[1], None, now_ns)]
     assert listed("?after=2&trash=1") == []
+    assert until() == now_ns + 30 * DAY_NS
+    decisions = server.store.repository(RepositoryName("laptop")).decisions
+    for policy, stays_ns in (({"daily": 1, "trash_days": 3}, 3 * DAY_NS), ({"no": "policy"}, None)):
+        decisions.set_policy(policy)
+        assert until() == (None if stays_ns is None else now_ns + stays_ns)
     for wrong in ("yes", "", "2"):
         answer = server.connect().request("GET", f"/v1/generations?trash={wrong}", token=token)
         assert problem(answer) == "bad-request"

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from obnam.model.ids import ClientName, GenerationId
-from obnam.wire.limits import TEXT_MAX
+from obnam.wire.limits import PIN_REASON_MAX
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import BadMessage, GenerationSummary, Receipt
 
@@ -45,7 +45,7 @@ def test_an_older_end_says_nothing_of_it() -> None:
     ("name", "value"),
     [
         ("pinned", 7),
-        ("pinned", "x" * (TEXT_MAX + 1)),
+        ("pinned", "x" * (PIN_REASON_MAX + 1)),
         ("trashed_ns", True),
         ("trashed_ns", -1),
         ("trashed_ns", "5"),
