@@ -155,7 +155,9 @@ def test_other_chunks_than_asked_for(scene: Scene) -> None:
     scene.world.operator.rule = on(FETCH, changed(lambda frames: frames[::-1]))
     restored, complaint = scene.restore()
     assert "gave an answer that makes no sense" in one_line(complaint)
-    assert not restored.exists() or not list(restored.iterdir())
+    # An answer of a single frame is as it was; what is there by then is right.
+    for path in restored.iterdir() if restored.exists() else ():
+        assert path.read_bytes() == (scene.laptop.live / path.name).read_bytes()
 
 
 def test_a_database_is_damaged(scene: Scene) -> None:
