@@ -18,6 +18,8 @@ from twisted.web.server import Site
 from obnam.errors import ObnamError
 from obnam.wire.limits import SILENCE_S
 from obnam_server.admin.listening import remove_listening, write_listening
+from obnam_server.administration.about import about
+from obnam_server.administration.port import AdminPort
 from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.config import Settings
@@ -51,6 +53,7 @@ class ServerService(Service):
     _store: Store = field(init=False)
     _site: ApiSite = field(init=False)
     _rounds: Rounds = field(init=False)
+    _admin: AdminPort = field(init=False)
 
     def startService(self) -> None:
         """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
@@ -71,6 +74,13 @@ class ServerService(Service):
             self._listen((self._settings.metrics_listen,), lambda _: site)
         if self._settings.upkeep_every_minutes:
             self._rounds.start()
+        started_ns = self._now_ns()
+        self._admin = AdminPort.open(
+            self._store,
+            self._work,
+            lambda: about(self._site, addresses, started_ns),
+            self._reactor,
+        )
         # Not before a SIGTERM would be answered by `stopService`.
         self._reactor.callWhenRunning(self._announce, addresses)
 
@@ -86,6 +96,8 @@ class ServerService(Service):
         drained = self._site.drain()
         drained.addTimeout(STOP_S, self._reactor, lambda result, _: self._site.abort())
         await drained
+        await self._work.idle()
+        await self._admin.close()
         await self._work.idle()
         await self._work.write(self._store.close)
         self._work.stop()

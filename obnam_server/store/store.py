@@ -22,7 +22,7 @@ class Store:
     """A data directory, held by this process alone; `open` makes it."""
 
     clients: Clients
-    _data: Path
+    data: Path
     _clock: Callable[[], int]
     _files: IFiles
     _lock: layout.Lock
@@ -52,21 +52,21 @@ class Store:
 
     def create_repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. Make a repository, or give the one there is. `StoreFull`, `StoreFailed`."""
-        layout.make_repository(self._data, name, self._files)
+        layout.make_repository(self.data, name, self._files)
         return self.repository(name)
 
     def repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. The repository of this name, opened when it is first asked for. `NotFound`."""
         opened = self._opened.get(name)
         if opened is None:
-            home = RepositoryHome(name, layout.repository_id(self._data, name), self._segments)
-            index = SqliteIndex(layout.repositories_of(self._data) / name / INDEX_NAME)
+            home = RepositoryHome(name, layout.repository_id(self.data, name), self._segments)
+            index = SqliteIndex(layout.repositories_of(self.data) / name / INDEX_NAME)
             opened = self._opened[name] = RepositoryStore(home, index, self._clock)
         return opened
 
     def repositories(self) -> list[RepositoryName]:
         """The names of all, sorted."""
-        return layout.names_of(self._data)
+        return layout.names_of(self.data)
 
     def close(self) -> None:
         """Close everything. No other call may be under way."""

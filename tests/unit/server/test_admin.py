@@ -137,7 +137,11 @@ def test_what_a_crash_left_does_not_count(tmp_path: Path) -> None:
     assert found is not None
     assert found.pid == os.getpid()
     path = tmp_path / "listening.json"
-    for text in ("{", "[]", '{"pid": 4194305, "addresses": []}'):
+    # Its number was given again, to a process that began later.
+    reused = json.loads(path.read_text())
+    reused["started"] = reused["started"] + "0"
+    none = {**reused, "pid": 4194305}
+    for text in ("{", "[]", json.dumps(reused), json.dumps(none), '{"pid": 1, "addresses": []}'):
         path.write_text(text)
         assert read_listening(tmp_path) is None
     remove_listening(tmp_path)
