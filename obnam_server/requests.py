@@ -43,9 +43,14 @@ class Repositories:
 
     async def get(self, name: RepositoryName) -> RepositoryStore:
         """The repository of that name."""
-        if name not in self._open:
-            self._open[name] = await self._work.write(self._store.create_repository, name)
-        return self._open[name]
+        found = self._open.get(name)
+        if found is not None and found.gone:
+            del self._open[name]
+            found = None
+        if found is None:
+            found = await self._work.write(self._store.repository_for_client, name)
+            self._open[name] = found
+        return found
 
 
 @define

@@ -81,6 +81,9 @@ class ServerService(Service):
             lambda: about(self._site, addresses, started_ns),
             self._reactor,
         )
+        self._work.background(self._store.remove_gone).addErrback(
+            lambda failure: log.failure("Destroyed repositories were not removed", failure=failure)
+        )
         # Not before a SIGTERM would be answered by `stopService`.
         self._reactor.callWhenRunning(self._announce, addresses)
 
@@ -90,6 +93,7 @@ class ServerService(Service):
         log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
 
     async def _stop(self) -> None:
+        self._store.end_soon()
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         remove_listening(self._settings.data_directory)
         await self._rounds.stop()

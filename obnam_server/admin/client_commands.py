@@ -65,8 +65,9 @@ def list_(context: Context) -> None:
 
 @client.command()
 @click.argument("name", callback=named(parse_client_name))
+@click.option("--force", is_flag=True, help="Even if nobody is left to manage its repository.")
 @click.pass_obj
-def revoke(context: Context, name: ClientName) -> None:
+def revoke(context: Context, name: ClientName, force: bool) -> None:
     """Take the token of NAME away, at once. Its backups stay."""
-    found = context.call("client-revoke", client=name)
+    found = context.call("client-revoke", client=name, force=force)
     context.say(found, [f"{name} can no longer use the server"])

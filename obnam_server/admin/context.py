@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,7 +10,7 @@ from attrs import frozen
 
 from obnam.wire.members import Json
 from obnam_server.admin.calling import call
-from obnam_server.config import Settings
+from obnam_server.config import Settings, load
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -21,8 +22,13 @@ DONE_WITH_WARNINGS = 3
 class Context:
     """What every command gets."""
 
-    settings: Settings
+    path: Path
     as_json: bool
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration. `ConfigurationError`."""
+        return load(self.path)
 
     def call(self, operation: str, **arguments: Any) -> Json:
         """Have it done, by the running server or without one. See `obnam_server.admin.calling`."""

@@ -17,10 +17,10 @@ import click
 from obnam.errors import ObnamError
 from obnam_server.admin.client_commands import client
 from obnam_server.admin.context import FAILED, WRONG_USAGE, Context
+from obnam_server.admin.init_command import init
 from obnam_server.admin.repository_commands import repository
 from obnam_server.admin.status_commands import rebuild_index_, status_
 from obnam_server.administration.answers import error_name
-from obnam_server.config import load
 
 DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")
 
@@ -39,10 +39,10 @@ DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")
 @click.pass_context
 def cli(context: click.Context, path: Path, as_json: bool) -> None:
     """Look after an Obnam chunk server. Run it as the user that the server runs as."""
-    context.obj = Context(load(path), as_json)
+    context.obj = Context(path, as_json)
 
 
-for command in (client, repository, status_, rebuild_index_):
+for command in (init, client, repository, status_, rebuild_index_):
     cli.add_command(command)
 
 

@@ -36,6 +36,19 @@ def show(context: Context, name: RepositoryName) -> None:
     context.say(found, lines)
 
 
+@repository.command()
+@click.argument("name", callback=named(parse_repository_name))
+@click.option("--yes", is_flag=True, help="I know that nothing brings it back.")
+@click.pass_obj
+def destroy(context: Context, name: RepositoryName, yes: bool) -> None:
+    """Remove all that NAME has, and revoke its clients. Nothing brings it back."""
+    if not yes:
+        raise click.UsageError(f"all backups in {name} would be lost for good; if so, add --yes")
+    found = context.call("repository-destroy", repository=name)
+    revoked = [f"{client} can no longer use the server" for client in found["revoked"]]
+    context.say(found, [f"{name} is destroyed", *revoked])
+
+
 def _line(repository: Mapping[str, Any]) -> str:
     damage = repository["damaged_chunk_count"]
     parts = [

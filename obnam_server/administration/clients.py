@@ -1,10 +1,13 @@
 """Who may use the server: inviting, listing, revoking."""
 
-from obnam.model.ids import parse_client_name, parse_repository_name
+from collections.abc import Sequence
+
+from obnam.model.ids import ClientName, parse_client_name, parse_repository_name
 from obnam.wire.members import BadMessage, Json
 from obnam.wire.messages import SCOPES
 from obnam_server.administration.operation import Access, Arguments, Operation
 from obnam_server.store.clients import Client
+from obnam_server.store.errors import Kept
 from obnam_server.store.store import Store
 
 
@@ -28,10 +31,27 @@ def list_clients(store: Store, arguments: Arguments) -> Json:
 
 
 def revoke(store: Store, arguments: Arguments) -> Json:
-    """Take the token and the codes of ``client`` away. `NotFound`."""
+    """Take the token and the codes of ``client`` away. `NotFound`.
+
+    `Kept`, unless there is ``force``: no other could manage its repository.
+    """
     name = arguments.parsed("client", parse_client_name)
+    if not arguments.flag("force"):
+        _check_not_last(store.clients.list(), name)
     store.clients.revoke(name)
     return {"revoked": name}
+
+
+def _check_not_last(clients: Sequence[Client], name: ClientName) -> None:
+    managing = [each for each in clients if each.enrolled and "manage" in each.scopes]
+    for mine in managing:
+        rest = [each for each in managing if each.repository == mine.repository]
+        if mine.name == name and len(rest) == 1:
+            raise Kept(
+                f"client {name}",
+                f"it is the last that may manage repository {mine.repository}; "
+                "let another one join with --scope manage, or add --force",
+            )
 
 
 def client_to_json(client: Client) -> Json:

@@ -38,6 +38,12 @@ def show(store: Store, arguments: Arguments) -> Json:
     }
 
 
+def destroy(store: Store, arguments: Arguments) -> Json:
+    """All of one ``repository`` goes, and its clients are revoked. `NotFound`."""
+    name = arguments.parsed("repository", parse_repository_name)
+    return {"destroyed": name, "revoked": store.destroy_repository(name)}
+
+
 def _figures(store: Store, name: RepositoryName, clients: list[Client]) -> Json:
     repository = store.repository(name)
     return {
@@ -52,4 +58,5 @@ def _figures(store: Store, name: RepositoryName, clients: list[Client]) -> Json:
 OPERATIONS = (
     Operation("repository-list", list_repositories, Access.OPEN),
     Operation("repository-show", show, Access.OPEN),
+    Operation("repository-destroy", destroy, Access.CHANGE, afterwards=Store.remove_gone),
 )

@@ -151,6 +151,30 @@ class Clients:
             if not changed:
                 raise NotFound(f"client {name}")
 
+    def revoke_all(self, repository: RepositoryName) -> list[ClientName]:
+        """Revoke every client of a repository, and the codes for it; who that was."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute(
+                "DELETE FROM codes WHERE repository = ? OR client IN "
+                "(SELECT name FROM clients WHERE repository = ?)",
+                (repository, repository),
+            )
+            rows = connection.execute(
+                "UPDATE clients SET revoked = ?, token = NULL "
+                "WHERE repository = ? AND revoked IS NULL RETURNING name",
+                (self._clock(), repository),
+            ).fetchall()
+        return sorted(ClientName(name) for (name,) in rows)
+
+    def may_use(self, repository: RepositoryName) -> bool:
+        """Whether any client has a good token for a repository."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute(
+                "SELECT 1 FROM clients WHERE repository = ? AND token IS NOT NULL LIMIT 1",
+                (repository,),
+            )
+            return row.fetchone() is not None
+
     def list(self) -> list[Client]:
         """All, by name."""
         with database_errors(self._database.path):

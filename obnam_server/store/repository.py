@@ -5,12 +5,14 @@ from any thread. Whatever a method answers is durable by then.
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from attrs import define, field
 
+from obnam.errors import NotFound
 from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
 from obnam.wire.messages import (
     Commit,
@@ -58,6 +60,7 @@ class RepositoryStore:
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
     _keyring: KeyringStore = field(init=False)
+    gone: bool = field(init=False, default=False)
     _uncertain: StoreUncertain | None = field(init=False, default=None)
     _unreadable: set[ChunkId] = field(init=False, factory=set)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
@@ -89,7 +92,8 @@ class RepositoryStore:
     # Chunks in
 
     def begin_upload(self) -> Upload:
-        """A new upload. `StoreFull`, `StoreFailed`."""
+        """A new upload. `NotFound` (it was destroyed), `StoreFull`, `StoreFailed`."""
+        self._check_not_gone()
         writer = self._home.segments.begin(self._home.name)
         upload = Upload(writer, self._numbers, self._home.repository_id, self._clock())
         try:
@@ -278,6 +282,14 @@ class RepositoryStore:
         with self._lock:
             return self._index.damaged_count() + len(self._unreadable)
 
+    def retire(self) -> None:
+        """WRITER. Its files are gone: nothing changes any more.
+
+        Whoever still reads may come to an end; with the last of them the index is closed.
+        """
+        self.gone = True
+        weakref.finalize(self, self._index.close, clean=False)
+
     def close(self) -> None:
         """Close the index. No other call may be under way."""
         self._index.close(clean=self._uncertain is None)
@@ -290,6 +302,7 @@ class RepositoryStore:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Around every change: none happens when it is not known what the last one did."""
+        self._check_not_gone()
         if self._uncertain is not None:
             raise StoreUncertain(self._uncertain.path, self._uncertain.problem)
         self._note_unreadable()
@@ -298,6 +311,10 @@ class RepositoryStore:
         except StoreUncertain as error:
             self._uncertain = error
             raise
+
+    def _check_not_gone(self) -> None:
+        if self.gone:
+            raise NotFound(f"repository {self.name}")
 
     def _note_unreadable(self) -> None:
         """Let the index know of damage that readers met."""

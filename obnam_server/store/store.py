@@ -1,13 +1,18 @@
 """The store of a server: a data directory, its repositories, its clients."""
 
+import gc
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field
 
-from obnam.model.ids import RepositoryName
+from obnam.errors import AccessDenied, NotFound
+from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.store import layout
 from obnam_server.store.clients import Clients
+from obnam_server.store.errors import StoreFailed
 from obnam_server.store.files import LOCAL_FILES, IFiles
 from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
@@ -28,6 +33,8 @@ class Store:
     _lock: layout.Lock
     _segments: LocalSegmentStore
     _opened: dict[RepositoryName, RepositoryStore] = field(init=False, factory=dict)
+    _retired: dict[RepositoryName, weakref.ref[RepositoryStore]] = field(init=False, factory=dict)
+    _ending: threading.Event = field(init=False, factory=threading.Event)
 
     @classmethod
     def open(
@@ -52,6 +59,7 @@ class Store:
 
     def create_repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. Make a repository, or give the one there is. `StoreFull`, `StoreFailed`."""
+        self._check_not_retired(name)
         layout.make_repository(self.data, name, self._files)
         return self.repository(name)
 
@@ -63,6 +71,54 @@ class Store:
             index = SqliteIndex(layout.repositories_of(self.data) / name / INDEX_NAME)
             opened = self._opened[name] = RepositoryStore(home, index, self._clock)
         return opened
+
+    def repository_for_client(self, name: RepositoryName) -> RepositoryStore:
+        """WRITER. The same, for a request that was let in.
+
+        `AccessDenied`: all its clients were revoked since. A repository that was destroyed is not
+        to be made again by its last request.
+        """
+        if not self.clients.may_use(name):
+            raise AccessDenied("the server", "the token was revoked")
+        return self.create_repository(name)
+
+    def destroy_repository(self, name: RepositoryName) -> list[ClientName]:
+        """WRITER. Revoke its clients, and let it be no more, durably; whose tokens were revoked.
+
+        Cut short between the two, it is there and nobody can use it: do it again. Its files are
+        removed by `remove_gone`. `NotFound`, `StoreFailed`.
+        """
+        if name not in self.repositories():
+            raise NotFound(f"repository {name}")
+        revoked = self.clients.revoke_all(name)
+        layout.put_away(self.data, name, self._files)
+        opened = self._opened.pop(name, None)
+        if opened is not None:
+            opened.retire()
+            self._retired[name] = weakref.ref(opened)
+        self._segments.forget(name)
+        return revoked
+
+    def remove_gone(self) -> None:
+        """Any thread, one at a time. Remove what destroyed repositories left, until `end_soon`."""
+        layout.remove_gone(self.data, self._ending.is_set)
+
+    def end_soon(self) -> None:
+        """Let what takes long come to an early end: `close` is next."""
+        self._ending.set()
+
+    def _check_not_retired(self, name: RepositoryName) -> None:
+        """No repository takes the place of one that somebody is still reading."""
+        retired = self._retired.get(name)
+        if retired is None:
+            return
+        if retired() is not None:
+            gc.collect()  # it may only be held by errors that refer to each other
+        if retired() is not None:
+            problem = "is still being destroyed; try again in a moment"
+            raise StoreFailed(str(layout.repositories_of(self.data) / name), problem)
+        self._segments.forget(name)
+        del self._retired[name]
 
     def repositories(self) -> list[RepositoryName]:
         """The names of all, sorted."""
