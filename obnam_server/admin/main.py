@@ -15,6 +15,7 @@ from typing import NoReturn
 import click
 
 from obnam.errors import ObnamError
+from obnam_server.admin.audit_commands import audit
 from obnam_server.admin.client_commands import client
 from obnam_server.admin.context import FAILED, WRONG_USAGE, Context
 from obnam_server.admin.init_command import init
@@ -42,7 +43,7 @@ def cli(context: click.Context, path: Path, as_json: bool) -> None:
     context.obj = Context(path, as_json)
 
 
-for command in (init, client, repository, status_, rebuild_index_):
+for command in (init, client, repository, status_, audit, rebuild_index_):
     cli.add_command(command)
 
 

@@ -1,5 +1,6 @@
 """How the server is, and making an index anew."""
 
+import os
 import time
 from collections.abc import Mapping, Sequence
 from datetime import timedelta
@@ -13,6 +14,8 @@ from obnam.wire.members import Json
 from obnam_server.admin.calling import about_running, call
 from obnam_server.config import Settings
 from obnam_server.store import layout
+from obnam_server.store.audit import Audit, RepositoryAudit
+from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.rebuild import rebuild_index
 
 
@@ -37,6 +40,9 @@ class Status:
     def lines(self, now_ns: int) -> list[str]:
         """For people. ``now_ns``: since the epoch."""
         lines = [f"data directory: {self.kept['data_directory']}"]
+        missed = self.kept["audit_missed"]
+        if missed is not None:
+            lines.append(f"audit log: {missed['missed']} events are missing: {missed['problem']}")
         lines += ["server: not running"] if self.running is None else _running(self.running, now_ns)
         return lines + [
             f"repository {each['name']}: {each['size_bytes'] / 1e6:.1f} MB, "
@@ -73,4 +79,9 @@ def rebuild(settings: Settings, only: RepositoryName | None) -> dict[RepositoryN
         if only not in names:
             raise NotFound(f"repository {only}")
         names = [only]
-    return {name: rebuild_index(settings.data_directory, name, time.time_ns) for name in names}
+    data = settings.data_directory.absolute()
+    layout.prepare_directory(data, LOCAL_FILES)
+    audit = Audit.open(data, time.time_ns)
+    log = RepositoryAudit(audit, only)
+    with log.change("rebuild-index", administrator=os.getuid()):
+        return {name: rebuild_index(data, name, time.time_ns) for name in names}

@@ -28,6 +28,9 @@ class IFiles(Interface):
     def append(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write all pieces."""
 
+    def truncate(descriptor: int, size_bytes: int) -> None:
+        """Cut a file off."""
+
     def sync(descriptor: int) -> None:
         """Make a file's content durable."""
 
@@ -75,6 +78,10 @@ class LocalFiles:
                     written -= len(piece)
             pieces = rest
             written = os.writev(descriptor, pieces)
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        """See `IFiles`."""
+        os.ftruncate(descriptor, size_bytes)
 
     def sync(self, descriptor: int) -> None:
         """See `IFiles`."""

@@ -22,6 +22,7 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
+from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.collection import Collection
 from obnam_server.store.decisions import Decisions
 from obnam_server.store.errors import DamagedSegment, StoreUncertain
@@ -53,6 +54,7 @@ class RepositoryStore:
     _home: RepositoryHome
     _index: IIndex
     _clock: Callable[[], int]
+    audit: RepositoryAudit
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
@@ -67,7 +69,12 @@ class RepositoryStore:
 
     def __attrs_post_init__(self) -> None:
         self._home.segments.settle(self._home.name)
-        self.problems = Recovery(self._home, self._index).run()
+        recovery = Recovery(self._home, self._index)
+        self.problems = recovery.run()
+        if recovery.adopted:
+            first, last = min(recovery.adopted), max(recovery.adopted)
+            count = len(recovery.adopted)
+            self.audit.note("commits-adopted", first=first, last=last, count=count)
         self._numbers = Numbers(self._index, *self._index.next_numbers())
         self._sessions = Sessions(self._index, self._numbers, self._clock)
         self._sessions.expire()
@@ -75,11 +82,13 @@ class RepositoryStore:
             with self._index.transaction(durable=False):
                 self._index.forget_wanted()
         self._generations = Generations(
-            self._home, self._index, self._numbers, self._sessions, self._clock
+            self._home, self._index, self._numbers, self._sessions, self._clock, self.audit
         )
-        self._keyring = KeyringStore(self._home, self._index, self._numbers, self._clock)
+        self._keyring = KeyringStore(
+            self._home, self._index, self._numbers, self._clock, self.audit
+        )
         register = RegisterStore(self._home, self._index, self._numbers)
-        self.decisions = Decisions(self._index, register, self._clock)
+        self.decisions = Decisions(self._index, register, self._clock, self.audit)
         self.collection = Collection(
             self._home, self._index, self._numbers, self._sessions, self._clock
         )
@@ -253,10 +262,12 @@ class RepositoryStore:
         """All slots. `DamagedSegment`."""
         return self._keyring.get()
 
-    def put_keyring(self, slots: Sequence[KeyringSlot], etag: str) -> Keyring:
-        """WRITER. Replace all slots. `KeyringChanged`, `StoreFull`."""
+    def put_keyring(
+        self, slots: Sequence[KeyringSlot], etag: str, client: ClientName | None = None
+    ) -> Keyring:
+        """WRITER. Replace all slots, for ``client``. `KeyringChanged`, `StoreFull`."""
         with self._changing():
-            return self._keyring.put(slots, etag)
+            return self._keyring.put(slots, etag, client)
 
     # Figures
 

@@ -11,6 +11,7 @@ from attrs import define, field
 from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.store import layout
+from obnam_server.store.audit import Audit, RepositoryAudit
 from obnam_server.store.clients import Clients
 from obnam_server.store.errors import StoreFailed
 from obnam_server.store.files import LOCAL_FILES, IFiles
@@ -27,6 +28,7 @@ class Store:
     """A data directory, held by this process alone; `open` makes it."""
 
     clients: Clients
+    audit: Audit
     data: Path
     _clock: Callable[[], int]
     _files: IFiles
@@ -50,12 +52,13 @@ class Store:
         lock = layout.Lock(data)
         try:
             layout.remove_half_made(data)
-            clients = Clients.open(data, clock)
+            audit = Audit.open(data, clock, files)
+            clients = Clients.open(data, clock, audit)
         except BaseException:
             lock.release()
             raise
         segments = LocalSegmentStore(layout.repositories_of(data), files)
-        return cls(clients, data, clock, files, lock, segments)
+        return cls(clients, audit, data, clock, files, lock, segments)
 
     def create_repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. Make a repository, or give the one there is. `StoreFull`, `StoreFailed`."""
@@ -69,7 +72,9 @@ class Store:
         if opened is None:
             home = RepositoryHome(name, layout.repository_id(self.data, name), self._segments)
             index = SqliteIndex(layout.repositories_of(self.data) / name / INDEX_NAME)
-            opened = self._opened[name] = RepositoryStore(home, index, self._clock)
+            opened = self._opened[name] = RepositoryStore(
+                home, index, self._clock, RepositoryAudit(self.audit, name)
+            )
         return opened
 
     def repository_for_client(self, name: RepositoryName) -> RepositoryStore:
@@ -131,5 +136,6 @@ class Store:
                 repository.close()
             self._segments.close()
             self.clients.close()
+            self.audit.close()
         finally:
             self._lock.release()

@@ -37,6 +37,10 @@ class FailingFiles:
         self._count("append")
         self._real.append(descriptor, pieces)
 
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        self._count("truncate")
+        self._real.truncate(descriptor, size_bytes)
+
     def sync(self, descriptor: int) -> None:
         self._count("sync")
         self._real.sync(descriptor)

@@ -124,3 +124,32 @@ def test_a_data_directory_that_cannot_be_used(
     for command in (["status"], ["client", "revoke", "x"], ["repository", "list"]):
         assert said in administrator.refusal(*command)
     assert {path: path.read_bytes() for path in own.data.iterdir() if path.is_file()} == before
+
+
+def test_what_was_done_is_in_the_audit_log(own: ServerProcess) -> None:
+    """Whoever did it, and whether the server ran."""
+    administrator = Administrator(own.config)
+    assert "data: is not there" in administrator.refusal("audit")
+    with own:
+        assert administrator.json("audit", "--verify") == {"events": 0, "last": "0" * 64}
+        administrator.json("client", "add", "laptop", "--repository", "home")
+    administrator.run("client", "revoke", "laptop")
+    administrator.run("rebuild-index")
+    administrator.run("rebuild-index", "--repository", "home", code=1)
+    found = administrator.json("audit")
+    assert [each["event"] for each in found] == ["client-invite", "client-revoke", "rebuild-index"]
+    assert {each["administrator"] for each in found} == {os.getuid()}
+    assert administrator.json("audit", "--repository", "home") == found[:1]
+    (line,) = administrator.run("audit", "--last", "1").stdout.splitlines()
+    assert f"\trebuild-index\t-\tuser {os.getuid()}" in line
+    verified = administrator.json("audit", "--verify")
+    assert verified["events"] == 3
+    assert "3 events, all as they were written" in administrator.run("audit", "--verify").stdout
+
+    (path,) = (own.data / "audit").iterdir()
+    path.write_bytes(path.read_bytes().replace(b"laptop", b"tablet", 1))
+    line = administrator.refusal("audit", "--verify")
+    assert line == (
+        f"obnam-server: audit log: {path}, line 2: "
+        "does not fit: it, or the line before it, was changed"
+    )
