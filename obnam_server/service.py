@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, cast
 
 from attrs import define, field
 from twisted.application.service import Service
@@ -10,7 +10,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IOpenSSLContextFactory, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -24,6 +24,7 @@ from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.config import Settings
 from obnam_server.metrics import Counters, MetricsPage
+from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.requests import Repositories, Services
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore
@@ -54,6 +55,9 @@ class ServerService(Service):
     _site: ApiSite = field(init=False)
     _rounds: Rounds = field(init=False)
     _admin: AdminPort = field(init=False)
+    _certificate: ServedCertificate | None = field(init=False, default=None)
+    _reloading: Deferred[None] | None = field(init=False, default=None)
+    _reload_again: bool = field(init=False, default=False)
 
     def startService(self) -> None:
         """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
@@ -91,6 +95,37 @@ class ServerService(Service):
         """Tell whoever started us that we can be used now."""
         write_listening(self._settings.data_directory, addresses)
         log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
+
+    def reload(self) -> None:
+        """Read configuration and certificate anew. What cannot be used is logged, and not used."""
+        if self._reloading is not None:
+            self._reload_again = True
+            return
+        self._reloading = Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> None:
+        self._reload_again = False
+        try:
+            found = await self._work.read(read_anew, self._settings, self._certificate is not None)
+        except ObnamError as error:
+            log.error("Not reloaded, the settings stay as they were: {error}", error=error)
+        except Exception:
+            log.failure("Not reloaded, the settings stay as they were")
+        else:
+            self._settings = found.settings
+            if self._certificate is not None and found.options is not None:
+                self._certificate.options = found.options
+            await self._work.write(
+                self._store.audit.note, "reload", details={"changed": list(found.changed)}
+            )
+            log.info(
+                "Reloaded the certificate and {changed}; needs a restart: {need_restart}",
+                changed=", ".join(found.changed) or "no changed setting",
+                need_restart=", ".join(found.need_restart) or "nothing",
+            )
+        self._reloading = None
+        if self._reload_again:
+            self.reload()
 
     async def _stop(self) -> None:
         self._store.end_soon()
@@ -157,8 +192,12 @@ class ServerService(Service):
         # Only now: an embedded server, on a Unix socket, starts without OpenSSL.
         from obnam.wire.bulk_tls import BulkTlsFactory
 
-        options = server_options(self._settings, certificate_files(self._settings))
-        return BulkTlsFactory(options, False, self._site, self._reactor)
+        if self._certificate is None:
+            files = certificate_files(self._settings)
+            self._certificate = ServedCertificate(server_options(self._settings, files))
+        return BulkTlsFactory(
+            cast(IOpenSSLContextFactory, self._certificate), False, self._site, self._reactor
+        )
 
     def _listen(
         self, endpoints: Sequence[str], factory_for: Callable[[str], IProtocolFactory]
