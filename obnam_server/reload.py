@@ -9,6 +9,8 @@ import attrs
 from attrs import define, field, frozen
 from twisted.application.service import Service
 from twisted.internet.base import ReactorBase
+from twisted.internet.interfaces import IOpenSSLContextFactory
+from zope.interface import implementer
 
 from obnam_server.config import Settings, load
 from obnam_server.tls import certificate_files, server_options
@@ -21,6 +23,7 @@ CHANGEABLE = ("certificate", "private_key", "public_url")
 """Settings that a running server can change; for the others it must be started again."""
 
 
+@implementer(IOpenSSLContextFactory)
 @define(eq=False)
 class ServedCertificate:
     """What new TLS connections begin with: Twisted asks for each of them."""

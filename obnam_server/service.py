@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, cast
+from typing import Any
 
 from attrs import define, field
 from twisted.application.service import Service
@@ -10,7 +10,7 @@ from twisted.internet.address import UNIXAddress
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.interfaces import IListeningPort, IOpenSSLContextFactory, IProtocolFactory
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Site
@@ -195,9 +195,7 @@ class ServerService(Service):
         if self._certificate is None:
             files = certificate_files(self._settings)
             self._certificate = ServedCertificate(server_options(self._settings, files))
-        return BulkTlsFactory(
-            cast(IOpenSSLContextFactory, self._certificate), False, self._site, self._reactor
-        )
+        return BulkTlsFactory(self._certificate, False, self._site, self._reactor)
 
     def _listen(
         self, endpoints: Sequence[str], factory_for: Callable[[str], IProtocolFactory]
@@ -238,6 +236,9 @@ def _listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> IL
         endpoint.listen(factory).addCallbacks(found.append, failed.append)
     except ValueError as error:
         raise CannotListen(text, str(error)) from error
+    except LookupError as error:
+        problem = "systemd passed no such socket; start the server by its socket unit"
+        raise CannotListen(text, problem) from error
     finally:
         os.umask(before)
     if failed:

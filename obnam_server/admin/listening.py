@@ -60,11 +60,10 @@ def read_listening(data_directory: Path) -> Listening | None:
 
 
 def _start_of(pid: int) -> str:
-    """When a process began: the boot, and clock ticks since then (proc(5)). `OSError`: no such."""
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    """When a process began: clock ticks since the boot (proc(5)). `OSError`: there is none."""
     # What comes behind the name, which may have spaces and brackets in it: fields 3 and on.
     fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    return f"{boot} {int(fields[19])}"
+    return str(int(fields[19]))
 
 
 def public_url(settings: Settings) -> str:
