@@ -182,7 +182,7 @@ class Audit:
 
     def _extend(self, path: Path, size_bytes: int, line: bytes) -> None:
         with disk_errors(path):
-            descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            descriptor = self._files.extend(path)
             try:
                 self._files.append(descriptor, [line])
                 self._files.sync(descriptor)
@@ -220,7 +220,7 @@ class Audit:
 
     def _cut_off(self, torn: Torn) -> None:
         with disk_errors(torn.path):
-            descriptor = os.open(torn.path, os.O_WRONLY | os.O_CLOEXEC)
+            descriptor = self._files.extend(torn.path)
             try:
                 self._files.truncate(descriptor, torn.offset)
                 self._files.sync(descriptor)

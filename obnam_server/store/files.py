@@ -25,6 +25,9 @@ class IFiles(Interface):
     def create(path: Path) -> int:
         """A new file for writing, mode 0600; its descriptor. It must not exist."""
 
+    def extend(path: Path) -> int:
+        """A file that is there, to be appended to or cut off; its descriptor."""
+
     def append(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write all pieces."""
 
@@ -57,6 +60,10 @@ class LocalFiles:
     def create(self, path: Path) -> int:
         """See `IFiles`."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def extend(self, path: Path) -> int:
+        """See `IFiles`."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
 
     def append(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """See `IFiles`."""

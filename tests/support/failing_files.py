@@ -30,6 +30,9 @@ class FailingFiles:
         self._count("create")
         return self._real.create(path)
 
+    def extend(self, path: Path) -> int:
+        return self._real.extend(path)
+
     def append(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         if self.torn and self.done == self.fail_at:
             whole = b"".join(pieces)
