@@ -30,6 +30,7 @@ from tests.support.stored import (
     HOME,
     Clock,
     back_up,
+    generation_id,
     index_path,
 )
 
