@@ -93,7 +93,7 @@ class ServerService(Service):
 
     def _announce(self, addresses: list[str]) -> None:
         """Tell whoever started us that we can be used now."""
-        write_listening(self._settings.data_directory, addresses)
+        write_listening(self._settings.data_directory, addresses, str(self._admin.path))
         log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
 
     def reload(self) -> None:

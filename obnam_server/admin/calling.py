@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from obnam.wire.members import Json
+from obnam_server.admin.listening import read_listening
 from obnam_server.administration.answers import OperationFailed, failure_in
 from obnam_server.administration.place import SOCKET_NAME, socket_address
 from obnam_server.config import Settings
@@ -56,13 +57,15 @@ def about_running(settings: Settings) -> Json | None:
 
 def ask(settings: Settings, method: str, path: str, arguments: Json | None) -> Json | None:
     """One request to the running server; ``None``: none runs. `OperationFailed`."""
-    connection = _Connection(settings.data_directory.absolute() / SOCKET_NAME)
-    try:
-        connection.connect()
-    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
-        return None
-    except PermissionError as error:
-        raise _not_ours(settings.data_directory) from error
+    data = settings.data_directory.absolute()
+    connection = _connected(data, data / SOCKET_NAME)
+    if connection is None:
+        elsewhere = read_listening(data)
+        if elsewhere is None or not elsewhere.admin:
+            return None
+        connection = _connected(data, Path(elsewhere.admin))
+        if connection is None:
+            return None
     try:
         body = None if arguments is None else json.dumps(arguments)
         with suppress(BrokenPipeError):  # it may have said why before it closed
@@ -74,6 +77,19 @@ def ask(settings: Settings, method: str, path: str, arguments: Json | None) -> J
         raise OperationFailed("ServerFailed", problem) from error
     finally:
         connection.close()
+
+
+def _connected(data: Path, path: Path) -> "_Connection | None":
+    connection = _Connection(path)
+    try:
+        connection.connect()
+    except (FileNotFoundError, NotADirectoryError, ConnectionRefusedError):
+        connection.close()
+        return None
+    except PermissionError as error:
+        connection.close()
+        raise _not_ours(data) from error
+    return connection
 
 
 def _read(status: int, body: bytes) -> Json:

@@ -21,15 +21,16 @@ _ANY = ("0.0.0.0", "[::]", "")
 class Listening:
     """What a running server says of itself; ``addresses``: ``https://HOST:PORT``, ``unix:PATH``.
 
-    ``started``: see `_start_of`.
+    ``started``: see `_start_of`; ``admin``: the socket of the administration.
     """
 
     pid: int
     started: str
+    admin: str
     addresses: tuple[str, ...]
 
 
-def write_listening(data_directory: Path, addresses: Sequence[str]) -> None:
+def write_listening(data_directory: Path, addresses: Sequence[str], admin: str = "") -> None:
     """Say where this process listens, atomically."""
     path = data_directory / LISTENING_FILE
     new = path.with_name(path.name + ".new")
@@ -37,6 +38,7 @@ def write_listening(data_directory: Path, addresses: Sequence[str]) -> None:
         "pid": os.getpid(),
         "started": _start_of(os.getpid()),
         "addresses": list(addresses),
+        "admin": admin,
     }
     new.write_text(json.dumps(document) + "\n")
     new.replace(path)
@@ -52,7 +54,8 @@ def read_listening(data_directory: Path) -> Listening | None:
     try:
         data = json.loads((data_directory / LISTENING_FILE).read_text())
         addresses = tuple(str(each) for each in data["addresses"])
-        found = Listening(int(data["pid"]), str(data["started"]), addresses)
+        started, admin = str(data["started"]), str(data["admin"])
+        found = Listening(int(data["pid"]), started, admin, addresses)
         # Another process may have got its number since.
         return found if _start_of(found.pid) == found.started else None
     except (OSError, ValueError, KeyError, TypeError):

@@ -5,8 +5,8 @@ import socket
 import stat
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +16,7 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.threads import deferToThread
 
 from obnam_server.admin.calling import about_running, ask, call
+from obnam_server.admin.listening import write_listening
 from obnam_server.administration.answers import OperationFailed
 from obnam_server.administration.listener import ARGUMENTS_MAX
 from obnam_server.administration.place import SOCKET_NAME, SOCKET_PATH_MAX
@@ -163,6 +164,28 @@ async def test_a_long_path_is_no_obstacle(reactor: ReactorBase, tmp_path: Path) 
     assert not port.path.exists()
     assert about_running(settings) is None
     assert call(settings, "client-list", {}) == {"clients": []}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_system_without_sockets(
+    reactor: ReactorBase, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+
+    @contextmanager
+    def address(path: Path) -> Iterator[str]:
+        yield "/proc/none" if path.parent == data else str(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("obnam_server.administration.port.socket_address", address)
+        async with listening(reactor, data) as port:
+            assert port.path.parent != data
+            assert stat.S_IMODE(port.path.parent.stat().st_mode) == 0o700
+            assert await asked(about_running, settings_of(data)) is None
+            write_listening(data, [], str(port.path))
+            assert await asked(about_running, settings_of(data)) == {"pid": os.getpid()}
+    assert not port.path.parent.exists()
+    assert call(settings_of(data), "client-list", {}) == {"clients": []}
 
 
 @pytest_twisted.ensureDeferred
