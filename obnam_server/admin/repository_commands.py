@@ -50,6 +50,8 @@ def destroy(context: Context, name: RepositoryName, yes: bool) -> None:
 
 
 def _line(repository: Mapping[str, Any]) -> str:
+    if repository.get("problem") is not None:
+        return f"{repository['name']}\t{repository['problem']}"
     damage = repository["damaged_chunk_count"]
     parts = [
         str(repository["name"]),

@@ -1,5 +1,6 @@
 """Repositories: which there are, and what is in them."""
 
+from obnam.errors import ObnamError
 from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam.wire.members import Json
 from obnam_server.administration.clients import client_to_json
@@ -9,9 +10,16 @@ from obnam_server.store.store import Store
 
 
 def list_repositories(store: Store, arguments: Arguments) -> Json:
-    """All repositories, by name, with their figures."""
+    """All repositories, by name, with their figures; or why there are none of one (``problem``)."""
     clients = store.clients.list()
-    return {"repositories": [_figures(store, name, clients) for name in store.repositories()]}
+    found: list[Json] = []
+    for name in store.repositories():
+        try:
+            found.append({**_figures(store, name, clients), "problem": None})
+        except ObnamError as error:
+            # One that is broken does not hide the others.
+            found.append({"name": name, "problem": str(error)})
+    return {"repositories": found}
 
 
 def show(store: Store, arguments: Arguments) -> Json:
