@@ -329,7 +329,7 @@ class Api:
         def put() -> Keyring:
             if not may_remove and not set(repository.get_keyring().slots) <= set(slots):
                 raise Refused(FORBIDDEN, "to change or remove a slot needs the scope manage")
-            return repository.put_keyring(slots, etag)
+            return repository.put_keyring(slots, etag, request.caller.name)
 
         return keyring_answer(request, await self._work.write(put))
 

@@ -1,5 +1,6 @@
 """One request, from its headers to its handler."""
 
+from collections.abc import Callable
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
@@ -35,17 +36,31 @@ ANSWER_HEADERS = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b
 
 @define
 class Repositories:
-    """The repositories that are open. The first request of a client opens (or makes) its own."""
+    """The repositories that are open."""
 
     _store: Store
     _work: Work
     _open: dict[RepositoryName, RepositoryStore] = field(factory=dict)
 
     async def get(self, name: RepositoryName) -> RepositoryStore:
-        """The repository of that name."""
-        if name not in self._open:
-            self._open[name] = await self._work.write(self._store.create_repository, name)
-        return self._open[name]
+        """The repository of that name, if there is one. `NotFound`."""
+        return await self._got(name, self._store.repository)
+
+    async def of_client(self, name: RepositoryName) -> RepositoryStore:
+        """The same for a request of a client of it: the first one makes it. `AccessDenied`."""
+        return await self._got(name, self._store.repository_for_client)
+
+    async def _got(
+        self, name: RepositoryName, by: Callable[[RepositoryName], RepositoryStore]
+    ) -> RepositoryStore:
+        found = self._open.get(name)
+        if found is not None and found.gone:
+            # Not to be kept in memory: a new one of that name has to wait for its end.
+            del self._open[name]
+            found = None
+        if found is None:
+            found = self._open[name] = await self._work.write(by, name)
+        return found
 
 
 @define
@@ -122,7 +137,7 @@ class ApiRequest(Request):
             self.caller = await self._services.gate.admit(
                 authorization[0] if authorization else None, route.scopes
             )
-            self.repository = await self._services.repositories.get(self.caller.repository)
+            self.repository = await self._services.repositories.of_client(self.caller.repository)
         if route.body is Body.STREAMED and len(self._services.uploads) >= UPLOADS_MAX:
             raise Refused(BUSY, headers={"Retry-After": "5"})
 

@@ -18,10 +18,13 @@ from twisted.web.server import Site
 from obnam.errors import ObnamError
 from obnam.wire.limits import SILENCE_S
 from obnam_server.admin.listening import remove_listening, write_listening
+from obnam_server.administration.about import about
+from obnam_server.administration.port import AdminPort
 from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.config import Settings
 from obnam_server.metrics import Counters, MetricsPage
+from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.requests import Repositories, Services
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore
@@ -51,6 +54,10 @@ class ServerService(Service):
     _store: Store = field(init=False)
     _site: ApiSite = field(init=False)
     _rounds: Rounds = field(init=False)
+    _admin: AdminPort = field(init=False)
+    _certificate: ServedCertificate | None = field(init=False, default=None)
+    _reloading: Deferred[None] | None = field(init=False, default=None)
+    _reload_again: bool = field(init=False, default=False)
 
     def startService(self) -> None:
         """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
@@ -71,21 +78,65 @@ class ServerService(Service):
             self._listen((self._settings.metrics_listen,), lambda _: site)
         if self._settings.upkeep_every_minutes:
             self._rounds.start()
+        started_ns = self._now_ns()
+        self._admin = AdminPort.open(
+            self._store,
+            self._work,
+            lambda: about(self._site, addresses, started_ns),
+            self._reactor,
+        )
+        self._work.background(self._store.remove_gone).addErrback(
+            lambda failure: log.failure("Destroyed repositories were not removed", failure=failure)
+        )
         # Not before a SIGTERM would be answered by `stopService`.
         self._reactor.callWhenRunning(self._announce, addresses)
 
     def _announce(self, addresses: list[str]) -> None:
         """Tell whoever started us that we can be used now."""
-        write_listening(self._settings.data_directory, addresses)
+        write_listening(self._settings.data_directory, addresses, str(self._admin.path))
         log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
 
+    def reload(self) -> None:
+        """Read configuration and certificate anew. What cannot be used is logged, and not used."""
+        if self._reloading is not None:
+            self._reload_again = True
+            return
+        self._reloading = Deferred.fromCoroutine(self._reload())
+
+    async def _reload(self) -> None:
+        self._reload_again = False
+        try:
+            found = await self._work.read(read_anew, self._settings, self._certificate is not None)
+        except ObnamError as error:
+            log.error("Not reloaded, the settings stay as they were: {error}", error=error)
+        except Exception:
+            log.failure("Not reloaded, the settings stay as they were")
+        else:
+            self._settings = found.settings
+            if self._certificate is not None and found.options is not None:
+                self._certificate.options = found.options
+            await self._work.write(
+                self._store.audit.note, "reload", details={"changed": list(found.changed)}
+            )
+            log.info(
+                "Reloaded the certificate and {changed}; needs a restart: {need_restart}",
+                changed=", ".join(found.changed) or "no changed setting",
+                need_restart=", ".join(found.need_restart) or "nothing",
+            )
+        self._reloading = None
+        if self._reload_again:
+            self.reload()
+
     async def _stop(self) -> None:
+        self._store.end_soon()
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         remove_listening(self._settings.data_directory)
         await self._rounds.stop()
         drained = self._site.drain()
         drained.addTimeout(STOP_S, self._reactor, lambda result, _: self._site.abort())
         await drained
+        await self._work.idle()
+        await self._admin.close()
         await self._work.idle()
         await self._work.write(self._store.close)
         self._work.stop()
@@ -141,8 +192,10 @@ class ServerService(Service):
         # Only now: an embedded server, on a Unix socket, starts without OpenSSL.
         from obnam.wire.bulk_tls import BulkTlsFactory
 
-        options = server_options(self._settings, certificate_files(self._settings))
-        return BulkTlsFactory(options, False, self._site, self._reactor)
+        if self._certificate is None:
+            files = certificate_files(self._settings)
+            self._certificate = ServedCertificate(server_options(self._settings, files))
+        return BulkTlsFactory(self._certificate, False, self._site, self._reactor)
 
     def _listen(
         self, endpoints: Sequence[str], factory_for: Callable[[str], IProtocolFactory]
@@ -183,6 +236,9 @@ def _listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> IL
         endpoint.listen(factory).addCallbacks(found.append, failed.append)
     except ValueError as error:
         raise CannotListen(text, str(error)) from error
+    except LookupError as error:
+        problem = "systemd passed no such socket; start the server by its socket unit"
+        raise CannotListen(text, problem) from error
     finally:
         os.umask(before)
     if failed:

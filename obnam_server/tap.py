@@ -12,6 +12,7 @@ from obnam.errors import ConfigurationError, ObnamError
 from obnam.memory import collect_seldom, reuse_buffers
 from obnam_server.config import Settings, load
 from obnam_server.lifeline import Lifeline
+from obnam_server.reload import HangUp
 from obnam_server.service import ServerService
 
 
@@ -55,8 +56,11 @@ class _Server(MultiService):
 def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = None) -> MultiService:
     """The whole server as one service. ``lifeline``: see `obnam_server.lifeline`."""
     server = _Server()
-    ServerService(settings, reactor, time.time_ns).setServiceParent(server)
-    if lifeline is not None:
+    service = ServerService(settings, reactor, time.time_ns)
+    service.setServiceParent(server)
+    if lifeline is None:
+        HangUp(reactor, service.reload).setServiceParent(server)
+    else:
         Lifeline(reactor, lifeline).setServiceParent(server)
     return server
 

@@ -19,17 +19,28 @@ _ANY = ("0.0.0.0", "[::]", "")
 
 @frozen
 class Listening:
-    """What a running server says of itself; ``addresses``: ``https://HOST:PORT``, ``unix:PATH``."""
+    """What a running server says of itself; ``addresses``: ``https://HOST:PORT``, ``unix:PATH``.
+
+    ``started``: see `_start_of`; ``admin``: the socket of the administration.
+    """
 
     pid: int
+    started: str
+    admin: str
     addresses: tuple[str, ...]
 
 
-def write_listening(data_directory: Path, addresses: Sequence[str]) -> None:
+def write_listening(data_directory: Path, addresses: Sequence[str], admin: str = "") -> None:
     """Say where this process listens, atomically."""
     path = data_directory / LISTENING_FILE
     new = path.with_name(path.name + ".new")
-    new.write_text(json.dumps({"pid": os.getpid(), "addresses": list(addresses)}) + "\n")
+    document = {
+        "pid": os.getpid(),
+        "started": _start_of(os.getpid()),
+        "addresses": list(addresses),
+        "admin": admin,
+    }
+    new.write_text(json.dumps(document) + "\n")
     new.replace(path)
 
 
@@ -42,13 +53,20 @@ def read_listening(data_directory: Path) -> Listening | None:
     """What the running server wrote; ``None``: none runs. A file left by a crash does not count."""
     try:
         data = json.loads((data_directory / LISTENING_FILE).read_text())
-        found = Listening(int(data["pid"]), tuple(str(each) for each in data["addresses"]))
-        os.kill(found.pid, 0)
-    except PermissionError:
-        return found  # it runs, as somebody else
+        addresses = tuple(str(each) for each in data["addresses"])
+        started, admin = str(data["started"]), str(data["admin"])
+        found = Listening(int(data["pid"]), started, admin, addresses)
+        # Another process may have got its number since.
+        return found if _start_of(found.pid) == found.started else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found
+
+
+def _start_of(pid: int) -> str:
+    """When a process began: clock ticks since the boot (proc(5)). `OSError`: there is none."""
+    # What comes behind the name, which may have spaces and brackets in it: fields 3 and on.
+    fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    return str(int(fields[19]))
 
 
 def public_url(settings: Settings) -> str:

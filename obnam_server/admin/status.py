@@ -1,84 +1,72 @@
-"""What a server keeps, and making an index anew."""
+"""How the server is, and making an index anew."""
 
 import os
 import time
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
+from typing import Any
 
 from attrs import frozen
 
 from obnam.errors import NotFound
 from obnam.model.ids import RepositoryName
-from obnam.wire.messages import Json
-from obnam_server.admin.clients import list_clients
-from obnam_server.admin.listening import read_listening
+from obnam.wire.members import Json
+from obnam_server.admin.calling import about_running, call
 from obnam_server.config import Settings
 from obnam_server.store import layout
+from obnam_server.store.audit import Audit, RepositoryAudit
+from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.rebuild import rebuild_index
 
 
 @frozen
-class RepositoryStatus:
-    """One repository: its clients, not counting revoked ones, and the size of its segments."""
-
-    name: RepositoryName
-    clients: int
-    size_bytes: int
-
-
-@frozen
 class Status:
-    """A whole server. ``pid`` and ``addresses``: of the running one, if it runs."""
+    """A whole server. ``kept``: what it keeps; ``running``: what the running one says of itself."""
 
-    data_directory: str
-    pid: int | None
-    addresses: tuple[str, ...]
-    repositories: tuple[RepositoryStatus, ...]
+    kept: Json
+    running: Json | None
 
     def to_json(self) -> Json:
         """As JSON."""
+        running = self.running
         return {
-            "data_directory": self.data_directory,
-            "running": self.pid is not None,
-            "pid": self.pid,
-            "addresses": list(self.addresses),
-            "repositories": [
-                {"name": each.name, "clients": each.clients, "size_bytes": each.size_bytes}
-                for each in self.repositories
-            ],
+            **self.kept,
+            "running": running is not None,
+            "pid": None if running is None else running["pid"],
+            "addresses": [] if running is None else running["addresses"],
+            "server": running,
         }
 
-    def lines(self) -> list[str]:
-        """For people."""
-        state = f"running as process {self.pid}" if self.pid is not None else "not running"
-        lines = [f"data directory: {self.data_directory}", f"server: {state}"]
-        lines += [f"address: {address}" for address in self.addresses]
+    def lines(self, now_ns: int) -> list[str]:
+        """For people. ``now_ns``: since the epoch."""
+        lines = [f"data directory: {self.kept['data_directory']}"]
+        missed = self.kept["audit_missed"]
+        if missed is not None:
+            lines.append(f"audit log: {missed['missed']} events are missing: {missed['problem']}")
+        lines += ["server: not running"] if self.running is None else _running(self.running, now_ns)
         return lines + [
-            f"repository {each.name}: {each.size_bytes / 1e6:.1f} MB, {each.clients} clients"
-            for each in self.repositories
+            f"repository {each['name']}: {each['size_bytes'] / 1e6:.1f} MB, "
+            f"{each['clients']} clients"
+            for each in self.kept["repositories"]
         ]
 
 
+def _running(running: Mapping[str, Any], now_ns: int) -> list[str]:
+    up = timedelta(seconds=max(0, now_ns - running["started_ns"]) // 10**9)
+    return [
+        f"server: running as process {running['pid']}, version {running['version']}, for {up}",
+        *[f"address: {address}" for address in running["addresses"]],
+        f"now: {running['connections']} connections, {running['uploads']} uploads",
+        f"since its start: {running['answers']} requests, {running['failed']} failed, "
+        f"{running['received_bytes'] / 1e6:.1f} MB received, "
+        f"{running['sent_bytes'] / 1e6:.1f} MB sent",
+    ]
+
+
 def status(settings: Settings) -> Status:
-    """Look at a server's data directory; nothing is changed, and no lock is needed."""
-    data = settings.data_directory
-    # The clients come first: opening them says what is wrong with the directory, if anything is.
-    clients = [each for each in list_clients(settings) if each.revoked_ns is None]
-    running = read_listening(data)
-    repositories = tuple(
-        RepositoryStatus(
-            name,
-            sum(each.repository == name for each in clients),
-            _size_bytes(layout.repositories_of(data) / name),
-        )
-        for name in layout.names_of(data)
-    )
-    return Status(
-        str(data),
-        running.pid if running else None,
-        running.addresses if running else (),
-        repositories,
-    )
+    """Ask the running server, or look at its data directory. Nothing is changed."""
+    kept = call(settings, "status", {})
+    return Status(kept, about_running(settings))
 
 
 def rebuild(settings: Settings, only: RepositoryName | None) -> dict[RepositoryName, list[str]]:
@@ -91,16 +79,9 @@ def rebuild(settings: Settings, only: RepositoryName | None) -> dict[RepositoryN
         if only not in names:
             raise NotFound(f"repository {only}")
         names = [only]
-    return {name: rebuild_index(settings.data_directory, name, time.time_ns) for name in names}
-
-
-def _size_bytes(folder: Path) -> int:
-    """Sizes of all files. Segments may come and go meanwhile."""
-    total = 0
-    for place, _, files in os.walk(folder):
-        for name in files:
-            try:
-                total += os.stat(os.path.join(place, name)).st_size
-            except FileNotFoundError:
-                continue
-    return total
+    data = settings.data_directory.absolute()
+    layout.prepare_directory(data, LOCAL_FILES)
+    audit = Audit.open(data, time.time_ns)
+    log = RepositoryAudit(audit, only)
+    with log.change("rebuild-index", administrator=os.getuid()):
+        return {name: rebuild_index(data, name, time.time_ns) for name in names}

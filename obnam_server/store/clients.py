@@ -17,6 +17,7 @@ from attrs import define, field, frozen
 from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
 from obnam.wire.messages import SCOPES, EnrolmentAnswer
+from obnam_server.store.audit import Audit
 from obnam_server.store.database import Database, database_errors
 from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.layout import prepare_directory
@@ -48,18 +49,22 @@ class Clients:
 
     _database: Database = field(repr=False)
     _clock: Callable[[], int]
+    _audit: Audit | None = None
 
     @classmethod
-    def open(cls, data_directory: Path, clock: Callable[[], int]) -> "Clients":
+    def open(
+        cls, data_directory: Path, clock: Callable[[], int], audit: Audit | None = None
+    ) -> "Clients":
         """Open (or make) the clients of a data directory, without taking hold of the rest of it.
 
-        ``clock``: ns since the epoch. `BadDataDirectory`, `UnknownFormat`, `StoreFailed`.
+        ``clock``: ns since the epoch; ``audit``: where enrolments are logged. `BadDataDirectory`,
+        `UnknownFormat`, `StoreFailed`.
         """
         data = data_directory.absolute()
         prepare_directory(data, LOCAL_FILES)
         database = Database(data / DATABASE_NAME, "server", SCHEMA_VERSION)
         database.prepare()
-        return cls(database, clock)
+        return cls(database, clock, audit)
 
     def invite(
         self,
@@ -96,6 +101,7 @@ class Clients:
         """Use a code: from now on the token with this SHA-256 (64 hexadecimal digits) is good.
 
         Repeating it with the same digest is fine. `AccessDenied`: unknown, expired, or used.
+        `StoreFull`: there is no room, be it for the audit log.
         """
         token = bytes.fromhex(token_sha256)
         with self._database.transaction(durable=True) as connection:
@@ -121,6 +127,14 @@ class Clients:
                 connection.execute(
                     "UPDATE codes SET token = ? WHERE code = ?", (token, _digest(code))
                 )
+                if self._audit is not None:
+                    # Last of all, and before it takes effect; if it cannot be, nothing does.
+                    self._audit.record(
+                        "enrolment",
+                        repository=RepositoryName(repository),
+                        client=ClientName(client),
+                        details={"scopes": scopes.split()},
+                    )
         return EnrolmentAnswer(RepositoryName(repository), ClientName(client))
 
     def authenticate(self, token: str) -> Client | None:
@@ -150,6 +164,30 @@ class Clients:
             ).rowcount
             if not changed:
                 raise NotFound(f"client {name}")
+
+    def revoke_all(self, repository: RepositoryName) -> list[ClientName]:
+        """Revoke every client of a repository, and the codes for it; who that was."""
+        with self._database.transaction(durable=True) as connection:
+            connection.execute(
+                "DELETE FROM codes WHERE repository = ? OR client IN "
+                "(SELECT name FROM clients WHERE repository = ?)",
+                (repository, repository),
+            )
+            rows = connection.execute(
+                "UPDATE clients SET revoked = ?, token = NULL "
+                "WHERE repository = ? AND revoked IS NULL RETURNING name",
+                (self._clock(), repository),
+            ).fetchall()
+        return sorted(ClientName(name) for (name,) in rows)
+
+    def may_use(self, repository: RepositoryName) -> bool:
+        """Whether any client has a good token for a repository."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute(
+                "SELECT 1 FROM clients WHERE repository = ? AND token IS NOT NULL LIMIT 1",
+                (repository,),
+            )
+            return row.fetchone() is not None
 
     def list(self) -> list[Client]:
         """All, by name."""

@@ -17,6 +17,7 @@ from obnam.model.ids import ClientName, GenerationId
 from obnam.wire.limits import PIN_REASON_MAX
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import GenerationSummary
+from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.errors import Kept
 from obnam_server.store.interfaces import IIndex
 from obnam_server.store.register import Alarm, Mark, Register, RegisterStore
@@ -38,6 +39,7 @@ class Decisions:
     _index: IIndex
     _register: RegisterStore
     _clock: Callable[[], int]
+    _audit: RepositoryAudit
 
     def register(self) -> Register:
         """What holds now."""
@@ -97,7 +99,7 @@ class Decisions:
                 )
         mark = Mark(self._clock(), by, reason)
         trash = {**register.trash, **dict.fromkeys(going, mark)}
-        self._put(evolve(register, trash=trash))
+        self._put(evolve(register, trash=trash), "delete", by=by, reason=reason, generations=going)
 
     def undelete(self, generations: Sequence[GenerationId]) -> None:
         """WRITER. Out of the trash again, all or none. `NotFound` when one is gone for good.
@@ -108,7 +110,7 @@ class Decisions:
         back = set(self._known(generations)) & register.trash.keys()
         if back:
             trash = {key: mark for key, mark in register.trash.items() if key not in back}
-            self._put(evolve(register, trash=trash))
+            self._put(evolve(register, trash=trash), "undelete", generations=sorted(back))
 
     def expunge(self, generations: Sequence[GenerationId]) -> None:
         """WRITER. From the trash, for good, all or none. `NotFound`, `Kept`."""
@@ -124,7 +126,8 @@ class Decisions:
         if sequences:
             going = set(generations)
             trash = {key: mark for key, mark in register.trash.items() if key not in going}
-            self._put(evolve(register, trash=trash, expunged=register.expunged | sequences))
+            changed = evolve(register, trash=trash, expunged=register.expunged | sequences)
+            self._put(changed, "expunge", generations=sorted(going))
 
     def pin(self, generation: GenerationId, by: str, reason: str) -> None:
         """WRITER. Keep it whatever the policy says. `NotFound`; `Kept`: it is in the trash."""
@@ -133,7 +136,8 @@ class Decisions:
         if generation in register.trash:
             raise Kept(generation, "it is in the trash; undelete it first")
         mark = Mark(self._clock(), by, reason)
-        self._put(evolve(register, pins={**register.pins, generation: mark}))
+        changed = evolve(register, pins={**register.pins, generation: mark})
+        self._put(changed, "pin", by=by, reason=reason, generation=generation)
 
     def unpin(self, generation: GenerationId) -> None:
         """WRITER. The policy decides again. `NotFound`; one that is not pinned is fine."""
@@ -141,18 +145,18 @@ class Decisions:
         self._known([generation])
         if generation in register.pins:
             pins = {key: mark for key, mark in register.pins.items() if key != generation}
-            self._put(evolve(register, pins=pins))
+            self._put(evolve(register, pins=pins), "unpin", generation=generation)
 
     def hold(self, by: str, reason: str) -> None:
         """WRITER. Nothing is deleted, and nothing leaves the trash, until `release`."""
         mark = Mark(self._clock(), by, reason)
-        self._put(evolve(self._register.get(), hold=mark))
+        self._put(evolve(self._register.get(), hold=mark), "hold", by=by, reason=reason)
 
     def release(self) -> None:
         """WRITER. End the hold. None is fine."""
         register = self._register.get()
         if register.hold is not None:
-            self._put(evolve(register, hold=None))
+            self._put(evolve(register, hold=None), "release")
 
     def alarm(self, client: ClientName, generation: GenerationId, reason: str) -> None:
         """WRITER. Keep all of a client's generations until somebody has looked.
@@ -162,18 +166,19 @@ class Decisions:
         register = self._register.get()
         if client not in register.alarms:
             alarm = Alarm(generation, Mark(self._clock(), "the server", reason))
-            self._put(evolve(register, alarms={**register.alarms, client: alarm}))
+            changed = evolve(register, alarms={**register.alarms, client: alarm})
+            self._put(changed, "alarm", of=client, generation=generation, reason=reason)
 
     def acknowledge(self, client: ClientName) -> None:
         """WRITER. Somebody has looked. No alarm is fine."""
         register = self._register.get()
         if client in register.alarms:
             alarms = {key: alarm for key, alarm in register.alarms.items() if key != client}
-            self._put(evolve(register, alarms=alarms))
+            self._put(evolve(register, alarms=alarms), "acknowledge", of=client)
 
     def set_policy(self, policy: Mapping[str, Any] | None) -> None:
         """WRITER. What retention goes by from now on: JSON, checked by the caller."""
-        self._put(evolve(self._register.get(), policy=policy))
+        self._put(evolve(self._register.get(), policy=policy), "policy", policy=policy)
 
     def retire(
         self, going: Sequence[GenerationId], expunged: Sequence[GenerationId], version: int
@@ -190,8 +195,9 @@ class Decisions:
             self.delete(going, "retention", "no rule of the policy keeps it")
         return True
 
-    def _put(self, register: Register) -> None:
-        self._register.put(register, self._clock())
+    def _put(self, register: Register, event: str, **details: object) -> None:
+        with self._audit.change(event, None, None, **details):
+            self._register.put(register, self._clock())
 
     def _known(self, generations: Iterable[GenerationId]) -> list[GenerationId]:
         found = list(dict.fromkeys(generations))

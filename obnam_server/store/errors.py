@@ -78,6 +78,17 @@ class DamagedIndex(StoreError):
 
 
 @define(eq=False)
+class DamagedAudit(StoreError):
+    """The audit log is not as it was written. ``place``: file and line."""
+
+    place: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"audit log: {self.place}: {self.problem}"
+
+
+@define(eq=False)
 class DamagedSegment(StoreError):
     """A segment is not what it says: cut short, changed, or of another repository."""
 

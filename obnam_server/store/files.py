@@ -25,8 +25,14 @@ class IFiles(Interface):
     def create(path: Path) -> int:
         """A new file for writing, mode 0600; its descriptor. It must not exist."""
 
+    def extend(path: Path) -> int:
+        """A file that is there, to be appended to or cut off; its descriptor."""
+
     def append(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write all pieces."""
+
+    def truncate(descriptor: int, size_bytes: int) -> None:
+        """Cut a file off."""
 
     def sync(descriptor: int) -> None:
         """Make a file's content durable."""
@@ -55,6 +61,10 @@ class LocalFiles:
         """See `IFiles`."""
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
+    def extend(self, path: Path) -> int:
+        """See `IFiles`."""
+        return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+
     def append(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """See `IFiles`."""
         for first in range(0, len(pieces), _PIECES_MAX):
@@ -75,6 +85,10 @@ class LocalFiles:
                     written -= len(piece)
             pieces = rest
             written = os.writev(descriptor, pieces)
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        """See `IFiles`."""
+        os.ftruncate(descriptor, size_bytes)
 
     def sync(self, descriptor: int) -> None:
         """See `IFiles`."""

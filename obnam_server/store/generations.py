@@ -28,6 +28,7 @@ from obnam.wire.messages import (
     GenerationSummary,
     Receipt,
 )
+from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.errors import DamagedSegment, SetDiffers
 from obnam_server.store.interfaces import (
     ChunkNumber,
@@ -56,6 +57,7 @@ class Generations:
     _numbers: Numbers
     _sessions: Sessions
     _clock: Callable[[], int]
+    _audit: RepositoryAudit
 
     def commit(self, client: ClientName, session: SessionId, commit: Commit) -> Receipt:
         """See `obnam.wire.interfaces.IGenerations.commit`."""
@@ -128,7 +130,16 @@ class Generations:
         record = GenerationRecord(
             summary, live.base, commit.chunks, commit.manifest_id, written.places[0]
         )
-        with known_or_gone(written), self._index.transaction(durable=False):
+        logged = self._audit.change(
+            "commit",
+            live.client,
+            generation=receipt.generation,
+            sequence=receipt.sequence,
+            partial=commit.partial,
+            chunk_count=commit.chunks.count,
+            manifest_id=commit.manifest_id.hex(),
+        )
+        with known_or_gone(written), logged, self._index.transaction(durable=False):
             self._index.put_segment(written.summary, SegmentKind.COMMIT, receipt.received_ns)
             self._index.put_generation(record, numbers)
             self._index.end_session(live.session)

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 import xxhash
 from attrs import frozen
 
+from obnam.model.ids import ClientName
 from obnam.wire.messages import BadMessage, Keyring, KeyringSlot
+from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.errors import DamagedSegment, KeyringChanged
 from obnam_server.store.generations import SERVER
 from obnam_server.store.interfaces import IIndex, Location, SegmentNumber
@@ -28,6 +30,7 @@ class KeyringStore:
     _index: IIndex
     _numbers: Numbers
     _clock: Callable[[], int]
+    _audit: RepositoryAudit
 
     def get(self) -> Keyring:
         """All slots. `DamagedSegment`."""
@@ -42,8 +45,10 @@ class KeyringStore:
                 raise
             return self.get()  # replaced since it was looked up
 
-    def put(self, slots: Sequence[KeyringSlot], etag: str) -> Keyring:
-        """Replace all slots. `KeyringChanged`, `StoreFull`."""
+    def put(
+        self, slots: Sequence[KeyringSlot], etag: str, client: ClientName | None = None
+    ) -> Keyring:
+        """Replace all slots, for ``client``. `KeyringChanged`, `StoreFull`."""
         found = self._index.get_keyring()
         if etag != self.get().etag:
             raise KeyringChanged(SERVER, "the keyring was changed meanwhile; try again")
@@ -58,7 +63,8 @@ class KeyringStore:
             now_ns,
             {SLOTS: content},
         )
-        with known_or_gone(written), self._index.transaction(durable=True):
+        logged = self._audit.change("keyring", client, slots=len(slots))
+        with known_or_gone(written), logged, self._index.transaction(durable=True):
             self._index.put_segment(written.summary, SegmentKind.KEYRING, now_ns)
             self._index.put_keyring(written.places[0], version)
             self._index.put_next_numbers(*self._numbers.next_numbers())

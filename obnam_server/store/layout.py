@@ -9,6 +9,7 @@
     DATA/repositories/NAME/index.sqlite
     DATA/repositories/NAME/segments/…
     DATA/repositories/NAME/incoming/…      segments not yet finished
+    DATA/repositories/.gone-NAME-…/…       a destroyed one, while its files are being removed
 """
 
 import fcntl
@@ -17,6 +18,7 @@ import os
 import secrets
 import shutil
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 from obnam.errors import NotFound, UnknownFormat
@@ -30,6 +32,7 @@ FORMAT = 1
 
 _FORMAT_WORDS = "obnam-server data"
 _REPOSITORY_FORMAT = 1
+_GONE = ".gone-"
 _OURS_BEFORE_FORMAT = ("lock", "format.")
 
 
@@ -124,6 +127,30 @@ def make_repository(data: Path, name: RepositoryName, files: IFiles) -> None:
         write_durably(files, new / "repository", json.dumps(document).encode("ascii"))
         files.rename(new, home)
         files.sync_directory(home.parent)
+
+
+def put_away(data: Path, name: RepositoryName, files: IFiles) -> None:
+    """A repository is no more, durably; `remove_gone` then makes room. `NotFound`."""
+    home = repositories_of(data) / name
+    with disk_errors(home):
+        if not home.is_dir():
+            raise NotFound(f"repository {name}")
+        files.rename(home, home.with_name(f"{_GONE}{name}-{secrets.token_hex(8)}"))
+        files.sync_directory(home.parent)
+
+
+def remove_gone(data: Path, stop: Callable[[], bool]) -> None:
+    """Remove the files of destroyed repositories, until ``stop``. Any thread, one at a time."""
+    with disk_errors(repositories_of(data)):
+        for path in repositories_of(data).glob(f"{_GONE}*"):
+            for place, folders, names in os.walk(path, topdown=False):
+                for name in names:
+                    if stop():
+                        return
+                    os.unlink(os.path.join(place, name))
+                for folder in folders:
+                    os.rmdir(os.path.join(place, folder))
+            path.rmdir()
 
 
 def repository_id(data: Path, name: RepositoryName) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from obnam.model.ids import RepositoryName
 from obnam_server.store import layout
+from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.files import LOCAL_FILES, IFiles, disk_errors
 from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
@@ -39,7 +40,7 @@ def rebuild_index(
         target = layout.repositories_of(data) / name / INDEX_NAME
         new = target.with_name(f"{INDEX_NAME}.new")
         _remove_database(new, files)
-        repository = RepositoryStore(home, SqliteIndex(new), clock)
+        repository = RepositoryStore(home, SqliteIndex(new), clock, RepositoryAudit(None, name))
         repository.close()
         segments.close()
         with disk_errors(target):

@@ -33,11 +33,15 @@ _SEGMENTS_PER_TRANSACTION = 64
 
 @define(eq=False)
 class Recovery:
-    """One repository being made whole. ``problems``: one line each, for the server's log."""
+    """One repository being made whole. ``problems``: one line each, for the server's log.
+
+    ``adopted``: the sequence numbers of commits that the index did not know.
+    """
 
     _home: RepositoryHome
     _index: IIndex
     problems: list[str] = field(init=False, factory=list)
+    adopted: list[int] = field(init=False, factory=list)
     _commits: list[tuple[Footer, Sequence[Entry]]] = field(init=False, factory=list)
     _replaced: list[SegmentNumber] = field(init=False, factory=list)
 
@@ -227,3 +231,4 @@ class Recovery:
             self.problems.append(f"generation {receipt.generation}: lacks {len(lacking)} chunks")
         self._note(footer)
         self._index.put_generation(record, numbers)
+        self.adopted.append(receipt.sequence)

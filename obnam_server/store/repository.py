@@ -5,12 +5,14 @@ from any thread. Whatever a method answers is durable by then.
 """
 
 import threading
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from attrs import define, field
 
+from obnam.errors import NotFound
 from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
 from obnam.wire.messages import (
     Commit,
@@ -20,6 +22,7 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
+from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.collection import Collection
 from obnam_server.store.decisions import Decisions
 from obnam_server.store.errors import DamagedSegment, StoreUncertain
@@ -51,6 +54,7 @@ class RepositoryStore:
     _home: RepositoryHome
     _index: IIndex
     _clock: Callable[[], int]
+    audit: RepositoryAudit
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
@@ -58,13 +62,19 @@ class RepositoryStore:
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
     _keyring: KeyringStore = field(init=False)
+    gone: bool = field(init=False, default=False)
     _uncertain: StoreUncertain | None = field(init=False, default=None)
     _unreadable: set[ChunkId] = field(init=False, factory=set)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
     def __attrs_post_init__(self) -> None:
         self._home.segments.settle(self._home.name)
-        self.problems = Recovery(self._home, self._index).run()
+        recovery = Recovery(self._home, self._index)
+        self.problems = recovery.run()
+        if recovery.adopted:
+            first, last = min(recovery.adopted), max(recovery.adopted)
+            count = len(recovery.adopted)
+            self.audit.note("commits-adopted", first=first, last=last, count=count)
         self._numbers = Numbers(self._index, *self._index.next_numbers())
         self._sessions = Sessions(self._index, self._numbers, self._clock)
         self._sessions.expire()
@@ -72,11 +82,13 @@ class RepositoryStore:
             with self._index.transaction(durable=False):
                 self._index.forget_wanted()
         self._generations = Generations(
-            self._home, self._index, self._numbers, self._sessions, self._clock
+            self._home, self._index, self._numbers, self._sessions, self._clock, self.audit
         )
-        self._keyring = KeyringStore(self._home, self._index, self._numbers, self._clock)
+        self._keyring = KeyringStore(
+            self._home, self._index, self._numbers, self._clock, self.audit
+        )
         register = RegisterStore(self._home, self._index, self._numbers)
-        self.decisions = Decisions(self._index, register, self._clock)
+        self.decisions = Decisions(self._index, register, self._clock, self.audit)
         self.collection = Collection(
             self._home, self._index, self._numbers, self._sessions, self._clock
         )
@@ -89,7 +101,8 @@ class RepositoryStore:
     # Chunks in
 
     def begin_upload(self) -> Upload:
-        """A new upload. `StoreFull`, `StoreFailed`."""
+        """A new upload. `NotFound` (it was destroyed), `StoreFull`, `StoreFailed`."""
+        self._check_not_gone()
         writer = self._home.segments.begin(self._home.name)
         upload = Upload(writer, self._numbers, self._home.repository_id, self._clock())
         try:
@@ -249,10 +262,12 @@ class RepositoryStore:
         """All slots. `DamagedSegment`."""
         return self._keyring.get()
 
-    def put_keyring(self, slots: Sequence[KeyringSlot], etag: str) -> Keyring:
-        """WRITER. Replace all slots. `KeyringChanged`, `StoreFull`."""
+    def put_keyring(
+        self, slots: Sequence[KeyringSlot], etag: str, client: ClientName | None = None
+    ) -> Keyring:
+        """WRITER. Replace all slots, for ``client``. `KeyringChanged`, `StoreFull`."""
         with self._changing():
-            return self._keyring.put(slots, etag)
+            return self._keyring.put(slots, etag, client)
 
     # Figures
 
@@ -278,6 +293,14 @@ class RepositoryStore:
         with self._lock:
             return self._index.damaged_count() + len(self._unreadable)
 
+    def retire(self) -> None:
+        """WRITER. Its files are gone: nothing changes any more.
+
+        Whoever still reads may come to an end; with the last of them the index is closed.
+        """
+        self.gone = True
+        weakref.finalize(self, self._index.close, clean=False)
+
     def close(self) -> None:
         """Close the index. No other call may be under way."""
         self._index.close(clean=self._uncertain is None)
@@ -290,6 +313,7 @@ class RepositoryStore:
     @contextmanager
     def _changing(self) -> Iterator[None]:
         """Around every change: none happens when it is not known what the last one did."""
+        self._check_not_gone()
         if self._uncertain is not None:
             raise StoreUncertain(self._uncertain.path, self._uncertain.problem)
         self._note_unreadable()
@@ -298,6 +322,10 @@ class RepositoryStore:
         except StoreUncertain as error:
             self._uncertain = error
             raise
+
+    def _check_not_gone(self) -> None:
+        if self.gone:
+            raise NotFound(f"repository {self.name}")
 
     def _note_unreadable(self) -> None:
         """Let the index know of damage that readers met."""

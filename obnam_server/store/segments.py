@@ -90,7 +90,8 @@ class LocalSegmentWriter:
             self._files.remove(self._temporary)
             if self._final is not None:
                 self._files.remove(self._final)
-                self._files.sync_directory(self._final.parent)
+                if self._final.parent.is_dir():  # else the repository is destroyed
+                    self._files.sync_directory(self._final.parent)
                 self._final = None
 
     def _close(self) -> None:
@@ -205,6 +206,12 @@ class LocalSegmentStore:
                     self._files.sync_directory(directory)
             self._files.sync_directory(home / "segments")
         return count
+
+    def forget(self, repository: RepositoryName) -> None:
+        """Let go of all descriptors of a repository that is gone."""
+        with self._lock:
+            for key in [key for key in self._open if key[0] == repository]:
+                del self._open[key]
 
     def close(self) -> None:
         """Let go of all descriptors."""

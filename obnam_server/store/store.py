@@ -1,13 +1,19 @@
 """The store of a server: a data directory, its repositories, its clients."""
 
+import gc
+import threading
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
 from attrs import define, field
 
-from obnam.model.ids import RepositoryName
+from obnam.errors import AccessDenied, NotFound
+from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.store import layout
+from obnam_server.store.audit import Audit, RepositoryAudit
 from obnam_server.store.clients import Clients
+from obnam_server.store.errors import StoreFailed
 from obnam_server.store.files import LOCAL_FILES, IFiles
 from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
@@ -22,12 +28,15 @@ class Store:
     """A data directory, held by this process alone; `open` makes it."""
 
     clients: Clients
-    _data: Path
+    audit: Audit
+    data: Path
     _clock: Callable[[], int]
     _files: IFiles
     _lock: layout.Lock
     _segments: LocalSegmentStore
     _opened: dict[RepositoryName, RepositoryStore] = field(init=False, factory=dict)
+    _retired: dict[RepositoryName, weakref.ref[RepositoryStore]] = field(init=False, factory=dict)
+    _ending: threading.Event = field(init=False, factory=threading.Event)
 
     @classmethod
     def open(
@@ -43,30 +52,82 @@ class Store:
         lock = layout.Lock(data)
         try:
             layout.remove_half_made(data)
-            clients = Clients.open(data, clock)
+            audit = Audit.open(data, clock, files)
+            clients = Clients.open(data, clock, audit)
         except BaseException:
             lock.release()
             raise
         segments = LocalSegmentStore(layout.repositories_of(data), files)
-        return cls(clients, data, clock, files, lock, segments)
+        return cls(clients, audit, data, clock, files, lock, segments)
 
     def create_repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. Make a repository, or give the one there is. `StoreFull`, `StoreFailed`."""
-        layout.make_repository(self._data, name, self._files)
+        self._check_not_retired(name)
+        layout.make_repository(self.data, name, self._files)
         return self.repository(name)
 
     def repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. The repository of this name, opened when it is first asked for. `NotFound`."""
         opened = self._opened.get(name)
         if opened is None:
-            home = RepositoryHome(name, layout.repository_id(self._data, name), self._segments)
-            index = SqliteIndex(layout.repositories_of(self._data) / name / INDEX_NAME)
-            opened = self._opened[name] = RepositoryStore(home, index, self._clock)
+            home = RepositoryHome(name, layout.repository_id(self.data, name), self._segments)
+            index = SqliteIndex(layout.repositories_of(self.data) / name / INDEX_NAME)
+            opened = self._opened[name] = RepositoryStore(
+                home, index, self._clock, RepositoryAudit(self.audit, name)
+            )
         return opened
+
+    def repository_for_client(self, name: RepositoryName) -> RepositoryStore:
+        """WRITER. The same, for a request that was let in.
+
+        `AccessDenied`: all its clients were revoked since. A repository that was destroyed is not
+        to be made again by its last request.
+        """
+        if not self.clients.may_use(name):
+            raise AccessDenied("the server", "the token was revoked")
+        return self.create_repository(name)
+
+    def destroy_repository(self, name: RepositoryName) -> list[ClientName]:
+        """WRITER. Revoke its clients, and let it be no more, durably; whose tokens were revoked.
+
+        Cut short between the two, it is there and nobody can use it: do it again. Its files are
+        removed by `remove_gone`. `NotFound`, `StoreFailed`.
+        """
+        if name not in self.repositories():
+            raise NotFound(f"repository {name}")
+        revoked = self.clients.revoke_all(name)
+        layout.put_away(self.data, name, self._files)
+        opened = self._opened.pop(name, None)
+        if opened is not None:
+            opened.retire()
+            self._retired[name] = weakref.ref(opened)
+        self._segments.forget(name)
+        return revoked
+
+    def remove_gone(self) -> None:
+        """Any thread, one at a time. Remove what destroyed repositories left, until `end_soon`."""
+        layout.remove_gone(self.data, self._ending.is_set)
+
+    def end_soon(self) -> None:
+        """Let what takes long come to an early end: `close` is next."""
+        self._ending.set()
+
+    def _check_not_retired(self, name: RepositoryName) -> None:
+        """No repository takes the place of one that somebody is still reading."""
+        retired = self._retired.get(name)
+        if retired is None:
+            return
+        if retired() is not None:
+            gc.collect()  # it may only be held by errors that refer to each other
+        if retired() is not None:
+            problem = "is still being destroyed; try again in a moment"
+            raise StoreFailed(str(layout.repositories_of(self.data) / name), problem)
+        self._segments.forget(name)
+        del self._retired[name]
 
     def repositories(self) -> list[RepositoryName]:
         """The names of all, sorted."""
-        return layout.names_of(self._data)
+        return layout.names_of(self.data)
 
     def close(self) -> None:
         """Close everything. No other call may be under way."""
@@ -75,5 +136,6 @@ class Store:
                 repository.close()
             self._segments.close()
             self.clients.close()
+            self.audit.close()
         finally:
             self._lock.release()

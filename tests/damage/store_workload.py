@@ -5,6 +5,7 @@ from pathlib import Path
 
 from obnam.model.ids import ClientName
 from obnam.wire.messages import KeyringSlot
+from obnam_server.store.audit_lines import verified
 from obnam_server.store.files import LOCAL_FILES, IFiles
 from obnam_server.store.index import SqliteIndex
 from obnam_server.store.rebuild import rebuild_index
@@ -82,6 +83,7 @@ def _back_up_one(
 def check(data: Path, acknowledged: list[str]) -> None:
     """Open it as after a crash: all that was acknowledged is there, nothing else is wrong."""
     store = Store.open(data, Clock())
+    list(verified(data / "audit"))
     home = store.create_repository(HOME)
     assert home.problems == []
     assert list((data / "repositories" / HOME / "incoming").iterdir()) == []

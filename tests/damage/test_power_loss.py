@@ -13,6 +13,7 @@ import pytest
 from attrs import evolve
 
 from obnam.model.ids import ClientName
+from obnam_server.store.audit_lines import verified
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
 from tests.damage.day import CAROL, SOAK, Day, Facts, any_day, evening, morning, promised
@@ -29,6 +30,7 @@ from tests.support.stored import (
     HOME,
     Clock,
     back_up,
+    generation_id,
     index_path,
 )
 
@@ -98,6 +100,13 @@ def test_nothing_acknowledged_is_ever_lost(day: int, tmp_path: Path) -> None:
     assert count > 300
 
 
+def logged(data: Path, facts: Facts) -> None:
+    """The audit log is a chain, and has every commit that was acknowledged."""
+    events = [event for event, _ in verified(data / "audit")]
+    commits = {each["details"]["generation"] for each in events if each["event"] == "commit"}
+    assert {generation_id(name) for name in facts.generations} <= commits
+
+
 def look(data: Path, facts: Facts, *, lived_on: bool, rebuilt: bool) -> None:
     """Open it as after the power came back."""
     if rebuilt:
@@ -106,6 +115,7 @@ def look(data: Path, facts: Facts, *, lived_on: bool, rebuilt: bool) -> None:
     home = store.create_repository(HOME)
     assert home.problems == []
     promised(home, facts)
+    logged(data, facts)
     if lived_on:
         session = home.begin_session(CAROL, None)
         home.end_session(CAROL, session)

@@ -97,12 +97,12 @@ def test_fails_at_each_operation(data: Path, number: int, expected: type[StoreEr
 def _fails(
     data: Path, files: FailingFiles, acknowledged: list[str], expected: type[StoreError]
 ) -> bool:
-    """Whether the workload met the failure."""
+    """Whether the workload met the failure. One of the audit log alone holds nobody up."""
     try:
         run(data, acknowledged.append, files)
     except expected:
         return True
-    return False
+    return files.done > files.fail_at
 
 
 def test_goes_on_after_a_full_disk(tmp_path: Path) -> None:

@@ -30,12 +30,19 @@ class FailingFiles:
         self._count("create")
         return self._real.create(path)
 
+    def extend(self, path: Path) -> int:
+        return self._real.extend(path)
+
     def append(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         if self.torn and self.done == self.fail_at:
             whole = b"".join(pieces)
             self._real.append(descriptor, [whole[: len(whole) // 2]])
         self._count("append")
         self._real.append(descriptor, pieces)
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        self._count("truncate")
+        self._real.truncate(descriptor, size_bytes)
 
     def sync(self, descriptor: int) -> None:
         self._count("sync")

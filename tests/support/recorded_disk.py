@@ -139,6 +139,18 @@ class RecordedFiles:
         )
         return descriptor
 
+    def extend(self, path: Path) -> int:
+        descriptor = self._real.extend(path)
+        self._paths[descriptor] = self._inode(path)
+        return descriptor
+
+    def truncate(self, descriptor: int, size_bytes: int) -> None:
+        self._real.truncate(descriptor, size_bytes)
+        inode = self._paths[descriptor]
+        content = self._state.inodes[inode]
+        cut = Content(content.data[:size_bytes], min(content.durable, size_bytes))
+        self._note(evolve(self._state, inodes={**self._state.inodes, inode: cut}))
+
     def append(self, descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         self._real.append(descriptor, pieces)
         inode = self._paths[descriptor]

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 
 import obnam_server
 from obnam.model.ids import parse_client_name, parse_repository_name
@@ -57,6 +57,7 @@ class ServerProcess:
         self._child: subprocess.Popen[str] | None = None
         self._reader: Thread | None = None
         self._said = Event()
+        self._more = Condition()
         self._listens = False
 
     def __enter__(self) -> "ServerProcess":
@@ -127,7 +128,9 @@ class ServerProcess:
         assert child.stdout is not None
         self._listens = False
         for line in child.stdout:
-            self.log.append(line)
+            with self._more:
+                self.log.append(line)
+                self._more.notify_all()
             if LISTENS in line:
                 self._listens = True
                 self._said.set()
@@ -169,6 +172,18 @@ class ServerProcess:
             assert child.stdout is not None
             child.stdout.close()
         return code
+
+    def wait_for(self, text: str) -> str:
+        """The first line of its log with ``text`` in it, when there is one."""
+        found: list[str] = []
+
+        def there() -> bool:
+            found[:] = [line for line in self.log if text in line]
+            return bool(found)
+
+        with self._more:
+            assert self._more.wait_for(there, START_S), self.log_text
+        return found[0]
 
     @property
     def log_text(self) -> str:

@@ -264,6 +264,7 @@ def test_twistd_shows_the_plugin_from_anywhere(tmp_path: Path) -> None:
         ("data_directory: d\nlisten_on: x\n", "unknown key 'listen_on'"),
         ("data_directory: d\nlisten: ['tcp:0:interface=203.0.113.1']\n", "cannot listen on"),
         ("data_directory: d\nlisten: ['tcp:nonsense']\n", "cannot listen on"),
+        ("data_directory: d\nlisten: ['systemd:domain=INET:index=0']\n", "passed no such socket"),
         ("data_directory: d\ncertificate: c\nprivate_key: k\n", "c: cannot be read"),
         ("data_directory: server.yaml\n", "server.yaml: is not a directory"),
     ],

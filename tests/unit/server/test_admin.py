@@ -3,11 +3,13 @@
 import json
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from obnam import __version__
+from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.admin.listening import (
     public_url,
     read_listening,
@@ -16,7 +18,9 @@ from obnam_server.admin.listening import (
 )
 from obnam_server.admin.main import main
 from obnam_server.config import Settings, load
+from obnam_server.store.clients import Clients
 from obnam_server.store.store import Store
+from tests.support.stored import ALICE, HOME, Clock, back_up, generation_id
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -72,6 +76,57 @@ def test_clients_are_listed_and_revoked(run: Command) -> None:
     assert code == 1
     assert "nobody" in err
     assert len(err.splitlines()) == 1
+
+
+def test_the_last_that_may_manage_is_not_revoked_by_mistake(run: Command, config: Path) -> None:
+    def join(name: str, *scopes: str) -> None:
+        clients = Clients.open(load(config).data_directory, lambda: 1)
+        clients.enrol(
+            clients.invite(ClientName(name), RepositoryName("home"), scopes, 2),
+            sha256(name.encode()).hexdigest(),
+        )
+        clients.close()
+
+    join("laptop", "backup", "manage")
+    run("client", "add", "desktop", "--repository", "home", "--scope", "manage")
+    join("other", "backup")
+    code, _, err = run("client", "revoke", "laptop")
+    assert code == 1
+    assert "is the last that may manage repository home; let another one join" in err
+    assert len(err.splitlines()) == 1
+    assert run("client", "revoke", "other")[0] == 0
+    join("desktop", "manage")
+    assert run("client", "revoke", "laptop")[0] == 0
+    assert run("client", "revoke", "desktop")[0] == 1
+    assert run("client", "revoke", "desktop", "--force")[0] == 0
+    assert run("client", "revoke", "desktop")[0] == 0
+
+
+def test_repositories_are_listed_shown_and_destroyed(run: Command, config: Path) -> None:
+    data = load(config).data_directory
+    store = Store.open(data, Clock())
+    back_up(store.create_repository(HOME), ALICE, "one", "abc")
+    store.close()
+    run("client", "add", "alice", "--repository", "home")
+    (found,) = json.loads(run("--json", "repository", "list")[1])
+    assert (found["name"], found["generation_count"], found["client_count"]) == ("home", 1, 1)
+    assert found["used_bytes"] > 0
+    assert run("repository", "list")[1].startswith("home\t")
+    found = json.loads(run("--json", "repository", "show", "home")[1])
+    assert found["clients"][0]["latest"] == generation_id("one")
+    assert "last backup 2027-01-15" in run("repository", "show", "home")[1]
+    assert run("repository", "show", "office")[0] == 1
+
+    code, _, err = run("repository", "destroy", "home")
+    assert code == 2
+    assert "all backups in home would be lost for good; if so, add --yes" in err
+    code, _, err = run("repository", "destroy", "office", "--yes")
+    assert (code, len(err.splitlines())) == (1, 1)
+    assert len(json.loads(run("--json", "repository", "list")[1])) == 1
+    code, out, _ = run("repository", "destroy", "home", "--yes")
+    assert out.splitlines() == ["home is destroyed", "alice can no longer use the server"]
+    assert list((data / "repositories").iterdir()) == []
+    assert run("client", "list")[1].endswith("revoked\n")
 
 
 @pytest.mark.parametrize(
@@ -137,7 +192,11 @@ def test_what_a_crash_left_does_not_count(tmp_path: Path) -> None:
     assert found is not None
     assert found.pid == os.getpid()
     path = tmp_path / "listening.json"
-    for text in ("{", "[]", '{"pid": 4194305, "addresses": []}'):
+    # Its number was given again, to a process that began later.
+    reused = json.loads(path.read_text())
+    reused["started"] = reused["started"] + "0"
+    none = {**reused, "pid": 4194305}
+    for text in ("{", "[]", json.dumps(reused), json.dumps(none), '{"pid": 1, "addresses": []}'):
         path.write_text(text)
         assert read_listening(tmp_path) is None
     remove_listening(tmp_path)

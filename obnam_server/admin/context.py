@@ -1,0 +1,55 @@
+"""What all commands share: the configuration, how to ask the server, how to print."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+from attrs import frozen
+
+from obnam.wire.members import Json
+from obnam_server.admin.calling import call
+from obnam_server.config import Settings, load
+
+FAILED = 1
+WRONG_USAGE = 2
+DONE_WITH_WARNINGS = 3
+"""Exit codes, those of ``docs/exit-codes.md``."""
+
+
+@frozen
+class Context:
+    """What every command gets."""
+
+    path: Path
+    as_json: bool
+
+    @property
+    def settings(self) -> Settings:
+        """The configuration. `ConfigurationError`."""
+        return load(self.path)
+
+    def call(self, operation: str, **arguments: Any) -> Json:
+        """Have it done, by the running server or without one. See `obnam_server.admin.calling`."""
+        return call(self.settings, operation, arguments)
+
+    def say(self, value: Any, lines: Sequence[str]) -> None:
+        """Print a result, as JSON or as lines."""
+        if self.as_json:
+            click.echo(json.dumps(value, indent=2))
+        else:
+            for line in lines:
+                click.echo(line)
+
+
+def named(parse: Callable[[str], str]) -> Callable[[Any, Any, str | None], str | None]:
+    """What checks an argument that is a client's or a repository's name."""
+
+    def check(context: Any, parameter: Any, value: str | None) -> str | None:
+        try:
+            return None if value is None else parse(value)
+        except ValueError as error:
+            raise click.BadParameter(f"{value!r}: {error}", context, parameter) from error
+
+    return check

@@ -1,0 +1,32 @@
+"""``obnam-server status`` and ``rebuild-index``: the health of the whole."""
+
+import time
+
+import click
+
+from obnam.model.ids import RepositoryName, parse_repository_name
+from obnam_server.admin.context import DONE_WITH_WARNINGS, Context, named
+from obnam_server.admin.status import rebuild, status
+
+
+@click.command("rebuild-index")
+@click.option("--repository", callback=named(parse_repository_name), help="Only this one.")
+@click.pass_obj
+def rebuild_index_(context: Context, repository: RepositoryName | None) -> None:
+    """Make the index anew from the segments. The server must not be running."""
+    rebuilt = rebuild(context.settings, repository)
+    lines = []
+    for name, problems in rebuilt.items():
+        lines.append(f"{name}: index rebuilt, {len(problems)} problems")
+        lines += [f"{name}: {problem}" for problem in problems]
+    context.say({"rebuilt": rebuilt}, lines)
+    if any(rebuilt.values()):
+        raise click.exceptions.Exit(DONE_WITH_WARNINGS)
+
+
+@click.command("status")
+@click.pass_obj
+def status_(context: Context) -> None:
+    """Whether the server runs, where it listens, and how much it keeps."""
+    found = status(context.settings)
+    context.say(found.to_json(), found.lines(time.time_ns()))

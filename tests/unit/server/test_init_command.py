@@ -1,0 +1,110 @@
+"""`obnam-server init`."""
+
+import json
+import stat
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from obnam_server.admin.main import main
+from obnam_server.config import DEFAULT_LISTEN, load
+from obnam_server.store.store import Store
+
+Command = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    return tmp_path / "etc" / "server.yaml"
+
+
+@pytest.fixture
+def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Command:
+    def command(*arguments: str) -> tuple[int, str, str]:
+        """Exit code, standard output, standard error."""
+        with pytest.raises(SystemExit) as ended:
+            main(["--config", str(config), *arguments])
+        out, err = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, out, err
+
+    return command
+
+
+def test_a_new_server_can_be_used_at_once(run: Command, config: Path, tmp_path: Path) -> None:
+    code, out, err = run("--json", "init", "--data-directory", str(tmp_path / "da ta: #1"))
+    assert (code, err) == (0, "")
+    found = json.loads(out)
+    assert (found["config"], found["data_directory"]) == (str(config), str(tmp_path / "da ta: #1"))
+    settings = load(config)
+    assert settings.data_directory == tmp_path / "da ta: #1"
+    assert settings.listen == DEFAULT_LISTEN
+    assert stat.S_IMODE(settings.data_directory.stat().st_mode) == 0o700
+    assert json.loads(run("--json", "repository", "list")[1]) == []
+    assert list(config.parent.iterdir()) == [config]
+
+
+def test_what_is_said_is_written(run: Command, config: Path, tmp_path: Path) -> None:
+    data = ["--data-directory", str(tmp_path / "data")]
+    more = ["--listen", "tcp:1:interface=::1", "--listen", "unix:/s", "--public-url", "https://h:1"]
+    assert run("init", *data, *more)[0] == 0
+    settings = load(config)
+    assert settings.listen == ("tcp:1:interface=::1", "unix:/s:mode=600")
+    assert settings.public_url == "https://h:1"
+
+
+def test_every_key_is_explained(run: Command, config: Path, tmp_path: Path) -> None:
+    """And what is commented out can be used as it stands."""
+    assert run("init", "--data-directory", str(tmp_path / "data"))[0] == 0
+    text = config.read_text()
+    config.write_text(
+        "".join(
+            line.removeprefix("#")
+            for line in text.splitlines(True)
+            if line.startswith("#") and line[1:2].islower()
+        )
+        + f"data_directory: {tmp_path}\n"
+    )
+    settings = load(config)
+    assert settings.public_url == "https://backup.example.org:8443"
+    assert settings.private_key is not None
+    assert settings.metrics_listen == "tcp:9464:interface=127.0.0.1"
+
+
+def test_nothing_is_overwritten(run: Command, config: Path, tmp_path: Path) -> None:
+    config.parent.mkdir()
+    config.write_text("mine")
+    code, out, err = run("init", "--data-directory", str(tmp_path / "data"))
+    assert (code, out) == (2, "")
+    assert err == f"obnam-server: {config}: is there already; nothing was changed\n"
+    assert config.read_text() == "mine"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["--listen", "smoke:1"], 2, "cannot listen on 'smoke:1'"),
+        (["--public-url", "ftp://x"], 2, "public_url must be like"),
+        (["--data-directory", "/etc"], 1, "is neither empty nor a data directory"),
+        (["--data-directory", "/nowhere/at/all"], 1, "make the directory above it first"),
+    ],
+)
+def test_what_cannot_be_is_said_and_leaves_nothing(
+    run: Command, config: Path, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    found, out, err = run("init", "--data-directory", str(tmp_path / "data"), *arguments)
+    assert (found, out) == (code, "")
+    assert said in err
+    assert len(err.splitlines()) == 1
+    assert list(config.parent.iterdir()) == []
+
+
+def test_not_on_the_data_of_a_running_server(run: Command, config: Path, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "data", lambda: 1)
+    code, _, err = run("init", "--data-directory", str(tmp_path / "data"))
+    store.close()
+    assert code == 1
+    assert "in use by process" in err
+    assert not config.exists()
