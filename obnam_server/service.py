@@ -71,7 +71,7 @@ class ServerService(Service):
         self._work.start()
         api, services = self._wire()
         self._site = ApiSite(api.app.resource(), services, self._reactor)
-        self._rounds = self._wire_upkeep(services.repositories)
+        self._rounds = self._wire_upkeep()
         addresses = self._listen(self._settings.listen, self._encrypted)
         if self._settings.metrics_listen is not None:
             site = Site(MetricsPage(services.counters), timeout=SILENCE_S, reactor=self._reactor)
@@ -82,6 +82,7 @@ class ServerService(Service):
         self._admin = AdminPort.open(
             self._store,
             self._work,
+            self._rounds,
             lambda: about(self._site, addresses, started_ns),
             self._reactor,
         )
@@ -162,7 +163,7 @@ class ServerService(Service):
         )
         return api, services
 
-    def _wire_upkeep(self, repositories: Repositories) -> Rounds:
+    def _wire_upkeep(self) -> Rounds:
         async def apply_retention(repository: RepositoryStore, pace: Pace) -> None:
             await retain(repository, self._work, self._now_ns())
 
@@ -176,7 +177,6 @@ class ServerService(Service):
         )
         return Rounds(
             self._store,
-            repositories,
             self._work,
             self._reactor,
             self._now_ns,

@@ -11,7 +11,7 @@ from typing import Any, ParamSpec, TypeVar
 
 from attrs import define, field
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, execute, succeed
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -32,9 +32,13 @@ UPLOAD_THREADS = 8
 
 @define
 class Work:
-    """The thread pools. ``start`` before the first call, ``stop`` after the last."""
+    """The thread pools. ``start`` before the first call, ``stop`` after the last.
 
-    _reactor: ReactorBase
+    Without a reactor there are no threads, and each call is done at once: for a command that has
+    the store to itself.
+    """
+
+    _reactor: ReactorBase | None
     _writer: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "writer"))
     _readers: ThreadPool = field(factory=lambda: ThreadPool(0, READER_THREADS, "reader"))
     _uploads: ThreadPool = field(factory=lambda: ThreadPool(0, UPLOAD_THREADS, "upload"))
@@ -84,6 +88,8 @@ class Work:
     def _defer(
         self, pool: ThreadPool, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
     ) -> "Deferred[T]":
+        if self._reactor is None:
+            return execute(call, *args, **kwargs)
         self._under_way += 1
         work: Deferred[T] = deferToThreadPool(self._reactor, pool, call, *args, **kwargs)
         return shielded(work.addBoth(self._done))

@@ -114,6 +114,8 @@ def _not_ours(data: Path) -> BadDataDirectory:
 
 def _here(data: Path, name: str, arguments: Json) -> Json:
     # Only now: none of this is needed to ask a server.
+    from obnam_server.administration.alone import perform_alone
+    from obnam_server.administration.operation import LongOperation
     from obnam_server.administration.perform import perform
     from obnam_server.administration.registry import find
     from obnam_server.store.store import Store
@@ -121,6 +123,8 @@ def _here(data: Path, name: str, arguments: Json) -> Json:
     operation = find(name)
     store = Store.open(data, time.time_ns)
     try:
+        if isinstance(operation, LongOperation):
+            return perform_alone(store, operation, arguments, os.getuid())
         answer = perform(store, operation, arguments, os.getuid())
         later: Callable[[Store], None] | None = operation.afterwards
         if later is not None:

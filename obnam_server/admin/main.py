@@ -18,9 +18,12 @@ from obnam.errors import ObnamError
 from obnam_server.admin.audit_commands import audit
 from obnam_server.admin.client_commands import client
 from obnam_server.admin.context import FAILED, WRONG_USAGE, Context
+from obnam_server.admin.generation_commands import acknowledge, generation, hold, release
 from obnam_server.admin.init_command import init
 from obnam_server.admin.repository_commands import repository
+from obnam_server.admin.retention_commands import retention
 from obnam_server.admin.status_commands import rebuild_index_, status_
+from obnam_server.admin.upkeep_commands import collect, compact
 from obnam_server.administration.answers import error_name
 
 DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")
@@ -43,7 +46,22 @@ def cli(context: click.Context, path: Path, as_json: bool) -> None:
     context.obj = Context(path, as_json)
 
 
-for command in (init, client, repository, status_, audit, rebuild_index_):
+for command in (hold, release):
+    repository.add_command(command)
+
+for command in (
+    init,
+    client,
+    repository,
+    generation,
+    acknowledge,
+    retention,
+    collect,
+    compact,
+    status_,
+    audit,
+    rebuild_index_,
+):
     cli.add_command(command)
 
 

@@ -26,11 +26,12 @@ from obnam.errors import NotFound
 from obnam.wire.limits import SILENCE_S
 from obnam.wire.members import BadMessage, Json
 from obnam.wire.problems import CONTENT_TYPE, FORBIDDEN, INTERNAL, METHOD_NOT_ALLOWED, TOO_LARGE
-from obnam_server.administration.operation import Access
-from obnam_server.administration.perform import perform
+from obnam_server.administration.operation import Access, LongOperation
+from obnam_server.administration.perform import perform, perform_long
 from obnam_server.administration.problems import problem_of
 from obnam_server.administration.registry import find
 from obnam_server.store.store import Store
+from obnam_server.upkeep.rounds import Rounds
 from obnam_server.work import Work
 
 log = Logger()
@@ -148,14 +149,18 @@ class AdminSite(Site):
 
 
 class OperationsPage(Resource):
-    """Answers every path. ``about``: what the running server says of itself."""
+    """Answers every path. ``about``: what the running server says of itself.
+
+    ``rounds``: upkeep that is asked for waits for what these have under way, and they for it.
+    """
 
     isLeaf = True
 
-    def __init__(self, store: Store, work: Work, about: Callable[[], Json]) -> None:
+    def __init__(self, store: Store, work: Work, rounds: Rounds, about: Callable[[], Json]) -> None:
         super().__init__()
         self._store = store
         self._work = work
+        self._rounds = rounds
         self._about = about
 
     def render(self, request: AdminRequest) -> Any:
@@ -175,10 +180,12 @@ class OperationsPage(Resource):
         if request.too_large:
             return TOO_LARGE.status, _encoded(TOO_LARGE.to_json())
         operation = find(_operation_name(request.path))
+        asked = _arguments(request), request.channel.administrator
+        if isinstance(operation, LongOperation):
+            steps = perform_long(self._store, operation, *asked, self._work, self._rounds.pace)
+            return 200, _encoded(await self._rounds.in_turn(steps))
         run = self._work.read if operation.access is Access.READ else self._work.write
-        found = await run(
-            perform, self._store, operation, _arguments(request), request.channel.administrator
-        )
+        found = await run(perform, self._store, operation, *asked)
         if operation.afterwards is not None:
             self._work.background(operation.afterwards, self._store).addErrback(_failed_afterwards)
         return 200, _encoded(found)

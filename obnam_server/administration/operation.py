@@ -1,14 +1,17 @@
 """What an operation of the administration is: a name, a plain function, and how it is run."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import Enum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from attrs import frozen
+from twisted.internet.defer import Deferred
 
 from obnam.wire import members
 from obnam.wire.members import BadMessage, Json
 from obnam_server.store.store import Store
+from obnam_server.upkeep.pace import Pace
+from obnam_server.work import Work
 
 T = TypeVar("T")
 
@@ -83,3 +86,15 @@ class Operation:
     run: Callable[[Store, Arguments], Json]
     access: Access
     afterwards: Callable[[Store], None] | None = None
+
+
+@frozen
+class LongOperation:
+    """One that takes its time, step by step, beside all that goes on: on no thread of its own."""
+
+    name: str
+    run: Callable[[Store, Work, Pace, Arguments], Coroutine[Deferred[Any], Any, Json]]
+    access: Access
+
+
+AnyOperation = Operation | LongOperation

@@ -19,6 +19,7 @@ from obnam.wire.members import Json
 from obnam_server.administration.listener import AdminSite, OperationsPage
 from obnam_server.administration.place import SOCKET_NAME, socket_address
 from obnam_server.store.store import Store
+from obnam_server.upkeep.rounds import Rounds
 from obnam_server.work import Work
 
 log = Logger()
@@ -39,14 +40,20 @@ class AdminPort:
 
     @classmethod
     def open(
-        cls, store: Store, work: Work, about: Callable[[], Json], reactor: ReactorBase
+        cls,
+        store: Store,
+        work: Work,
+        rounds: Rounds,
+        about: Callable[[], Json],
+        reactor: ReactorBase,
     ) -> "AdminPort":
         """Listen. Whoever has the store open is alone, so a socket that is there is a leftover.
 
         ``about``: what the server says of itself. `OSError`, `CannotListenError`. Where it
         listens is ``path``, for `obnam_server.admin.listening`.
         """
-        site = AdminSite(OperationsPage(store, work, about), frozenset({0, os.geteuid()}), reactor)
+        page = OperationsPage(store, work, rounds, about)
+        site = AdminSite(page, frozenset({0, os.geteuid()}), reactor)
         try:
             return cls._listen(store.data / SOCKET_NAME, site, reactor)
         except CannotListenError as error:

@@ -7,20 +7,30 @@ To add one: a function ``(store, arguments) -> Json`` in a module here, a row in
 from collections.abc import Mapping
 
 from obnam.errors import NotFound
-from obnam_server.administration import clients, repositories, whole
-from obnam_server.administration.operation import Operation
+from obnam_server.administration import (
+    clients,
+    generations,
+    repositories,
+    retention,
+    upkeep,
+    whole,
+)
+from obnam_server.administration.operation import AnyOperation
 
-OPERATIONS: Mapping[str, Operation] = {
+OPERATIONS: Mapping[str, AnyOperation] = {
     operation.name: operation
     for operation in (
         *clients.OPERATIONS,
+        *generations.OPERATIONS,
         *repositories.OPERATIONS,
+        *retention.OPERATIONS,
+        *upkeep.OPERATIONS,
         *whole.OPERATIONS,
     )
 }
 
 
-def find(name: str) -> Operation:
+def find(name: str) -> AnyOperation:
     """The operation of that name. `NotFound`."""
     operation = OPERATIONS.get(name)
     if operation is None:

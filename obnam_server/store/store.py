@@ -60,6 +60,10 @@ class Store:
         segments = LocalSegmentStore(layout.repositories_of(data), files)
         return cls(clients, audit, data, clock, files, lock, segments)
 
+    def now_ns(self) -> int:
+        """The time by the store's clock, ns since the epoch."""
+        return self._clock()
+
     def create_repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. Make a repository, or give the one there is. `StoreFull`, `StoreFailed`."""
         self._check_not_retired(name)

@@ -4,17 +4,17 @@ In each repository a round does its tasks in order. What fails is said in the lo
 figures, and the rest goes on: the next round tries again.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, TypeVar
 
 from attrs import define, field, frozen
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from obnam.errors import ObnamError
 from obnam.model.ids import RepositoryName
-from obnam_server.requests import Repositories
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.upkeep.pace import Pace
@@ -22,6 +22,8 @@ from obnam_server.work import Work
 
 FIRST_ROUND_S = 60.0
 """After the start: clients that waited for the server come first."""
+
+T = TypeVar("T")
 
 log = Logger()
 
@@ -31,7 +33,7 @@ class Task:
     """One kind of upkeep of one repository."""
 
     name: str
-    run: Callable[[RepositoryStore, Pace], Awaitable[None]]
+    run: Callable[[RepositoryStore, Pace], Coroutine[Deferred[Any], Any, None]]
 
 
 @define
@@ -48,15 +50,16 @@ class Rounds:
     """Makes a round every ``every_s`` seconds; `stop` ends the one that is under way."""
 
     _store: Store
-    _repositories: Repositories
     _work: Work
     _clock: IReactorTime
     _now_ns: Callable[[], int]
-    _pace: Pace
+    pace: Pace
     _every_s: float
     _tasks: Sequence[Task]
     states: dict[tuple[RepositoryName, str], TaskState] = field(init=False, factory=dict)
     _running: Deferred[None] | None = field(init=False, default=None)
+    _turn: DeferredLock = field(init=False, factory=DeferredLock)
+    _asked: set[Deferred[Any]] = field(init=False, factory=set)
 
     def start(self) -> None:
         """Begin, with the first round in a while."""
@@ -68,6 +71,29 @@ class Rounds:
         if running is not None:
             running.cancel()
             await running
+        for each in list(self._asked):
+            each.cancel()
+        await self._turn.acquire()
+
+    async def in_turn(self, steps: Coroutine[Deferred[Any], Any, T]) -> T:
+        """Take the steps of a task, or of upkeep that somebody asked for: one at a time."""
+        asked = Deferred.fromCoroutine(self._in_turn(steps))
+        self._asked.add(asked)
+        try:
+            return await asked
+        finally:
+            self._asked.discard(asked)
+
+    async def _in_turn(self, steps: Coroutine[Deferred[Any], Any, T]) -> T:
+        try:
+            await self._turn.acquire()
+        except BaseException:
+            steps.close()
+            raise
+        try:
+            return await steps
+        finally:
+            self._turn.release()
 
     async def _go_on(self) -> None:
         wait_s = FIRST_ROUND_S
@@ -89,8 +115,8 @@ class Rounds:
     async def _run(self, name: RepositoryName, task: Task) -> None:
         state = self.states.setdefault((name, task.name), TaskState())
         try:
-            repository = await self._repositories.get(name)
-            await task.run(repository, self._pace)
+            repository = await self._work.write(self._store.repository, name)
+            await self.in_turn(task.run(repository, self.pace))
         except CancelledError:
             raise
         except ObnamError as error:

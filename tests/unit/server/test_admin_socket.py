@@ -24,6 +24,8 @@ from obnam_server.administration.port import AdminPort
 from obnam_server.config import Settings
 from obnam_server.store.errors import BadDataDirectory, StoreInUse
 from obnam_server.store.store import Store
+from obnam_server.upkeep.pace import Pace
+from obnam_server.upkeep.rounds import Rounds
 from obnam_server.work import Work
 
 HOUR_NS = 3600 * 10**9
@@ -42,10 +44,13 @@ async def listening(reactor: ReactorBase, data: Path) -> AsyncIterator[AdminPort
     store = Store.open(data, lambda: HOUR_NS)
     work = Work(reactor)
     work.start()
-    port = AdminPort.open(store, work, lambda: {"pid": os.getpid()}, reactor)
+    pace = Pace(reactor, 1e9, lambda: False)
+    rounds = Rounds(store, work, reactor, lambda: HOUR_NS, pace, 3600, ())
+    port = AdminPort.open(store, work, rounds, lambda: {"pid": os.getpid()}, reactor)
     try:
         yield port
     finally:
+        await rounds.stop()
         await port.close()
         await work.idle()
         work.stop()

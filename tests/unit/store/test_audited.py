@@ -10,6 +10,7 @@ import pytest
 
 from obnam.errors import AccessDenied, NotFound
 from obnam.wire.messages import KeyringSlot
+from obnam_server.administration.operation import Operation
 from obnam_server.administration.perform import perform
 from obnam_server.administration.registry import find
 from obnam_server.store.audit_lines import verified
@@ -57,7 +58,9 @@ class Server:
         return [event["event"] for event in self.events()]
 
     def operate(self, name: str, **arguments: Any) -> Any:
-        return perform(self.store, find(name), arguments, 1000)
+        operation = find(name)
+        assert isinstance(operation, Operation)
+        return perform(self.store, operation, arguments, 1000)
 
 
 @pytest.fixture

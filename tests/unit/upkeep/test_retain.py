@@ -31,7 +31,7 @@ class House:
     home: RepositoryStore = field(init=False)
 
     def start(self) -> None:
-        self.work = WorkByHand(None)  # type: ignore[arg-type]  # no reactor is needed
+        self.work = WorkByHand(None)
         self.store = Store.open(self.data, lambda: self.now_ns)
         self.home = self.store.create_repository(HOME)
 

@@ -10,7 +10,6 @@ from twisted.internet.task import Clock
 
 from obnam.errors import NotFound
 from obnam.model.ids import RepositoryName
-from obnam_server.requests import Repositories
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.upkeep.collect import YOUNG_S
@@ -49,15 +48,12 @@ class House:
         return START_NS + round(self.clock.seconds() * 1e9)
 
     def start(self, *tasks: Task) -> None:
-        self.work = WorkByHand(None)  # type: ignore[arg-type]  # no reactor is needed
+        self.work = WorkByHand(None)
         self.store = Store.open(self.data, self.now_ns)
         for name in (HOME, OTHER):
             self.store.create_repository(name)
         pace = Pace(self.clock, 1_000, lambda: False)
-        repositories = Repositories(self.store, self.work)
-        self.rounds = Rounds(
-            self.store, repositories, self.work, self.clock, self.now_ns, pace, EVERY_S, tasks
-        )
+        self.rounds = Rounds(self.store, self.work, self.clock, self.now_ns, pace, EVERY_S, tasks)
         self.rounds.start()
 
     def note(self, name: str, fail: Exception | None = None) -> Task:

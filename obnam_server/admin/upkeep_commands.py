@@ -1,0 +1,41 @@
+"""``obnam-server collect`` and ``compact``: upkeep now, and not in the next round."""
+
+import click
+
+from obnam.model.ids import RepositoryName, parse_repository_name
+from obnam_server.admin.context import DONE_WITH_WARNINGS, Context, named
+
+_REPOSITORY = click.argument("repository", callback=named(parse_repository_name))
+
+
+@click.command()
+@_REPOSITORY
+@click.pass_obj
+def collect(context: Context, repository: RepositoryName) -> None:
+    """How much of REPOSITORY no generation needs any more. Changes nothing."""
+    found = context.call("collect", repository=repository)
+    context.say(
+        found,
+        [
+            f"{repository}: {_mb(found['dead_bytes'])} of {_mb(found['size_bytes'])} are dead; "
+            f"compaction would free {_mb(found['to_be_freed_bytes'])} now"
+        ],
+    )
+
+
+@click.command()
+@_REPOSITORY
+@click.pass_obj
+def compact(context: Context, repository: RepositoryName) -> None:
+    """Give back what no generation of REPOSITORY needs any more."""
+    found = context.call("compact", repository=repository)
+    lines = [f"{repository}: {_mb(found['freed_bytes'])} of {_mb(found['dead_bytes'])} dead freed"]
+    if found["left"]:
+        lines.append(f"{found['left']} groups of segments were left alone; see the server's log")
+    context.say(found, lines)
+    if found["left"]:
+        raise click.exceptions.Exit(DONE_WITH_WARNINGS)
+
+
+def _mb(size_bytes: int) -> str:
+    return f"{size_bytes / 1e6:.1f} MB"

@@ -1,0 +1,98 @@
+"""An administrator looks after a repository, beside the running server and without it."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.computer import Computer, tree
+from tests.integration.server.test_administration import Administrator
+from tests.support.server_process import ServerProcess
+
+HOME = "home"
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Iterator[ServerProcess]:
+    """A server of this test's own."""
+    with ServerProcess(tmp_path / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def laptop(own: ServerProcess, tmp_path: Path) -> Computer:
+    computer = Computer.new(tmp_path / "laptop")
+    invitation = own.invite("laptop", HOME, ("backup", "restore"))
+    computer.obnam("init", invitation, "--no-passphrase")
+    return computer
+
+
+def test_deciding_by_hand(own: ServerProcess, laptop: Computer) -> None:
+    administrator = Administrator(own.config)
+    ids = []
+    for number in range(3):
+        (laptop.live / "file").write_text(f"content {number}")
+        ids.append(laptop.backup().value("generation-id"))
+
+    def listed() -> list[str]:
+        return [line.split()[0] for line in laptop.obnam("list").lines]
+
+    assert [
+        each["generation"] for each in administrator.json("generation", "list", HOME)["generations"]
+    ] == ids
+    administrator.run("generation", "pin", HOME, ids[0][:8], "--reason", "the first one")
+    assert "the first one" in administrator.run("generation", "list", HOME).stdout
+    refused = administrator.refusal("generation", "delete", HOME, ids[0], ids[1])
+    assert "the first one" in refused
+    assert "unpin it first" in refused
+    assert "newest" in administrator.refusal("generation", "delete", HOME, ids[2])
+    assert listed() == ids
+    administrator.run("repository", "hold", HOME, "--reason", "case 7")
+    assert "case 7" in administrator.refusal("generation", "delete", HOME, ids[1])
+    administrator.run("repository", "release", HOME)
+    administrator.run("generation", "delete", HOME, ids[1])
+    assert listed() == [ids[0], ids[2]]
+    administrator.run("generation", "undelete", HOME, ids[1])
+    assert listed() == ids
+    assert "ffffffff" in administrator.refusal("generation", "undelete", HOME, "ffffffff")
+    assert "alarm" in administrator.refusal("acknowledge", HOME, "laptop")
+    assert administrator.run("audit", "--verify").returncode == 0
+
+
+def test_a_policy(own: ServerProcess, laptop: Computer, tmp_path: Path) -> None:
+    administrator = Administrator(own.config)
+    laptop.backup()
+    shown = administrator.run("retention", "show", HOME).stdout
+    assert shown.startswith("policy: none, everything is kept\n")
+    policy = tmp_path / "policy.json"
+    for wrong, name in (('{"dayly": 3}', "dayly"), ('{"daily": 0}', "keep nothing"), ("{", "JSON")):
+        policy.write_text(wrong)
+        assert name in administrator.refusal("retention", "set", HOME, str(policy), code=2)
+    policy.write_text('{"daily": 14, "weekly": 8}')
+    administrator.run("retention", "set", HOME, str(policy))
+    for command in (["show", HOME], ["run", HOME, "--dry-run"], ["run", HOME]):
+        found = administrator.json("retention", *command)
+        assert [each["fate"] for each in found["report"]["generations"]] == ["kept"]
+    assert administrator.json("retention", "show", HOME)["policy"]["daily"] == 14
+    policy.write_text("null")
+    administrator.run("retention", "set", HOME, str(policy))
+    assert administrator.json("retention", "show", HOME)["policy"] is None
+
+
+def test_collect_and_compact_beside_the_server_and_without_it(
+    own: ServerProcess, laptop: Computer
+) -> None:
+    administrator = Administrator(own.config)
+    laptop.backup()
+    dead = administrator.json("collect", HOME)
+    assert dead["size_bytes"] > 0
+    assert dead["to_be_freed_bytes"] == 0
+    assert administrator.json("compact", HOME)["freed_bytes"] == 0
+    laptop.obnam("verify")
+    assert tree(laptop.restored("latest")) == tree(laptop.live)
+    own.stop()
+    assert administrator.json("collect", HOME) == dead
+    assert administrator.json("compact", HOME)["done"] == 0
+    assert HOME in json.dumps(administrator.json("repository", "list"))
+    assert "nowhere" in administrator.refusal("compact", "nowhere")
