@@ -15,6 +15,7 @@ from obnam_server.admin.listening import read_listening
 from obnam_server.config import Settings
 from obnam_server.store import layout
 from obnam_server.store.rebuild import rebuild_index
+from obnam_server.store.server_key import public_key_of
 
 
 @frozen
@@ -28,12 +29,16 @@ class RepositoryStatus:
 
 @frozen
 class Status:
-    """A whole server. ``pid`` and ``addresses``: of the running one, if it runs."""
+    """A whole server. ``pid`` and ``addresses``: of the running one, if it runs.
+
+    ``server_key``: the public key that signs receipts, which clients pin; ``None``: not made yet.
+    """
 
     data_directory: str
     pid: int | None
     addresses: tuple[str, ...]
     repositories: tuple[RepositoryStatus, ...]
+    server_key: str | None = None
 
     def to_json(self) -> Json:
         """As JSON."""
@@ -42,6 +47,7 @@ class Status:
             "running": self.pid is not None,
             "pid": self.pid,
             "addresses": list(self.addresses),
+            "server_key": self.server_key,
             "repositories": [
                 {"name": each.name, "clients": each.clients, "size_bytes": each.size_bytes}
                 for each in self.repositories
@@ -53,6 +59,8 @@ class Status:
         state = f"running as process {self.pid}" if self.pid is not None else "not running"
         lines = [f"data directory: {self.data_directory}", f"server: {state}"]
         lines += [f"address: {address}" for address in self.addresses]
+        if self.server_key is not None:
+            lines.append(f"server key: {self.server_key}")
         return lines + [
             f"repository {each.name}: {each.size_bytes / 1e6:.1f} MB, {each.clients} clients"
             for each in self.repositories
@@ -65,6 +73,7 @@ def status(settings: Settings) -> Status:
     # The clients come first: opening them says what is wrong with the directory, if anything is.
     clients = [each for each in list_clients(settings) if each.revoked_ns is None]
     running = read_listening(data)
+    key = public_key_of(data)
     repositories = tuple(
         RepositoryStatus(
             name,
@@ -78,6 +87,7 @@ def status(settings: Settings) -> Status:
         running.pid if running else None,
         running.addresses if running else (),
         repositories,
+        None if key is None else key.hex(),
     )
 
 

@@ -13,6 +13,7 @@ from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.segments import LocalSegmentStore
+from obnam_server.store.server_key import ServerKey
 
 INDEX_NAME = "index.sqlite"
 
@@ -22,6 +23,7 @@ class Store:
     """A data directory, held by this process alone; `open` makes it."""
 
     clients: Clients
+    key: ServerKey
     _data: Path
     _clock: Callable[[], int]
     _files: IFiles
@@ -43,12 +45,13 @@ class Store:
         lock = layout.Lock(data)
         try:
             layout.remove_half_made(data)
+            key = ServerKey.open(data, files)
             clients = Clients.open(data, clock)
         except BaseException:
             lock.release()
             raise
         segments = LocalSegmentStore(layout.repositories_of(data), files)
-        return cls(clients, data, clock, files, lock, segments)
+        return cls(clients, key, data, clock, files, lock, segments)
 
     def create_repository(self, name: RepositoryName) -> RepositoryStore:
         """WRITER. Make a repository, or give the one there is. `StoreFull`, `StoreFailed`."""
@@ -61,7 +64,7 @@ class Store:
         if opened is None:
             home = RepositoryHome(name, layout.repository_id(self._data, name), self._segments)
             index = SqliteIndex(layout.repositories_of(self._data) / name / INDEX_NAME)
-            opened = self._opened[name] = RepositoryStore(home, index, self._clock)
+            opened = self._opened[name] = RepositoryStore(home, index, self._clock, self.key)
         return opened
 
     def repositories(self) -> list[RepositoryName]:
