@@ -169,8 +169,8 @@ def test_an_index_and_commits_from_before_there_was_a_key(data: Path) -> None:
     step = resources.files("obnam_server.store").joinpath("sql", "index-1.1.sql").read_text("utf-8")
     for kind, name in re.findall(r"CREATE(?: UNIQUE)? (TABLE|INDEX) (\w+)", step):
         connection.execute(f"DROP {kind} {name}")
-    for column in re.findall(r"ALTER TABLE generations ADD COLUMN (\w+)", step):
-        connection.execute(f"ALTER TABLE generations DROP COLUMN {column}")
+    for table, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN (\w+)", step):
+        connection.execute(f"ALTER TABLE {table} DROP COLUMN {column}")
     connection.execute("UPDATE meta SET value = 0 WHERE name = 'schema_version_minor'")
     connection.commit()
     connection.close()
