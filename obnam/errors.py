@@ -202,14 +202,11 @@ class HistoryBroken(ObnamError):
 
     def __str__(self) -> str:
         said = f"the server does not show the whole history of client {self.client}: {self.problem}"
-        way = "Ask its administrator; `obnam accept-history` goes on with what it has"
-        return f"{said}. {self.because}. {way}"
+        return f"{said}. {self.because}. Ask its administrator, then say: obnam accept-history"
 
 
 class ServerRolledBack(HistoryBroken):
     """The server has an older copy of a repository than the one that it signed receipts for."""
-
-    because = "Or it hides what came after"
 
 
 class ServerForked(HistoryBroken):
@@ -241,8 +238,18 @@ class BadReceipt(ObnamError):
     problem: str
 
     def __str__(self) -> str:
-        said = f"generation {self.generation} is committed, but {self.problem}"
-        return f"{said}. Ask the server's administrator, and look at `obnam list`"
+        return f"generation {self.generation} is committed, but {self.problem}; see `obnam list`"
+
+
+@define(eq=False)
+class GenerationKept(ObnamError):
+    """A generation cannot be deleted, or what is in the trash not pinned. ``problem``: why."""
+
+    what: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"{self.what} is kept: {self.problem}"
 
 
 # The server and the way to it

@@ -32,8 +32,8 @@ def test_restored_from_an_old_copy(notary: Notary) -> None:
     assert str(found) == (
         "the server does not show the whole history of client laptop: its copy of repository "
         "home is older than 2027-01-15 08:00:04 UTC: it was restored from a copy of "
-        "2027-01-15 08:00:02 UTC; 2 generations of laptop are gone. Or it hides what came after. "
-        "Ask its administrator; `obnam accept-history` goes on with what it has"
+        "2027-01-15 08:00:02 UTC; 2 generations of laptop are gone. It may have been restored from "
+        "an old copy, or it lies. Ask its administrator, then say: obnam accept-history"
     )
 
 
