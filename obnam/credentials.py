@@ -16,6 +16,7 @@ from obnam.config import read_yaml
 from obnam.crypto.keys import MasterKey
 from obnam.errors import ConfigurationError
 from obnam.model.ids import ClientName, RepositoryName, parse_client_name, parse_repository_name
+from obnam.wire.receipts import PUBLIC_KEY_BYTES
 
 FORMAT = 1
 
@@ -37,13 +38,18 @@ class Location:
 
 @frozen
 class Credentials:
-    """What ``secrets.yaml`` holds."""
+    """What ``secrets.yaml`` holds.
+
+    ``server_key``: the public key that the server's receipts are signed with; ``None``: the server
+    had none yet when the computer joined.
+    """
 
     location: Location
     client: ClientName
     repository: RepositoryName
     token: str = field(repr=False)
     master: MasterKey = field(repr=False)
+    server_key: bytes | None = None
 
 
 def load(path: Path) -> Credentials:
@@ -74,6 +80,7 @@ def save(path: Path, credentials: Credentials) -> None:
         "client": credentials.client,
         "repository": credentials.repository,
         "token": credentials.token,
+        "server_key": None if credentials.server_key is None else credentials.server_key.hex(),
         "master_key": base64.b64encode(credentials.master.secret).decode("ascii"),
     }
     # JSON's texts are YAML's.
@@ -145,7 +152,17 @@ def _credentials(data: object) -> Credentials:
         repository=parse_repository_name(_text(data["repository"])),
         token=_text(data["token"]),
         master=MasterKey(base64.b64decode(_text(data["master_key"]), validate=True)),
+        server_key=_server_key(data.get("server_key")),
     )
+
+
+def _server_key(value: object) -> bytes | None:
+    if value is None:
+        return None
+    key = bytes.fromhex(_text(value))
+    if len(key) != PUBLIC_KEY_BYTES:
+        raise ValueError("not a key")
+    return key
 
 
 def _text(value: object) -> str:

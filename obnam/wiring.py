@@ -31,7 +31,7 @@ from obnam.repository.enrol import Invitation, enrol, new_token
 from obnam.repository.generations import Generations
 from obnam.repository.http import HttpRepository
 from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
-from obnam.repository.trust import state_file
+from obnam.repository.state import state_file
 from obnam.wire.interfaces import IRepository
 
 if TYPE_CHECKING:
@@ -108,12 +108,12 @@ class Client:
         return slots_of(self.repository, self.thread, label or self.credentials.client)
 
     async def standing(self) -> "Standing":
-        """What the server says of this client."""
-        from obnam.browse.standing import Standing
+        """What the server says of this client, and whether that fits what is remembered."""
+        from obnam.browse.standing import ask
 
         location = self.credentials.location
         where = self.settings.server_url or location.url or str(location.directory)
-        return Standing(where, await self.repository.describe(), time.time_ns())
+        return await ask(where, self.repository, self.generations, time.time_ns())
 
     def backup(self, *, full: bool) -> "Backup":
         """One backup, ready to run."""
@@ -252,6 +252,7 @@ async def open_client(
         ),
         state_file(places.state_home, keys.fingerprint),
         thread,
+        credentials.server_key,
     )
     return Client(
         surroundings,
@@ -274,6 +275,7 @@ class Enrolled:
     repository_name: RepositoryName
     token: str = field(repr=False)
     repository: IRepository
+    server_key: bytes | None
 
 
 async def enrol_at_server(
@@ -297,6 +299,7 @@ async def enrol_at_server(
         answer.repository,
         token,
         _retrying(surroundings, repository, BRIEF),
+        answer.server_key,
     )
 
 
@@ -321,6 +324,7 @@ async def enrol_in_directory(surroundings: Surroundings, directory: Path) -> Enr
         answer.repository,
         token,
         _retrying(surroundings, open_embedded(reactor, server, token), BRIEF),
+        answer.server_key,
     )
 
 

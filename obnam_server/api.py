@@ -8,7 +8,7 @@ A change of state is one call on the writer thread: a handler can be cancelled a
 from collections.abc import Callable, Iterator
 from typing import ClassVar, ParamSpec, cast
 
-from attrs import define
+from attrs import define, evolve
 from klein import Klein
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
@@ -98,6 +98,9 @@ class Api:
                 generation_count=repository.generation_count(),
                 damaged_chunk_count=repository.damaged_chunk_count(),
                 latest=repository.latest(caller.name),
+                repository_id=repository.repository_id,
+                server_key=self._store.key.public,
+                newest=repository.newest(),
             )
 
         return json_answer(request, (await self._work.read(look)).to_json())
@@ -109,6 +112,7 @@ class Api:
         """An invitation's code for a token: the one request that needs none."""
         message = EnrolmentRequest.from_json(read_json(request))
         answer = await enrol(self._store.clients, self._work, self._gate, message)
+        answer = evolve(answer, server_key=self._store.key.public)
         return json_answer(request, answer.to_json(), 201)
 
     # Sessions

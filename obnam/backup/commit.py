@@ -143,7 +143,7 @@ class Committer:
                 partial=manifest.partial,
             ),
         )
-        return OpenedGeneration(manifest, manifest_id, receipt.received_ns)
+        return OpenedGeneration(manifest, manifest_id, receipt)
 
     def _described(
         self, generation: GenerationId, nascent: NascentGeneration, facts: Facts

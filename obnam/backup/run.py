@@ -21,7 +21,13 @@ from obnam.backup.record import Recorder
 from obnam.backup.scan import Scan, ScanCounts, ScanSettings
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
-from obnam.errors import ChunksMissing, DamagedGeneration, ManifestLost
+from obnam.errors import (
+    BadReceipt,
+    ChunksMissing,
+    ConfigurationError,
+    DamagedGeneration,
+    ManifestLost,
+)
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.entry import printable
 from obnam.model.ids import ClientName, GenerationId, SessionId
@@ -164,6 +170,7 @@ class Backup:
         remembered here: then there is a link to it, and nothing to begin from.
         """
         description = await self.repository.describe()
+        await self.generations.history.meet(description)
         client, committed = description.client, description.latest
         if committed is None:
             latest = None
@@ -171,7 +178,7 @@ class Backup:
             try:
                 latest = self.generations.open(committed)
             except ManifestLost as error:
-                remembered = await self.generations.remembered(client)
+                remembered = await self.generations.history.remembered(client)
                 if remembered is None or remembered.generation != error.generation:
                     problem = (
                         f"{error.problem}; no backup can come after it. Have this computer invited "
@@ -180,7 +187,7 @@ class Backup:
                     raise DamagedGeneration(error.generation, problem) from error
                 self._warn(f"{error}; all files are read again")
                 return client, None, remembered
-        for warning in await self.generations.check_history(client, latest):
+        for warning in await self.generations.history.check(description, latest):
             self._warn(warning)
         return client, latest, None if latest is None else latest.shown().link
 
@@ -214,15 +221,21 @@ class Backup:
     async def _kept(self, old: Base | None, new: Base) -> Base:
         """Remember what was committed; its database is cached for the next backup.
 
-        It is on the server, whatever goes wrong here: that is no failure any more.
+        It is on the server, whatever goes wrong here: that is no failure any more. But a server
+        that does not vouch for it cannot be relied on: ``BadReceipt``.
         """
         manifest = new.opened.manifest
+        history = self.generations.history
         try:
-            await self.generations.remember(manifest.client, new.opened.shown().link)
+            await history.remember(manifest.client, new.opened.shown().link)
+            await history.keep_receipt(new.opened)
             await self.generations.keep(manifest.generation, new.path)
-        except OSError as error:
+        except (OSError, ConfigurationError) as error:
             name = manifest.generation
             self._warn(f"generation {name} is committed, but not noted here: {error}")
+        except BadReceipt:
+            new.path.unlink(missing_ok=True)
+            raise
         if old is not None:
             old.path.unlink(missing_ok=True)
         return new

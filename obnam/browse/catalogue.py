@@ -62,9 +62,10 @@ async def fetch(repository: IRepository, generations: Generations) -> Catalogue:
         tries += 1
         description = await repository.describe()
         client, latest = description.client, description.latest
+        await generations.history.meet(description)
         try:
             opened = None if latest is None else generations.open(latest)
-            warnings = await generations.check_history(client, opened)
+            warnings = await generations.history.check(description, opened)
         except DamagedGeneration as error:
             said = f"{error}. Others can be restored, by their ids"
             return Catalogue(description, await repository.list_generations(), [said], error)
@@ -72,6 +73,8 @@ async def fetch(repository: IRepository, generations: Generations) -> Catalogue:
         newest = None if latest is None else latest.summary
         own = [each.summary for each in listed if each.summary.client == client]
         problem = find_problem(own, newest)
+        everyone = [each.summary for each in listed]
+        problem = problem or await generations.history.list_problem(client, everyone)
         if problem is None:
             return Catalogue(description, listed, warnings)
         if tries == TRIES:

@@ -52,8 +52,11 @@ def generation_to_json(listed: ListedGeneration) -> dict[str, Any]:
     }
 
 
-def description(opened: OpenedGeneration) -> dict[str, Any]:
-    """What a generation knows about itself. Sizes in bytes."""
+def description(opened: OpenedGeneration, verified: bool | None = None) -> dict[str, Any]:
+    """What a generation knows about itself. Sizes in bytes.
+
+    ``verified``: whether its receipt bears the signature of the server's key.
+    """
     manifest = opened.manifest
     return {
         "generation": manifest.generation,
@@ -65,6 +68,8 @@ def description(opened: OpenedGeneration) -> dict[str, Any]:
         "started": iso_time(manifest.started_ns),
         "ended": iso_time(manifest.ended_ns),
         "received": iso_time(opened.received_ns),
+        "receipt": opened.receipt.sequence,
+        "receipt_verified": verified,
         "roots": [name_to_json(root) for root in manifest.roots],
         **dict(sorted(manifest.counts.items())),
         "chunks": manifest.chunks.count,
@@ -72,9 +77,9 @@ def description(opened: OpenedGeneration) -> dict[str, Any]:
     }
 
 
-def description_lines(opened: OpenedGeneration) -> Iterator[str]:
+def description_lines(opened: OpenedGeneration, verified: bool | None = None) -> Iterator[str]:
     """The same for people, a fact a line."""
-    for name, value in description(opened).items():
+    for name, value in description(opened, verified).items():
         if name == "roots":
             for root in opened.manifest.roots:
                 yield f"root: {printable(root)}"

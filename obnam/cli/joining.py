@@ -70,6 +70,7 @@ def init(
                 repository=enrolled.repository_name,
                 token=enrolled.token,
                 master=joined.master,
+                server_key=enrolled.server_key,
             )
             credentials.save(secrets, known)
             credentials.forget_joining(secrets)

@@ -57,13 +57,14 @@ def resolve(session: Session, reference: str) -> None:
 def show_generation(session: Session, reference: str) -> None:
     """What a generation knows about itself."""
 
-    async def run(client: "Client") -> "OpenedGeneration":
-        return await client.generations.get(await session.find(client, reference))
+    async def run(client: "Client") -> "tuple[OpenedGeneration, bool | None]":
+        opened = await client.generations.get(await session.find(client, reference))
+        return opened, client.generations.history.is_verified(opened)
 
-    opened = session.with_client(run)
+    opened, verified = session.with_client(run)
     from obnam.browse.listing import description, description_lines
 
-    session.say(description(opened), description_lines(opened))
+    session.say(description(opened, verified), description_lines(opened, verified))
 
 
 @click.command("list-files")

@@ -1,4 +1,4 @@
-"""Signatures over manifests: Ed25519 by libsodium.
+"""Signatures over manifests, and those of servers: Ed25519 by libsodium.
 
 Imported only where something is signed or checked: `nacl.bindings` is slow to import.
 """
@@ -33,6 +33,17 @@ class Signer:
             crypto_sign_open(bytes(signature) + _framed(context, message), self._public)
         except BadSignatureError as error:
             raise SealBroken(what) from error
+
+
+def is_signed_by(public_key: bytes, message: bytes, signature: bytes) -> bool:
+    """Whether ``signature`` over ``message``, as it is, was made by somebody else's key."""
+    if len(signature) != SIGNATURE_BYTES:
+        return False
+    try:
+        crypto_sign_open(signature + message, public_key)
+    except BadSignatureError:
+        return False
+    return True
 
 
 def _framed(context: bytes, message: bytes) -> bytes:

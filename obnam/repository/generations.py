@@ -4,24 +4,25 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, frozen
+from attrs import define, field, frozen
 
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Opener, sealed_length_max
-from obnam.errors import DamagedGeneration, ManifestLost, NotFound, SealBroken
+from obnam.errors import DamagedGeneration, ManifestLost, SealBroken
 from obnam.generation import manifest as manifests
 from obnam.generation import pages
 from obnam.generation.manifest import Manifest
 from obnam.generation.pagemap import CHUNK_PAGES, PageMap
 from obnam.generation.schema import PAGE_BYTES
 from obnam.model.chunk import ChunkKind
-from obnam.model.ids import ChunkId, ClientName, GenerationId
+from obnam.model.ids import ChunkId, GenerationId
 from obnam.pool.thread import OwnThread
 from obnam.repository import trust
 from obnam.repository.cache import GenerationCache
+from obnam.repository.history import History
 from obnam.wire.frames import FRAME_HEADER_BYTES, Frame
 from obnam.wire.interfaces import IRepository
-from obnam.wire.messages import CommittedGeneration
+from obnam.wire.messages import CommittedGeneration, Receipt
 
 FETCH_CHUNKS = 8
 """Chunks of a database (1 MiB each) that are fetched at once."""
@@ -33,7 +34,12 @@ class OpenedGeneration:
 
     manifest: Manifest
     manifest_id: ChunkId
-    received_ns: int
+    receipt: Receipt
+
+    @property
+    def received_ns(self) -> int:
+        """When the server received it (ns since the epoch)."""
+        return self.receipt.received_ns
 
     def shown(self) -> trust.Shown:
         """As the check of the client's history wants it."""
@@ -47,13 +53,23 @@ class OpenedGeneration:
 
 @define
 class Generations:
-    """Opens what the repository has, and remembers what it saw."""
+    """Opens what the repository has; ``history`` remembers what was seen.
+
+    ``server_key``: the key of the server by ``secrets.yaml``.
+    """
 
     _repository: IRepository
     _keys: RepositoryKeys
     _cache: GenerationCache
     _state_file: Path
     _thread: OwnThread
+    _server_key: bytes | None = None
+    history: History = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.history = History(
+            self._repository, self.get, self._state_file, self._thread, self._server_key
+        )
 
     def open(self, committed: CommittedGeneration) -> OpenedGeneration:
         """Open and check a manifest.
@@ -84,47 +100,11 @@ class Generations:
             raise DamagedGeneration(
                 generation, "the server does not say of it what its manifest says"
             )
-        return OpenedGeneration(
-            manifest, committed.manifest_id, committed.summary.receipt.received_ns
-        )
+        return OpenedGeneration(manifest, committed.manifest_id, committed.summary.receipt)
 
     async def get(self, generation: GenerationId) -> OpenedGeneration:
         """Fetch and open one. Raises ``NotFound`` too."""
         return self.open(await self._repository.get_generation(generation))
-
-    async def check_history(self, client: ClientName, newest: OpenedGeneration | None) -> list[str]:
-        """Compare the newest that the server shows with what was seen before.
-
-        Raises ``HistoryBroken``; gives warnings.
-        """
-        remembered = await self.remembered(client)
-        wanted = trust.ancestors_wanted(remembered, None if newest is None else newest.shown())
-        shown = [] if newest is None else [newest.shown()]
-        while shown and len(shown) < wanted:
-            before = shown[-1].previous
-            if before is None:
-                break
-            try:
-                shown.append((await self.get(before[0])).shown())
-            except NotFound:
-                break
-        checked = trust.check(client, remembered, shown)
-        if checked.newest is not None and checked.newest != remembered:
-            await self.remember(client, checked.newest)
-        if checked.unseen:
-            return [
-                f"{checked.unseen} generations of {client} that were made since the last look "
-                f"are no longer on the server"
-            ]
-        return []
-
-    async def remembered(self, client: ClientName) -> trust.Link | None:
-        """The newest manifest of a client that was seen from here."""
-        return (await self._thread.call(trust.load, self._state_file)).newest.get(client)
-
-    async def remember(self, client: ClientName, link: trust.Link) -> None:
-        """Note the newest manifest of a client."""
-        await self._thread.call(trust.remember, self._state_file, client, link)
 
     def temporary(self) -> Path:
         """A path for a database, beside the cached ones. The caller removes the file."""

@@ -2,35 +2,18 @@
 
 Manifests are signed and chained: each says its number in its client's chain, and which manifest
 came before it. A server cannot make one up, but it can hide the newest, or show a copy of itself
-from last month. So the newest that was seen is kept here, in one small file a repository, and
-what the server shows must be that, or have it among its ancestors.
-
-`check` decides; `load` and `remember` read and write the file, and block.
+from last month. So the newest that was seen is kept (`obnam.repository.state`), and what the
+server shows must be that, or have it among its ancestors. When it has not, the receipts that the
+server has signed tell more (`obnam.repository.history`). Pure.
 """
 
-import fcntl
-import json
-import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 
-from attrs import field, frozen
+from attrs import frozen
 
-from obnam.errors import ConfigurationError, HistoryBroken
-from obnam.model.ids import (
-    ChunkId,
-    ClientName,
-    GenerationId,
-    parse_chunk_id,
-    parse_client_name,
-    parse_generation_id,
-)
-
-FORMAT = 1
-
-STATE_MAX = 1 << 20
-"""Bytes of a state file: some 7000 clients."""
+from obnam.errors import HistoryBroken
+from obnam.model.ids import ChunkId, ClientName, GenerationId
 
 
 @frozen
@@ -130,100 +113,3 @@ def _forked(client: ClientName, remembered: Link, other: str) -> HistoryBroken:
         f"there are two generations number {remembered.sequence}: {remembered.generation}, "
         f"which was there before, and {other}",
     )
-
-
-@frozen
-class Remembered:
-    """The content of a state file: the newest manifest seen of each client."""
-
-    newest: Mapping[ClientName, Link] = field(factory=dict)
-
-    def with_newest(self, client: ClientName, link: Link) -> "Remembered":
-        """Remember ``link`` too, unless a newer one is remembered already."""
-        known = self.newest.get(client)
-        if known is not None and known.sequence > link.sequence:
-            return self
-        return Remembered({**self.newest, client: link})
-
-
-def state_file(state_home: Path, fingerprint: str) -> Path:
-    """Where it lies: ``XDG_STATE_HOME/obnam/FINGERPRINT.json``."""
-    return state_home / "obnam" / f"{fingerprint}.json"
-
-
-def load(path: Path) -> Remembered:
-    """Read the state file; none yet: nothing is remembered.
-
-    Raises `ConfigurationError` for a damaged one: it is not silently forgotten.
-    """
-    try:
-        with path.open("rb") as file:
-            data = file.read(STATE_MAX + 1)
-    except FileNotFoundError:
-        return Remembered()
-    except OSError as error:
-        raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
-    try:
-        return _decode(data)
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise ConfigurationError(
-            str(path),
-            "is damaged. It guards against a server that hides generations; look at "
-            "`obnam list`, and if all you expect is there, remove this file",
-        ) from error
-
-
-def remember(path: Path, client: ClientName, link: Link) -> None:
-    """Write it down, durably and whole, beside what other runs of Obnam write.
-
-    Raises `ConfigurationError` when it cannot be written.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        with path.with_suffix(".lock").open("ab") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            before = load(path)
-            after = before.with_newest(client, link)
-            if after != before:
-                _replace(path, _encode(after))
-    except OSError as error:
-        raise ConfigurationError(str(path), f"cannot be written: {error.strerror}") from error
-
-
-def _replace(path: Path, data: bytes) -> None:
-    """Temporary file, fsync, rename, fsync of the directory. The caller holds the lock."""
-    temporary = path.with_suffix(".new")
-    with temporary.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    directory = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)
-
-
-def _encode(remembered: Remembered) -> bytes:
-    clients = {
-        client: [link.sequence, link.generation, link.manifest_id.hex()]
-        for client, link in remembered.newest.items()
-    }
-    return json.dumps({"format": FORMAT, "clients": clients}, indent=1).encode("ascii")
-
-
-def _decode(data: bytes) -> Remembered:
-    document = json.loads(data)
-    if document["format"] != FORMAT or len(data) > STATE_MAX:
-        raise ValueError("another format")
-    newest = {}
-    for client, (sequence, generation, manifest_id) in document["clients"].items():
-        if type(sequence) is not int or sequence < 1:
-            raise ValueError("not a sequence number")
-        newest[parse_client_name(client)] = Link(
-            sequence,
-            parse_generation_id(generation),
-            parse_chunk_id(bytes.fromhex(manifest_id)),
-        )
-    return Remembered(newest)

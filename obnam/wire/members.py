@@ -75,6 +75,28 @@ def sealed(data: object, name: str, limit: int) -> bytes:
     return value
 
 
+def digits(data: object, name: str, size_bytes: int) -> bytes:
+    """Exactly so many bytes, in lower-case hexadecimal digits."""
+    value = text(data, name, 2 * size_bytes)
+    if not re.fullmatch(r"(?:[0-9a-f]{2})+", value) or len(value) != 2 * size_bytes:
+        raise BadMessage(f"{name!r} must be {2 * size_bytes} hexadecimal digits")
+    return bytes.fromhex(value)
+
+
+def if_there(data: object, name: str, parse: Callable[[object], T]) -> T | None:
+    """What ``parse`` makes of a member that older ends do not send; ``None``: it is not there."""
+    if isinstance(data, Mapping) and name in data:
+        return parse(data[name])
+    return None
+
+
+def bytes_if_there(data: object, name: str, size_bytes: int) -> bytes | None:
+    """As `digits`, of a member that older ends do not send; ``None``: it is not there."""
+    if isinstance(data, Mapping) and name in data:
+        return digits(data, name, size_bytes)
+    return None
+
+
 def encoded(sealed: bytes) -> str:
     """Bytes as `sealed` takes them."""
     return base64.b64encode(sealed).decode("ascii")

@@ -9,6 +9,7 @@ See ``docs/protocol.md``.
 """
 
 import re
+from typing import Any
 
 from attrs import frozen
 
@@ -26,9 +27,11 @@ from obnam.wire.limits import KEYRING_SLOT_MAX, KEYRING_SLOTS_MAX, MANIFEST_MAX,
 from obnam.wire.members import (
     BadMessage,
     Json,
+    bytes_if_there,
     chunk_id_of_hex,
     encoded,
     flag,
+    if_there,
     member,
     number,
     optional,
@@ -37,8 +40,14 @@ from obnam.wire.members import (
     text,
     xor_of_hex,
 )
+from obnam.wire.receipts import (
+    PUBLIC_KEY_BYTES,
+    REPOSITORY_ID_BYTES,
+    Countersignature,
+    Receipt,
+)
 
-__all__ = ["BadMessage", "Json"]
+__all__ = ["BadMessage", "Countersignature", "Json", "Receipt"]
 
 SCOPES = ("backup", "restore", "manage")
 """What a token may do. ``backup`` can never delete, and ``restore`` can only read."""
@@ -117,35 +126,6 @@ class PinRequest:
 
 
 @frozen
-class Receipt:
-    """What the server says of a commit it accepted.
-
-    ``sequence`` counts the commits of the repository from 1, without gaps.
-    """
-
-    generation: GenerationId
-    sequence: int
-    received_ns: int
-
-    def to_json(self) -> Json:
-        """As JSON."""
-        return {
-            "generation": self.generation,
-            "sequence": self.sequence,
-            "received_ns": self.received_ns,
-        }
-
-    @classmethod
-    def from_json(cls, data: object) -> "Receipt":
-        """From JSON."""
-        return cls(
-            generation=parsed(data, "generation", parse_generation_id),
-            sequence=number(data, "sequence", 1),
-            received_ns=number(data, "received_ns"),
-        )
-
-
-@frozen
 class GenerationSummary:
     """One line of ``GET /v1/generations``: all that the server knows without any key."""
 
@@ -209,7 +189,8 @@ class RepositoryDescription:
 
     ``latest`` is the newest generation of the asking client (``None``: it has none yet), with its
     sealed manifest, so that a backup starts with one question. Sizes in bytes; ``quota_bytes``
-    ``None``: no limit.
+    ``None``: no limit. ``server_key`` signs receipts, which name ``repository_id`` (16 bytes), and
+    ``newest`` is the repository's newest generation, of any client; older servers say none of them.
     """
 
     repository: RepositoryName
@@ -221,10 +202,21 @@ class RepositoryDescription:
     generation_count: int
     damaged_chunk_count: int
     latest: CommittedGeneration | None
+    repository_id: bytes | None = None
+    server_key: bytes | None = None
+    newest: GenerationSummary | None = None
 
     def to_json(self) -> Json:
         """As JSON."""
+        more: dict[str, Any] = {}
+        if self.repository_id is not None:
+            more["repository_id"] = self.repository_id.hex()
+        if self.server_key is not None:
+            more["server_key"] = self.server_key.hex()
+        if self.newest is not None:
+            more["newest"] = self.newest.to_json()
         return {
+            **more,
             "repository": self.repository,
             "client": self.client,
             "scopes": list(self.scopes),
@@ -254,6 +246,9 @@ class RepositoryDescription:
             generation_count=number(data, "generation_count"),
             damaged_chunk_count=number(data, "damaged_chunk_count"),
             latest=None if latest is None else CommittedGeneration.from_json(latest),
+            repository_id=bytes_if_there(data, "repository_id", REPOSITORY_ID_BYTES),
+            server_key=bytes_if_there(data, "server_key", PUBLIC_KEY_BYTES),
+            newest=if_there(data, "newest", GenerationSummary.from_json),
         )
 
 
@@ -328,14 +323,19 @@ class EnrolmentRequest:
 
 @frozen
 class EnrolmentAnswer:
-    """Answer of ``POST /v1/enrolment``."""
+    """Answer of ``POST /v1/enrolment``.
+
+    ``server_key``: the Ed25519 public key that signs receipts; older servers have none.
+    """
 
     repository: RepositoryName
     client: ClientName
+    server_key: bytes | None = None
 
     def to_json(self) -> Json:
         """As JSON."""
-        return {"repository": self.repository, "client": self.client}
+        value = {"repository": self.repository, "client": self.client}
+        return value if self.server_key is None else {**value, "server_key": self.server_key.hex()}
 
     @classmethod
     def from_json(cls, data: object) -> "EnrolmentAnswer":
@@ -343,4 +343,5 @@ class EnrolmentAnswer:
         return cls(
             parsed(data, "repository", parse_repository_name),
             parsed(data, "client", parse_client_name),
+            bytes_if_there(data, "server_key", PUBLIC_KEY_BYTES),
         )

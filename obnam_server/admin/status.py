@@ -43,6 +43,7 @@ class Status:
         missed = self.kept["audit_missed"]
         if missed is not None:
             lines.append(f"audit log: {missed['missed']} events are missing: {missed['problem']}")
+        lines.append(f"server key: {self.kept['server_key']}")
         lines += ["server: not running"] if self.running is None else _running(self.running, now_ns)
         return lines + [
             f"repository {each['name']}: {each['size_bytes'] / 1e6:.1f} MB, "

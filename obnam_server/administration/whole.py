@@ -15,6 +15,7 @@ def status(store: Store, arguments: Arguments) -> Json:
     home = layout.repositories_of(store.data)
     return {
         "data_directory": str(store.data),
+        "server_key": store.key.public.hex(),
         "audit_missed": store.audit.missed,
         "repositories": [
             {

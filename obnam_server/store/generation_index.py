@@ -8,7 +8,7 @@ from pyroaring import BitMap64
 from zope.interface import implementer
 
 from obnam.model.ids import ChunkId, ClientName, GenerationId
-from obnam.wire.messages import GenerationSummary, Receipt
+from obnam.wire.messages import Countersignature, GenerationSummary, Receipt
 from obnam_server.store.database import Database, database_errors
 from obnam_server.store.interfaces import (
     GenerationRecord,
@@ -18,8 +18,11 @@ from obnam_server.store.interfaces import (
 )
 from obnam_server.store.session_index import pack_xor, unpack_sum
 
-_SUMMARY = "id, sequence, received, client, previous, partial, chunk_count"
-_COLUMNS = f"{_SUMMARY}, base, chunk_xor, manifest_id, segment, offset, length"
+_SUMMARY = (
+    "id, sequence, received, client, previous, partial, chunk_count, manifest_id, "
+    "signature, receipt_hash"
+)
+_COLUMNS = f"{_SUMMARY}, base, chunk_xor, segment, offset, length"
 
 
 @implementer(IGenerationIndex)
@@ -32,8 +35,9 @@ class GenerationIndex:
     def put_generation(self, record: GenerationRecord, numbers: BitMap64) -> None:
         """See `IGenerationIndex`."""
         summary, receipt, manifest = record.summary, record.summary.receipt, record.manifest
+        signed = receipt.countersigned
         self._database.get().execute(
-            f"INSERT INTO generations ({_COLUMNS}, chunks) VALUES ({', '.join('?' * 14)})",
+            f"INSERT INTO generations ({_COLUMNS}, chunks) VALUES ({', '.join('?' * 16)})",
             (
                 receipt.generation,
                 receipt.sequence,
@@ -42,9 +46,11 @@ class GenerationIndex:
                 summary.previous,
                 summary.partial,
                 summary.chunk_count,
+                record.manifest_id,
+                None if signed is None else signed.signature,
+                None if signed is None else signed.previous,
                 record.base,
                 pack_xor(record.sum),
-                record.manifest_id,
                 manifest.segment,
                 manifest.offset,
                 manifest.length,
@@ -201,16 +207,19 @@ class GenerationIndex:
                 return None
             return GenerationRecord(
                 summary=_summary(row),
-                base=None if row[7] is None else GenerationId(row[7]),
-                sum=unpack_sum(row[6], row[8]),
-                manifest_id=ChunkId(row[9]),
-                manifest=Location(row[10], row[11], row[12]),
+                base=None if row[10] is None else GenerationId(row[10]),
+                sum=unpack_sum(row[6], row[11]),
+                manifest_id=ChunkId(row[7]),
+                manifest=Location(row[12], row[13], row[14]),
             )
 
 
 def _summary(row: tuple[Any, ...]) -> GenerationSummary:
+    signed = None
+    if row[8] is not None:
+        signed = Countersignature(bytes(row[9]), ChunkId(row[7]), bytes(row[8]))
     return GenerationSummary(
-        receipt=Receipt(GenerationId(row[0]), row[1], row[2]),
+        receipt=Receipt(GenerationId(row[0]), row[1], row[2], signed),
         client=ClientName(row[3]),
         previous=None if row[4] is None else GenerationId(row[4]),
         partial=bool(row[5]),

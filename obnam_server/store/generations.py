@@ -9,12 +9,13 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from attrs import frozen
+from attrs import evolve, frozen
 from pyroaring import BitMap64
 
 from obnam.errors import ChunksMissing, CommitConflict, NotFound, RequestRefused
 from obnam.model.chunk import SetSum
 from obnam.model.ids import (
+    ChunkId,
     ClientName,
     GenerationId,
     SessionId,
@@ -28,6 +29,7 @@ from obnam.wire.messages import (
     GenerationSummary,
     Receipt,
 )
+from obnam.wire.receipts import NO_RECEIPT, Countersignature, Statement
 from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.errors import DamagedSegment, SetDiffers
 from obnam_server.store.interfaces import (
@@ -39,6 +41,7 @@ from obnam_server.store.interfaces import (
 from obnam_server.store.numbers import Numbers
 from obnam_server.store.parts import RepositoryHome, known_or_gone, read, read_entry, write_parts
 from obnam_server.store.segment_format import Entry, SegmentKind, location_of, name_of, part_id
+from obnam_server.store.server_key import ServerKey
 from obnam_server.store.sessions import Session, Sessions
 
 RECEIPT = part_id("receipt")
@@ -58,6 +61,7 @@ class Generations:
     _sessions: Sessions
     _clock: Callable[[], int]
     _audit: RepositoryAudit
+    _key: ServerKey
 
     def commit(self, client: ClientName, session: SessionId, commit: Commit) -> Receipt:
         """See `obnam.wire.interfaces.IGenerations.commit`."""
@@ -100,10 +104,16 @@ class Generations:
             raise ChunksMissing(len(lacking), tuple(self._index.absent_ids(first)))
 
     def _write(self, live: Session, commit: Commit) -> Receipt:
-        receipt = Receipt(
-            generation=commit.generation,
-            sequence=self._index.next_sequence(),
-            received_ns=self._clock(),
+        newest = self._index.latest(None)
+        receipt = self._countersigned(
+            Receipt(
+                generation=commit.generation,
+                sequence=self._index.next_sequence(),
+                received_ns=self._clock(),
+            ),
+            live.client,
+            commit.manifest_id,
+            newest,
         )
         summary = GenerationSummary(
             receipt, live.client, commit.previous, commit.partial, commit.chunks.count
@@ -147,6 +157,32 @@ class Generations:
         self._sessions.ended(live.session)
         return receipt
 
+    def _countersigned(
+        self,
+        receipt: Receipt,
+        client: ClientName,
+        manifest_id: ChunkId,
+        newest: GenerationRecord | None,
+    ) -> Receipt:
+        """Sign a receipt, behind that of ``newest``: so the server commits itself to one order."""
+        before = None
+        if newest is not None:
+            summary = newest.summary
+            before = summary.receipt.statement(self._home.repository_id, summary.client)
+        statement = Statement(
+            self._home.repository_id,
+            receipt.sequence,
+            receipt.received_ns,
+            receipt.generation,
+            client,
+            manifest_id,
+            NO_RECEIPT if before is None else before.hash(),
+        )
+        signature = self._key.sign(statement)
+        return evolve(
+            receipt, countersigned=Countersignature(statement.previous, manifest_id, signature)
+        )
+
     def list(self, after_sequence: int, limit: int) -> list[GenerationSummary]:
         """At most ``limit`` generations with higher sequence numbers, oldest first."""
         return self._index.list_generations(after_sequence, limit)
@@ -165,6 +201,11 @@ class Generations:
         """A client's newest generation with its manifest, empty when that is lost."""
         found = self._index.latest(client)
         return None if found is None else self._with_manifest(found)
+
+    def newest(self) -> GenerationSummary | None:
+        """The newest generation of any client."""
+        found = self._index.latest(None)
+        return None if found is None else found.summary
 
     def _with_manifest(self, record: GenerationRecord) -> CommittedGeneration:
         try:

@@ -5,6 +5,7 @@
     DATA/format                            "obnam-server data 1"
     DATA/lock                              held while a process has it open; holds its pid
     DATA/server.sqlite                     clients, tokens, invitations
+    DATA/server-key                        signs receipts
     DATA/repositories/NAME/repository      JSON: format, id
     DATA/repositories/NAME/index.sqlite
     DATA/repositories/NAME/segments/…

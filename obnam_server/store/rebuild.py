@@ -14,6 +14,7 @@ from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.segments import LocalSegmentStore
+from obnam_server.store.server_key import ServerKey
 from obnam_server.store.store import INDEX_NAME
 
 _LEFTOVERS = ("", "-wal", "-shm")
@@ -40,7 +41,9 @@ def rebuild_index(
         target = layout.repositories_of(data) / name / INDEX_NAME
         new = target.with_name(f"{INDEX_NAME}.new")
         _remove_database(new, files)
-        repository = RepositoryStore(home, SqliteIndex(new), clock, RepositoryAudit(None, name))
+        repository = RepositoryStore(
+            home, SqliteIndex(new), clock, RepositoryAudit(None, name), ServerKey.open(data, files)
+        )
         repository.close()
         segments.close()
         with disk_errors(target):

@@ -35,6 +35,7 @@ from obnam_server.store.parts import RepositoryHome, read
 from obnam_server.store.recovery import Recovery
 from obnam_server.store.register import RegisterStore
 from obnam_server.store.segment_format import SegmentKind
+from obnam_server.store.server_key import ServerKey
 from obnam_server.store.sessions import Sessions
 from obnam_server.store.upload import Upload
 
@@ -55,6 +56,7 @@ class RepositoryStore:
     _index: IIndex
     _clock: Callable[[], int]
     audit: RepositoryAudit
+    _key: ServerKey
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
@@ -82,7 +84,13 @@ class RepositoryStore:
             with self._index.transaction(durable=False):
                 self._index.forget_wanted()
         self._generations = Generations(
-            self._home, self._index, self._numbers, self._sessions, self._clock, self.audit
+            self._home,
+            self._index,
+            self._numbers,
+            self._sessions,
+            self._clock,
+            self.audit,
+            self._key,
         )
         self._keyring = KeyringStore(
             self._home, self._index, self._numbers, self._clock, self.audit
@@ -97,6 +105,11 @@ class RepositoryStore:
     def name(self) -> RepositoryName:
         """Its name."""
         return self._home.name
+
+    @property
+    def repository_id(self) -> bytes:
+        """What its receipts call it (16 bytes)."""
+        return self._home.repository_id
 
     # Chunks in
 
@@ -255,6 +268,10 @@ class RepositoryStore:
     def latest(self, client: ClientName) -> CommittedGeneration | None:
         """A client's newest generation with its manifest, empty when that is lost."""
         return self._generations.latest(client)
+
+    def newest(self) -> GenerationSummary | None:
+        """The newest generation of any client."""
+        return self._generations.newest()
 
     # Keyring
 

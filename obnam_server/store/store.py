@@ -19,6 +19,7 @@ from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.segments import LocalSegmentStore
+from obnam_server.store.server_key import ServerKey
 
 INDEX_NAME = "index.sqlite"
 
@@ -29,6 +30,7 @@ class Store:
 
     clients: Clients
     audit: Audit
+    key: ServerKey
     data: Path
     _clock: Callable[[], int]
     _files: IFiles
@@ -54,11 +56,12 @@ class Store:
             layout.remove_half_made(data)
             audit = Audit.open(data, clock, files)
             clients = Clients.open(data, clock, audit)
+            key = ServerKey.open(data, files)
         except BaseException:
             lock.release()
             raise
         segments = LocalSegmentStore(layout.repositories_of(data), files)
-        return cls(clients, audit, data, clock, files, lock, segments)
+        return cls(clients, audit, key, data, clock, files, lock, segments)
 
     def now_ns(self) -> int:
         """The time by the store's clock, ns since the epoch."""
@@ -77,7 +80,7 @@ class Store:
             home = RepositoryHome(name, layout.repository_id(self.data, name), self._segments)
             index = SqliteIndex(layout.repositories_of(self.data) / name / INDEX_NAME)
             opened = self._opened[name] = RepositoryStore(
-                home, index, self._clock, RepositoryAudit(self.audit, name)
+                home, index, self._clock, RepositoryAudit(self.audit, name), self.key
             )
         return opened
 

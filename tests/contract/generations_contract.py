@@ -3,6 +3,7 @@
 import pytest
 from pytest_twisted import ensureDeferred  # type: ignore[import-untyped]
 
+from obnam.crypto.signing import is_signed_by
 from obnam.errors import (
     ChunksMissing,
     CommitConflict,
@@ -13,6 +14,7 @@ from obnam.errors import (
 from obnam.model.chunk import SetSum
 from obnam.wire import limits
 from obnam.wire.messages import Commit
+from obnam.wire.receipts import NO_RECEIPT
 from tests.contract.values import (
     Repositories,
     back_up,
@@ -59,6 +61,36 @@ class GenerationsContract:
         assert [s.previous for s in summaries] == [None, first.generation]
         assert [s.partial for s in summaries] == [False, True]
         assert [s.chunk_count for s in summaries] == [2, 2]
+
+    @ensureDeferred
+    async def test_receipts_are_signed_and_chained(self, repositories: Repositories) -> None:
+        own, colleague = repositories.own, repositories.colleague
+        first = await back_up(own, "first", [sealed("a")])
+        other = await back_up(colleague, "other", [sealed("b")])
+        second = await back_up(own, "second", [sealed("c")], first.generation)
+        description = await own.describe()
+        key, repository_id = description.server_key, description.repository_id
+        assert key is not None
+        assert repository_id is not None
+        summaries = [each.summary for each in await own.list_generations()]
+        assert [s.receipt for s in summaries] == [first, other, second]
+        assert description.newest == summaries[-1]
+        assert description.latest is not None
+        assert description.latest.summary == summaries[-1]
+        previous = NO_RECEIPT
+        for number, summary in enumerate(summaries, 1):
+            statement = summary.receipt.statement(repository_id, summary.client)
+            signed = summary.receipt.countersigned
+            assert statement is not None
+            assert signed is not None
+            assert is_signed_by(key, statement.encode(), signed.signature)
+            assert (statement.sequence, statement.previous) == (number, previous)
+            committed = await own.get_generation(summary.receipt.generation)
+            assert committed.manifest_id == statement.manifest_id
+            assert committed.summary == summary
+            previous = statement.hash()
+        stranger = await repositories.stranger.describe()
+        assert stranger.newest is None
 
     @ensureDeferred
     async def test_repeating_references_is_harmless(self, repositories: Repositories) -> None:

@@ -36,6 +36,7 @@ class StoreRepository:
 
     store_: RepositoryStore
     client: ClientName
+    server_key: bytes
 
     @returns_deferred
     async def begin_session(self, base: GenerationId | None) -> SessionId:
@@ -92,6 +93,9 @@ class StoreRepository:
             generation_count=self.store_.generation_count(),
             damaged_chunk_count=self.store_.damaged_chunk_count(),
             latest=self.store_.latest(self.client),
+            repository_id=self.store_.repository_id,
+            server_key=self.server_key,
+            newest=self.store_.newest(),
         )
 
     @returns_deferred
@@ -151,8 +155,8 @@ class TestStore(RepositoryContract):
         home = store.create_repository(RepositoryName("home"))
         other = store.create_repository(RepositoryName("other"))
         yield Repositories(
-            StoreRepository(home, ClientName("laptop")),
-            StoreRepository(home, ClientName("desktop")),
-            StoreRepository(other, ClientName("laptop")),
+            StoreRepository(home, ClientName("laptop"), store.key.public),
+            StoreRepository(home, ClientName("desktop"), store.key.public),
+            StoreRepository(other, ClientName("laptop"), store.key.public),
         )
         store.close()

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from itertools import count
 
 from attrs import define, evolve, field, frozen
+from nacl.signing import SigningKey
 from zope.interface import implementer
 
 from obnam.errors import (
@@ -38,12 +39,14 @@ from obnam.wire.messages import (
     SCOPES,
     Commit,
     CommittedGeneration,
+    Countersignature,
     GenerationSummary,
     Keyring,
     KeyringSlot,
     Receipt,
     RepositoryDescription,
 )
+from obnam.wire.receipts import NO_RECEIPT
 
 SERVER = "memory"
 
@@ -82,6 +85,8 @@ class MemoryServer:
     pins: dict[GenerationId, str] = field(factory=dict)
     slots: tuple[KeyringSlot, ...] = ()
     slots_version: int = 0
+    signing_key: SigningKey = field(factory=lambda: SigningKey(bytes(range(32))))
+    repository_id: bytes = bytes(range(16))
     _session_numbers: "count[int]" = field(factory=lambda: count(1))
 
     def client(self, name: str = "laptop") -> "MemoryRepository":
@@ -110,6 +115,24 @@ class MemoryServer:
         needed.update(*(each.chunks for each in self.generations.values()))
         needed.update(*(each.chunks for each in self.sessions.values()))
         self.chunks = {i: sealed for i, sealed in self.chunks.items() if i in needed}
+
+    def newest(self) -> GenerationSummary | None:
+        """The newest generation of any client."""
+        every = [g.committed.summary for g in self.generations.values()]
+        return every[-1] if every else None
+
+    def countersigned(self, receipt: Receipt, client: ClientName, manifest_id: ChunkId) -> Receipt:
+        """Signed, behind the newest one."""
+        newest = self.newest()
+        before = (
+            None if newest is None else newest.receipt.statement(self.repository_id, newest.client)
+        )
+        previous = NO_RECEIPT if before is None else before.hash()
+        unsigned = evolve(receipt, countersigned=Countersignature(previous, manifest_id, bytes(64)))
+        statement = unsigned.statement(self.repository_id, client)
+        assert statement is not None
+        signature = self.signing_key.sign(statement.encode()).signature
+        return evolve(receipt, countersigned=Countersignature(previous, manifest_id, signature))
 
     def new_session(self, session: MemorySession) -> SessionId:
         """Remember a session under a new id."""
@@ -193,6 +216,9 @@ class MemoryRepository:
             generation_count=len(self.server.listed(trash=False)),
             damaged_chunk_count=0,
             latest=self.server.latest_of(self.name),
+            repository_id=self.server.repository_id,
+            server_key=bytes(self.server.signing_key.verify_key),
+            newest=self.server.newest(),
         )
 
     @returns_deferred
@@ -204,7 +230,9 @@ class MemoryRepository:
         self._check(commit, chunks)
         numbers = [g.committed.summary.receipt.sequence for g in self.server.generations.values()]
         number = max(numbers, default=0) + 1
-        receipt = Receipt(commit.generation, number, self.server.now_ns())
+        receipt = self.server.countersigned(
+            Receipt(commit.generation, number, self.server.now_ns()), self.name, commit.manifest_id
+        )
         summary = GenerationSummary(
             receipt, self.name, commit.previous, commit.partial, len(chunks)
         )

@@ -246,7 +246,9 @@ def lay_out(root: Path, state: DiskState, files: dict[Path, bytes], to: Path) ->
     for directory in sorted({root, *state.directories}):
         (to / directory.relative_to(root)).mkdir(mode=0o700, parents=True, exist_ok=True)
     for path, data in files.items():
-        (to / path.relative_to(root)).write_bytes(data)
+        there = to / path.relative_to(root)
+        there.touch(mode=0o600)  # as `IFiles.create` makes them
+        there.write_bytes(data)
     os.chmod(to, 0o700)
     return to
 

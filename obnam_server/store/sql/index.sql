@@ -62,7 +62,7 @@ CREATE TABLE generations (
     chunks BLOB NOT NULL,           -- its set of chunk numbers: 64-bit roaring bitmap
     trashed INTEGER,                -- when it was put into the trash; NULL: it is not
     signature BLOB,                 -- 64 bytes: the server's, on its receipt; NULL: unsigned
-    receipt_hash BLOB,              -- 32 bytes: what the next receipt names
+    receipt_hash BLOB,              -- 32 bytes: of the receipt before it, which is signed with it
     added_count INTEGER,            -- chunks that the client's generation before it lacks;
     added_bytes INTEGER,            -- their sealed bytes;
     removed_count INTEGER           -- chunks that only the one before it has; NULL: not counted yet

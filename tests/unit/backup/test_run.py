@@ -62,12 +62,14 @@ async def test_what_is_committed_stays_so_when_it_cannot_be_noted_here(
         raise OSError(errno.ENOSPC, "No space left on device", "state.json")
 
     (laptop.root / "file").write_bytes(b"1234")
-    monkeypatch.setattr("obnam.repository.trust.remember", full)
+    await laptop.back_up()
+    monkeypatch.setattr("obnam.repository.state._replace", full)
     generation = await laptop.back_up()
     assert set(await laptop.below(generation)) == {"", "file"}
     (warning,) = laptop.warnings
-    assert "is committed, but not noted here: [Errno 28] No space left on device" in warning
-    assert laptop.results[0].warnings == 1
+    assert "is committed, but not noted here: " in warning
+    assert "state.json: cannot be written: No space left on device" in warning
+    assert laptop.results[1].warnings == 1
 
 
 @ensure

@@ -3,6 +3,7 @@ import stat
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from obnam import credentials
 from obnam.credentials import Credentials, Location
@@ -35,6 +36,21 @@ def test_what_is_saved_is_loaded(path: Path, location: Location) -> None:
     assert credentials.load(path) == some(location)
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_servers_key(path: Path) -> None:
+    """It is kept; files from before there was one have none; and no other thing is one."""
+    known = evolve(some(Location(url="https://x:1")), server_key=bytes(range(32)))
+    credentials.save(path, known)
+    assert credentials.load(path) == known
+    text = path.read_text()
+    line = next(each for each in text.splitlines() if each.startswith("server_key:"))
+    path.write_text(text.replace(line, ""))
+    assert credentials.load(path) == evolve(known, server_key=None)
+    for wrong in ("7", "'00'", "'junk'", "[]"):
+        path.write_text(text.replace(line, f"server_key: {wrong}"))
+        with pytest.raises(ConfigurationError, match="is damaged"):
+            credentials.load(path)
 
 
 def test_nothing_is_shown_by_accident(path: Path) -> None:

@@ -8,17 +8,8 @@ from hypothesis import strategies as st
 
 from obnam.errors import ConfigurationError, HistoryBroken
 from obnam.model.ids import ClientName, parse_chunk_id, parse_generation_id
-from obnam.repository.trust import (
-    Checked,
-    Link,
-    Remembered,
-    Shown,
-    ancestors_wanted,
-    check,
-    load,
-    remember,
-    state_file,
-)
+from obnam.repository.state import Remembered, load, remember, state_file
+from obnam.repository.trust import Checked, Link, Shown, ancestors_wanted, check
 
 ME, OTHER = ClientName("me"), ClientName("other")
 

@@ -191,10 +191,11 @@ def test_enrolment(server: ServerInMemory) -> None:
     token = "x" * 43
     digest = sha256(token.encode()).hexdigest()
     body = json.dumps({"code": code, "token_sha256": digest}).encode()
+    key = {"server_key": server.store.key.public.hex()}
     for _ in range(2):  # the answer may get lost
         answer = wire.request("POST", "/v1/enrolment", body)
         assert answer.status == 201
-        assert json.loads(answer.body) == {"client": "pc", "repository": "home"}
+        assert json.loads(answer.body) == {"client": "pc", "repository": "home", **key}
     assert wire.request("GET", "/v1/repository", token=token).status == 200
 
     other = json.dumps({"code": code, "token_sha256": "0" * 64}).encode()

@@ -4,6 +4,7 @@ import json
 from typing import Any
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from obnam.wire.messages import (
     BadMessage,
     Commit,
     CommittedGeneration,
+    Countersignature,
     EnrolmentAnswer,
     EnrolmentRequest,
     GenerationSummary,
@@ -63,6 +65,22 @@ MESSAGES: list[Any] = [
 ]
 
 
+SIGNED = Receipt(
+    GENERATION, 7, 1_700_000_000, Countersignature(bytes(range(32)), MANIFEST_ID, b"s" * 64)
+)
+SIGNED_SUMMARY = GenerationSummary(SIGNED, ClientName("laptop"), None, False, 1)
+NEWER_MESSAGES: list[Any] = [
+    SIGNED,
+    SIGNED_SUMMARY,
+    CommittedGeneration(SIGNED_SUMMARY, MANIFEST_ID, b"sealed"),
+    evolve(
+        DESCRIPTION, repository_id=bytes(range(16)), server_key=b"k" * 32, newest=SIGNED_SUMMARY
+    ),
+    EnrolmentAnswer(RepositoryName("home"), ClientName("laptop"), b"k" * 32),
+]
+NEWER = ("countersigned", "repository_id", "server_key", "newest")
+
+
 def through_json(message: Any) -> Any:
     return json.loads(json.dumps(message.to_json()))
 
@@ -76,6 +94,22 @@ def test_a_keyring_comes_back_with_its_tag() -> None:
     keyring = Keyring((SLOT, SLOT), '"tag"')
     assert Keyring.from_json(through_json(keyring), '"tag"') == keyring
     assert "etag" not in through_json(keyring)
+
+
+@pytest.mark.parametrize("message", NEWER_MESSAGES, ids=lambda message: type(message).__name__)
+def test_members_that_older_ends_do_not_send(message: Any) -> None:
+    """They come back; without them it is a message, too; and with nonsense in them it is none."""
+    document = through_json(message)
+    assert type(message).from_json(document) == message
+    there = [name for name in NEWER if name in document]
+    assert there
+    for name in there:
+        less = {key: value for key, value in document.items() if key != name}
+        assert name not in through_json(type(message).from_json(less))
+        every: list[Any] = [None, 1, "", "0g" * 32, "AB" * 32, [], {}, {"signature": "00"}]
+        for nonsense in every:
+            with pytest.raises(BadMessage):
+                type(message).from_json({**document, name: nonsense})
 
 
 @given(st.integers(0, 2**63 - 1), st.integers(0, 2**264 - 1), st.binary(max_size=100))
