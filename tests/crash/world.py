@@ -204,7 +204,9 @@ def check_store(data: Path, acknowledged: dict[ChunkId, set[bytes]]) -> None:
 
 @contextmanager
 def _copied(source: Path, target: Path) -> Iterator[Path]:
-    shutil.copytree(source, target, copy_function=_copy)
+    # The socket of the administration, which the killed one left, is nothing that can be copied.
+    sockets = shutil.ignore_patterns("*.socket")
+    shutil.copytree(source, target, ignore=sockets, copy_function=_copy)
     try:
         yield target
     finally:
