@@ -286,9 +286,11 @@ class ServerBusy(ObnamError):
     server: str
     status: int
     retry_after_s: float | None = None
+    problem: str = ""
 
     def __str__(self) -> str:
-        return f"{self.server} cannot answer now (HTTP status {self.status}); try again later"
+        said = f": {self.problem}" if self.problem else ""
+        return f"{self.server} cannot answer now (HTTP status {self.status}{said}); try again later"
 
 
 @define(eq=False)

@@ -111,7 +111,9 @@ class Api:
     async def enrol(self, request: ApiRequest) -> bytes:
         """An invitation's code for a token: the one request that needs none."""
         message = EnrolmentRequest.from_json(read_json(request))
-        answer = await enrol(self._store.clients, self._work, self._gate, message)
+        answer = await enrol(
+            self._store.clients, self._work, self._gate, message, request.channel.source
+        )
         answer = evolve(answer, server_key=self._store.key.public)
         return json_answer(request, answer.to_json(), 201)
 

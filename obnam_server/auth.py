@@ -1,11 +1,11 @@
 """Who asks, and may they: token -> client, before anything else of a request is looked at."""
 
-from attrs import define
-from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorTime
-from twisted.internet.task import deferLater
+from math import ceil
 
-from obnam.wire.problems import BUSY, FORBIDDEN, UNAUTHENTICATED
+from attrs import define, field
+
+from obnam.wire.problems import FORBIDDEN, TOO_MANY_FAILURES, UNAUTHENTICATED
+from obnam_server.failures import Failures, KnownTokens
 from obnam_server.problems import Refused
 from obnam_server.store.clients import Client, Clients
 from obnam_server.work import Work
@@ -13,51 +13,51 @@ from obnam_server.work import Work
 TOKEN_MAX = 128
 """Characters of a token. Ours have 43: 256 random bits in base64url."""
 
-FAILED_DELAY_S = 1.0
-"""A wrong token or code waits this long for its answer. Guessing 256 bits is hopeless anyway;
-this keeps a client with a wrong token from filling the log and the reader threads."""
-
-FAILED_WAITING_MAX = 100
-"""Wrong tokens that wait for their answer at once; more are answered 503 at once."""
-
 
 @define
 class Gate:
-    """Lets clients in by their token, and slows down those it does not know."""
+    """Lets clients in by their token; addresses that sent too many wrong ones have to wait."""
 
     _registry: Clients
     _work: Work
-    _clock: IReactorTime
-    _waiting: int = 0
+    _failures: Failures
+    _known: KnownTokens = field(factory=KnownTokens)
 
-    async def admit(self, authorization: bytes | None, scopes: frozenset[str]) -> Client:
+    async def admit(
+        self, authorization: bytes | None, scopes: frozenset[str], source: str | None
+    ) -> Client:
         """The client that an ``Authorization`` header names, if it has one of ``scopes``.
 
-        Raises `Refused`: unknown (after a delay), or without the scope (at once).
+        ``source``: the peer's, of `obnam_server.sources`. Raises `Refused`: unknown, without the
+        scope, or not looked at since too many were wrong.
         """
         token = _bearer(authorization)
+        if token is None or token not in self._known:
+            self.check(source)
         client = None
         if token is not None:
             client = await self._work.read(self._registry.authenticate, token)
-        if client is None:
-            await self.slow_down()
+        if token is None or client is None:
+            if token is not None:
+                self._known.was_wrong(token)
+            self.failed(source)
             raise Refused(UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})
+        self._known.was_good(token)
         if scopes.isdisjoint(client.scopes):
             raise Refused(
                 FORBIDDEN, f"this needs a token with the scope {' or '.join(sorted(scopes))}"
             )
         return client
 
-    async def slow_down(self) -> None:
-        """Wait, as one whose secret was wrong. Raises `Refused` when too many wait."""
-        if self._waiting >= FAILED_WAITING_MAX:
-            raise Refused(BUSY, headers={"Retry-After": "5"})
-        self._waiting += 1
-        try:
-            pause: Deferred[None] = deferLater(self._clock, FAILED_DELAY_S)
-            await pause
-        finally:
-            self._waiting -= 1
+    def check(self, source: str | None) -> None:
+        """Raises `Refused` while too many secrets from there were wrong."""
+        wait_s = self._failures.wait_s(source)
+        if wait_s > 0:
+            raise Refused(TOO_MANY_FAILURES, headers={"Retry-After": str(ceil(wait_s))})
+
+    def failed(self, source: str | None) -> None:
+        """A secret from there was wrong."""
+        self._failures.failed(source)
 
 
 def _bearer(authorization: bytes | None) -> str | None:

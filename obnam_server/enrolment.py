@@ -33,11 +33,12 @@ class Invitation:
 
 
 async def enrol(
-    clients: Clients, work: Work, gate: Gate, message: EnrolmentRequest
+    clients: Clients, work: Work, gate: Gate, message: EnrolmentRequest, source: str | None
 ) -> EnrolmentAnswer:
-    """Use a code up. Raises `AccessDenied`, after a delay, or `Refused` when many guess."""
+    """Use a code up. Raises `AccessDenied`, or `Refused` when too many from there were wrong."""
+    gate.check(source)
     try:
         return await work.write(clients.enrol, message.code, message.token_sha256)
     except AccessDenied:
-        await gate.slow_down()
+        gate.failed(source)
         raise

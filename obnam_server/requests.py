@@ -135,7 +135,7 @@ class ApiRequest(Request):
             if len(authorization) > 1:
                 raise Refused(FORBIDDEN, "more than one Authorization header")
             self.caller = await self._services.gate.admit(
-                authorization[0] if authorization else None, route.scopes
+                authorization[0] if authorization else None, route.scopes, self.channel.source
             )
             self.repository = await self._services.repositories.of_client(self.caller.repository)
         if route.body is Body.STREAMED and len(self._services.uploads) >= UPLOADS_MAX:

@@ -23,6 +23,7 @@ from obnam_server.administration.port import AdminPort
 from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.config import Settings
+from obnam_server.failures import Failures
 from obnam_server.metrics import Counters, MetricsPage
 from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.requests import Repositories, Services
@@ -150,7 +151,7 @@ class ServerService(Service):
 
     def _wire(self) -> tuple[Api, Services]:
         counters = Counters()
-        gate = Gate(self._store.clients, self._work, self._reactor)
+        gate = Gate(self._store.clients, self._work, Failures(self._reactor.seconds))
         api = Api(self._store, self._work, gate, counters, self._reactor, self._now_ns)
         services = Services(
             url_map=api.app.url_map,

@@ -23,6 +23,7 @@ from twisted.web.server import Site
 from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SILENCE_S
 from obnam.wire.problems import CONTENT_TYPE
 from obnam_server.requests import ApiRequest, Services
+from obnam_server.sources import source_of
 from obnam_server.uploads import UploadBody
 
 log = Logger()
@@ -59,10 +60,13 @@ class ApiChannel(HTTPChannel):
     _body_paused = False
     _upload_received = 0
     upload: UploadBody | None = None
+    source: str | None = None
+    """Where it comes from, for limits that go by address."""
 
     def connectionMade(self) -> None:
         """Count it, and let it receive in large pieces."""
         super().connectionMade()
+        self.source = source_of(self.transport.getPeer())
         self.site.channels.add(self)
         below = getattr(self.transport, "transport", self.transport)
         if isinstance(below, Connection):

@@ -95,7 +95,8 @@ def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
         case _, 507:
             return errors.ServerFull(server)
         case _, 408 | 425 | 429 | 500 | 502 | 503 | 504:
-            return errors.ServerBusy(server, status, _seconds(answer.retry_after))
+            problem = _said(document) if status == 429 else ""
+            return errors.ServerBusy(server, status, _seconds(answer.retry_after), problem)
         case _, _ if 400 <= status < 500:
             return errors.RequestRefused(server, said)
     return errors.ServerMisbehaved(server, f"unexpected HTTP status {status} to {asked.what}")

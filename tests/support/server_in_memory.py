@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from attrs import define, field, frozen
-from twisted.internet.address import IPv4Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionDone
 from twisted.internet.task import Clock
@@ -17,6 +17,7 @@ from twisted.python.failure import Failure
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.api import Api
 from obnam_server.auth import Gate
+from obnam_server.failures import Failures
 from obnam_server.metrics import Counters
 from obnam_server.requests import Repositories, Services
 from obnam_server.site import ApiChannel, ApiSite
@@ -154,17 +155,19 @@ class ServerInMemory:
         store = Store.open(folder, now_ns)
         work = WorkByHand(clock)  # type: ignore[arg-type]
         counters = Counters()
-        gate = Gate(store.clients, work, clock)
+        gate = Gate(store.clients, work, Failures(clock.seconds))
         api = Api(store, work, gate, counters, clock, now_ns)
         services = Services(
             api.app.url_map, api.routes, gate, Repositories(store, work), work, clock, counters
         )
         return cls(store, clock, work, ApiSite(api.app.resource(), services, clock))
 
-    def connect(self) -> Wire:
-        """A new connection."""
-        channel: Any = cast(Any, self.site).buildProtocol(IPv4Address("TCP", "127.0.0.1", 1))
-        transport = cast(Any, StringTransport)()
+    def connect(self, host: str = "127.0.0.1") -> Wire:
+        """A new connection from ``host``; from none: through a Unix socket."""
+        kind = IPv6Address if ":" in host else IPv4Address
+        peer: Any = kind("TCP", host, 1) if host else UNIXAddress(None)
+        channel: Any = cast(Any, self.site).buildProtocol(peer)
+        transport = cast(Any, StringTransport)(peerAddress=peer)
         wire = Wire(channel, transport, self)
         channel.makeConnection(transport)
         self.wires.append(wire)
