@@ -168,9 +168,10 @@ class Api:
         """Which chunks must be stored."""
         ids = unpack_ids(request.read_body(), MISSING_IDS_MAX)
         session = session_of(request)
-        return octets(
-            request, pack_bits(await self._work.read(request.repository.missing, session, ids))
+        missing = await self._work.read(
+            request.repository.missing, session, ids, request.caller.name
         )
+        return octets(request, pack_bits(missing))
 
     @authorized_route(
         app, routes, "POST", "/v1/chunks", STORE, body=Body.STREAMED, limit_bytes=UPLOAD_BODY_MAX
@@ -178,12 +179,13 @@ class Api:
     async def store(self, request: ApiRequest) -> bytes:
         """Store sealed chunks; answered when they are durable."""
         session = session_of(request)
+        repository, client = request.repository, request.caller.name
         body = request.take_upload()
 
         async def steps() -> None:
             upload: Upload = await body.finished()
             try:
-                await self._work.write(request.repository.accept, session, upload)
+                await self._work.write(repository.accept, session, upload, client)
             except BaseException:
                 await self._work.upload(upload.abort)
                 raise

@@ -10,7 +10,14 @@ from twisted.python.failure import Failure
 from twisted.web.http import Request
 from werkzeug.exceptions import HTTPException
 
-from obnam.errors import AccessDenied, ChunksMissing, CommitConflict, NotFound, SessionLost
+from obnam.errors import (
+    AccessDenied,
+    ChunksMissing,
+    CommitConflict,
+    NotFound,
+    RequestRefused,
+    SessionLost,
+)
 from obnam.wire.frames import BadFrame
 from obnam.wire.limits import COMMIT_REFUSED_IDS_MAX
 from obnam.wire.messages import BadMessage
@@ -78,6 +85,8 @@ def refusal_of(error: BaseException | None) -> Refused | None:
             return Refused(KEPT, error.problem)
         case KeyringChanged():
             return Refused(PRECONDITION_FAILED)
+        case RequestRefused():
+            return Refused(BAD_REQUEST, error.problem)
         case AccessDenied():
             return Refused(UNAUTHENTICATED, error.problem)
         case StoreFull():

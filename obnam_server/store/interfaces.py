@@ -250,8 +250,10 @@ class ISessionIndex(Interface):
     def touch_session(session: SessionId, touched_ns: int) -> None:
         """Note that a session was used."""
 
-    def get_session(session: SessionId) -> tuple[SessionRecord, BitMap64] | None:
-        """A session and its set."""
+    def get_session(
+        session: SessionId, client: ClientName | None
+    ) -> tuple[SessionRecord, BitMap64] | None:
+        """A session (of one client) and its set."""
 
     def sessions(client: ClientName | None) -> list[SessionRecord]:
         """All sessions (of one client), the longest unused first."""

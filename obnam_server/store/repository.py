@@ -125,15 +125,15 @@ class RepositoryStore:
             raise
         return upload
 
-    def accept(self, session: SessionId, upload: Upload) -> None:
+    def accept(self, session: SessionId, upload: Upload, client: ClientName | None = None) -> None:
         """WRITER. After `Upload.finish`: its chunks are stored. `SessionLost`, `StoreFull`.
 
-        After an error: `Upload.abort`.
+        After an error: `Upload.abort`. ``client``: whose the session must be, ``None``: anyone's.
         """
         if upload.summary is None:
             raise ValueError("the upload is not finished")
         with self._changing():
-            live = self._sessions.get(session)
+            live = self._sessions.get(session, client)
             # The segment is durable, and adopted should this be undone by a power failure.
             with self._index.transaction(durable=False):
                 kept = self._index.put(upload.chunks, SegmentKind.CHUNKS)
@@ -148,9 +148,14 @@ class RepositoryStore:
             # All of it was there already: an upload repeated because its answer was lost.
             upload.abort()
 
-    def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> list[bool]:
-        """Which of ``ids`` must be stored (again); the others are protected. `SessionLost`."""
-        live = self._sessions.get(session)
+    def missing(
+        self, session: SessionId, ids: Sequence[ChunkId], client: ClientName | None = None
+    ) -> list[bool]:
+        """Which of ``ids`` must be stored (again); the others are protected. `SessionLost`.
+
+        ``client``: whose the session must be, ``None``: anyone's.
+        """
+        live = self._sessions.get(session, client)
         with self._numbers.reliance:
             stored = self._index.stored_numbers(ids)
             for chunk_id in self._unreadable_of(ids):

@@ -60,11 +60,14 @@ class SessionIndex:
             "UPDATE sessions SET touched = ? WHERE id = ?", (touched_ns, session)
         )
 
-    def get_session(self, session: SessionId) -> tuple[SessionRecord, BitMap64] | None:
+    def get_session(
+        self, session: SessionId, client: ClientName | None
+    ) -> tuple[SessionRecord, BitMap64] | None:
         """See `ISessionIndex`."""
         with self._database.reading() as connection:
             row = connection.execute(
-                f"SELECT {_COLUMNS} FROM sessions WHERE id = ?", (session,)
+                f"SELECT {_COLUMNS} FROM sessions WHERE id = ?1 AND (?2 IS NULL OR client = ?2)",
+                (session, client),
             ).fetchone()
             if row is None:
                 return None

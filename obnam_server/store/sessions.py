@@ -104,15 +104,16 @@ class Sessions:
         now = self._clock()
         with self._lock:
             live = self._live.get(session)
-            if live is None:
-                live = self._load(session)
-            if client not in (None, live.client) or live.touched_ns + _IDLE_NS < now:
+            if live is None or client not in (None, live.client):
+                # Another client's is as good as absent, and takes the same work to find out.
+                live = self._load(session, client)
+            if live.touched_ns + _IDLE_NS < now:
                 raise SessionLost(session)
             live.touched_ns = max(now, live.touched_ns)
             return live
 
-    def _load(self, session: SessionId) -> Session:
-        found = self._index.get_session(session)
+    def _load(self, session: SessionId, client: ClientName | None) -> Session:
+        found = self._index.get_session(session, client)
         if found is None:
             raise SessionLost(session)
         record, numbers = found

@@ -48,6 +48,10 @@ class ClientsContract:
         session = await repositories.own.begin_session(None)
         with pytest.raises(SessionLost):
             await repositories.colleague.refer(session, [id_of(b"x")], [])
+        with pytest.raises(SessionLost):
+            await repositories.colleague.missing(session, [id_of(b"x")])
+        with pytest.raises(SessionLost):
+            await repositories.colleague.store(session, body_of(sealed("x")))
         await repositories.colleague.end_session(session)
         await repositories.own.refer(session, [id_of(b"x")], [])
 

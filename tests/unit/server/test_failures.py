@@ -21,8 +21,8 @@ from obnam_server.failures import (
     KnownTokens,
 )
 from obnam_server.sources import source_of
+from tests.support.raw_backup import problem
 from tests.support.server_in_memory import HOUR_NS, RawAnswer, ServerInMemory, Wire
-from tests.unit.server.test_api import problem
 
 HERE, THERE = "192.0.2.1", "192.0.2.2"
 
