@@ -5,9 +5,11 @@ may read it. `Joining` is the same file while ``obnam init`` has not come to its
 """
 
 import base64
+import fcntl
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from attrs import field, frozen
@@ -41,7 +43,7 @@ class Credentials:
     """What ``secrets.yaml`` holds.
 
     ``server_key``: the public key that the server's receipts are signed with; ``None``: the server
-    had none yet when the computer joined.
+    had none yet when the computer joined. ``next_token``: the one that is to take over; see `obnam.repository.rotation`.
     """
 
     location: Location
@@ -50,6 +52,12 @@ class Credentials:
     token: str = field(repr=False)
     master: MasterKey = field(repr=False)
     server_key: bytes | None = None
+    next_token: str | None = field(repr=False, default=None)
+
+    @property
+    def tokens(self) -> tuple[str, ...]:
+        """Those of which the server takes at least one."""
+        return (self.token,) if self.next_token is None else (self.token, self.next_token)
 
 
 def load(path: Path) -> Credentials:
@@ -71,6 +79,52 @@ def load(path: Path) -> Credentials:
 
 def save(path: Path, credentials: Credentials) -> None:
     """Write it, durably and whole. Raises `ConfigurationError`; never replaces one."""
+    temporary = path.with_suffix(".new")
+    try:
+        _write(temporary, _text_of(credentials))
+        os.link(temporary, path)
+        temporary.unlink()
+        _sync_directory(path.parent)
+    except FileExistsError as error:
+        raise already_there(path) from error
+    except OSError as error:
+        raise ConfigurationError(str(path), f"cannot be written: {error.strerror}") from error
+
+
+def replace(path: Path, credentials: Credentials) -> None:
+    """Write it anew, durably: whenever it is read, it is the old one or this one, whole.
+
+    Only while it is `held`. Raises `ConfigurationError`.
+    """
+    try:
+        real = path.resolve(strict=True)  # it may be a link
+        temporary = real.with_suffix(".new")
+        _write(temporary, _text_of(credentials))
+        temporary.replace(real)
+        _sync_directory(real.parent)
+    except OSError as error:
+        raise ConfigurationError(str(path), f"cannot be written: {error.strerror}") from error
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Keep other processes from replacing it meanwhile. Raises `ConfigurationError` if one is."""
+    try:
+        descriptor = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    except OSError as error:
+        raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            problem = "is being changed by another obnam; wait"
+            raise ConfigurationError(str(path), problem) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _text_of(credentials: Credentials) -> str:
     location = credentials.location
     document = {
         "format": FORMAT,
@@ -83,18 +137,10 @@ def save(path: Path, credentials: Credentials) -> None:
         "server_key": None if credentials.server_key is None else credentials.server_key.hex(),
         "master_key": base64.b64encode(credentials.master.secret).decode("ascii"),
     }
+    if credentials.next_token is not None:
+        document["next_token"] = credentials.next_token
     # JSON's texts are YAML's.
-    lines = [f"{key}: {json.dumps(value)}\n" for key, value in document.items()]
-    temporary = path.with_suffix(".new")
-    try:
-        _write(temporary, _HEADER + "".join(lines))
-        os.link(temporary, path)
-        temporary.unlink()
-        _sync_directory(path.parent)
-    except FileExistsError as error:
-        raise already_there(path) from error
-    except OSError as error:
-        raise ConfigurationError(str(path), f"cannot be written: {error.strerror}") from error
+    return _HEADER + "".join(f"{key}: {json.dumps(value)}\n" for key, value in document.items())
 
 
 def already_there(path: Path) -> ConfigurationError:
@@ -153,6 +199,7 @@ def _credentials(data: object) -> Credentials:
         token=_text(data["token"]),
         master=MasterKey(base64.b64decode(_text(data["master_key"]), validate=True)),
         server_key=_server_key(data.get("server_key")),
+        next_token=None if data.get("next_token") is None else _text(data["next_token"]),
     )
 
 

@@ -4,15 +4,16 @@ import os
 import random
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 from twisted.internet.base import ReactorBase
 
 from obnam.config import Places, Settings
-from obnam.credentials import Credentials, Location, joining_token
+from obnam.credentials import Credentials, Location, joining_token, replace
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer, best_suite
 from obnam.errors import ConfigurationError
@@ -28,9 +29,11 @@ from obnam.repository.connect import (
     tls_exchange,
 )
 from obnam.repository.enrol import Invitation, enrol, new_token
+from obnam.repository.exchange import Exchange
 from obnam.repository.generations import Generations
 from obnam.repository.http import HttpRepository
 from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
+from obnam.repository.rotation import accepted, announce, rotate
 from obnam.repository.state import state_file
 from obnam.wire.interfaces import IRepository
 
@@ -231,7 +234,16 @@ async def open_client(
     keys = RepositoryKeys.derive(credentials.master)
     places = surroundings.places
     if embedded is None:
-        reached = _over_tls(surroundings, settings, credentials)
+
+        def open_with(token: str) -> IRepository:
+            found = HttpRepository(*_over_tls(surroundings, settings, credentials, token))
+            return _retrying(surroundings, found, policy)
+
+        if credentials.next_token is not None:
+            surroundings.progress.warn(
+                "the change of the token was interrupted; `obnam key rotate-token` ends it"
+            )
+        repository = await accepted(open_with, credentials.tokens)
     else:
         from obnam.repository.directory import reach  # of no use to who has a server
 
@@ -240,7 +252,7 @@ async def open_client(
         reached = await reach(
             surroundings.reactor, embedded, client, credentials.repository, token, keys
         )
-    repository = _retrying(surroundings, reached, policy)
+        repository = _retrying(surroundings, reached, policy)
     thread = OwnThread(surroundings.reactor, "generation")
     generations = Generations(
         repository,
@@ -334,9 +346,41 @@ def client_name(host: str) -> ClientName:
     return ClientName(text.lstrip("._-")[:63] or "computer")
 
 
-def _over_tls(
+async def rotate_token(
     surroundings: Surroundings, settings: Settings, credentials: Credentials
-) -> HttpRepository:
+) -> None:
+    """Another token for this client, in ``secrets.yaml`` and at the server.
+
+    ``secrets.yaml`` is held meanwhile. Raises `AccessDenied` when the server takes none of ours.
+    """
+
+    def keep(token: str, next_token: str | None) -> None:
+        kept = evolve(credentials, token=token, next_token=next_token)
+        replace(surroundings.places.secrets, kept)
+
+    async def tell(token: str, next_token: str) -> None:
+        exchange, close = _over_tls(surroundings, settings, credentials, token)
+        try:
+            await announce(exchange, next_token)
+        finally:
+            await close()
+
+    async def use(token: str) -> None:
+        found = HttpRepository(*_over_tls(surroundings, settings, credentials, token))
+        repository = _retrying(surroundings, found, BRIEF)
+        try:
+            await repository.describe()
+        finally:
+            await repository.close()
+
+    new = partial(new_token, os.urandom)
+    await rotate(credentials.token, credentials.next_token, new, keep, tell, use)
+
+
+def _over_tls(
+    surroundings: Surroundings, settings: Settings, credentials: Credentials, token: str
+) -> tuple[Exchange, Callable[[], Awaitable[None]]]:
+    """The way to the server with one token, and what closes it."""
     location = credentials.location
     source = str(surroundings.places.secrets)
     url = settings.server_url or tls.check_url(source, location.url or "")
@@ -345,7 +389,8 @@ def _over_tls(
     except ValueError as error:
         raise ConfigurationError(source, f"pin: {error}") from error
     trust = tls.Trust(pin, settings.trusted_certificates)
-    return open_tls(surroundings.reactor, url, credentials.token, trust)
+    connections = Connections.none_yet(surroundings.reactor)
+    return tls_exchange(connections, url, token, trust), connections.close
 
 
 def _retrying(

@@ -34,6 +34,7 @@ from obnam.wire.messages import (
     PinRequest,
     RepositoryDescription,
     SessionRequest,
+    TokenRequest,
 )
 from obnam.wire.problems import FORBIDDEN, TOO_LARGE
 from obnam_server.auth import Gate
@@ -116,6 +117,15 @@ class Api:
         )
         answer = evolve(answer, server_key=self._store.key.public)
         return json_answer(request, answer.to_json(), 201)
+
+    @authorized_route(
+        app, routes, "POST", "/v1/token", READ, body=Body.KEPT, limit_bytes=4 * TEXT_MAX
+    )
+    async def rotate_token(self, request: ApiRequest) -> bytes:
+        """Another token for the client that asks; see `Clients.rotate`."""
+        digest = TokenRequest.from_json(read_json(request)).token_sha256
+        await self._work.write(self._store.clients.rotate, request.caller.name, digest)
+        return nothing(request)
 
     # Sessions
 

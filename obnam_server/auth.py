@@ -43,6 +43,9 @@ class Gate:
             self.failed(source)
             raise Refused(UNAUTHENTICATED, headers={"WWW-Authenticate": "Bearer"})
         self._known.was_good(token)
+        if client.by_next_token:
+            # Before anything is answered: who hears an answer may forget the old token.
+            await self._work.write(self._registry.take_over, token)
         if scopes.isdisjoint(client.scopes):
             raise Refused(
                 FORBIDDEN, f"this needs a token with the scope {' or '.join(sorted(scopes))}"

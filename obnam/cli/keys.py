@@ -1,10 +1,11 @@
-"""``obnam key``: the passphrases that bring the master key back."""
+"""``obnam key``: the passphrases that bring the master key back, and this computer's token."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from obnam import credentials
 from obnam.cli.passphrase import passphrases
 from obnam.cli.session import Session, session
 from obnam.errors import UsageError
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from obnam.wire.messages import KeyringSlot
-    from obnam.wiring import Client
+    from obnam.wiring import Client, Surroundings
 
 _file = click.option(
     "--passphrase-file",
@@ -24,7 +25,7 @@ _file = click.option(
 
 @click.group()
 def key() -> None:
-    """The passphrases that bring the master key back."""
+    """The passphrases that bring the master key back, and this computer's token."""
 
 
 @key.command("list")
@@ -83,6 +84,25 @@ def remove(session: Session, slot: str) -> None:
         return await client.slots().remove(slot)
 
     _say(session, "removed", session.with_client(run))
+
+
+@key.command("rotate-token")
+@session
+def rotate_token(session: Session) -> None:
+    """Another token for this computer; the server refuses the old one from then on."""
+    settings, secrets = session.settings(), session.places.secrets
+    with credentials.held(secrets):
+        known = credentials.load(secrets)
+        if known.location.directory is not None:
+            raise UsageError("a repository in a directory is open to whoever can use the directory")
+
+        async def run(surroundings: "Surroundings") -> None:
+            from obnam.wiring import rotate_token
+
+            await rotate_token(surroundings, settings, known)
+
+        session.run(run)
+    session.say({"rotated": known.client}, [f"client {known.client} has another token"])
 
 
 def _new(passphrase_file: Path | None) -> str:

@@ -315,10 +315,30 @@ class EnrolmentRequest:
     @classmethod
     def from_json(cls, data: object) -> "EnrolmentRequest":
         """From JSON."""
-        digest = text(data, "token_sha256", 64)
-        if not re.fullmatch(r"[0-9a-f]{64}", digest):
-            raise BadMessage("'token_sha256' must be 64 hexadecimal digits")
-        return cls(text(data, "code", 128), digest)
+        return cls(text(data, "code", 128), _token_sha256(data))
+
+
+def _token_sha256(data: object) -> str:
+    digest = text(data, "token_sha256", 64)
+    if not re.fullmatch(r"[0-9a-f]{64}", digest):
+        raise BadMessage("'token_sha256' must be 64 hexadecimal digits")
+    return digest
+
+
+@frozen
+class TokenRequest:
+    """Body of ``POST /v1/token``: the SHA-256 of the token that is to take over."""
+
+    token_sha256: str
+
+    def to_json(self) -> Json:
+        """As JSON."""
+        return {"token_sha256": self.token_sha256}
+
+    @classmethod
+    def from_json(cls, data: object) -> "TokenRequest":
+        """From JSON."""
+        return cls(_token_sha256(data))
 
 
 @frozen

@@ -8,11 +8,12 @@ so a plain SHA-256 of them tells nothing.
 import hashlib
 import hmac
 import secrets
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from attrs import define, field, frozen
+from attrs import define, evolve, field, frozen
 
 from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
@@ -22,7 +23,7 @@ from obnam_server.store.database import Database, database_errors
 from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.layout import prepare_directory
 
-SCHEMA_VERSION = (1, 0)
+SCHEMA_VERSION = (1, 1)
 DATABASE_NAME = "server.sqlite"
 
 CODE_BYTES = 18
@@ -33,7 +34,10 @@ _COLUMNS = "name, repository, scopes, created, token IS NOT NULL, revoked"
 
 @frozen
 class Client:
-    """One client. Times: ns since the epoch. ``enrolled`` false: only invited so far."""
+    """One client. Times: ns since the epoch. ``enrolled`` false: only invited so far.
+
+    ``by_next_token``: it came with the token that is to take over: see `Clients.take_over`.
+    """
 
     name: ClientName
     repository: RepositoryName
@@ -41,6 +45,7 @@ class Client:
     created_ns: int
     enrolled: bool
     revoked_ns: int | None
+    by_next_token: bool = False
 
 
 @define(eq=False)
@@ -114,14 +119,10 @@ class Clients:
                 raise AccessDenied("the server", "the invitation is unknown, expired or used")
             client, repository, scopes, used = row
             if used is None:
-                taken = connection.execute(
-                    "SELECT 1 FROM clients WHERE token = ? AND name <> ?", (token, client)
-                ).fetchone()
-                if taken:
-                    raise AccessDenied("the server", "the token is another client's")
+                _check_free(connection, token, client)
                 connection.execute(
-                    "UPDATE clients SET repository = ?, scopes = ?, token = ?, revoked = NULL "
-                    "WHERE name = ?",
+                    "UPDATE clients SET repository = ?, scopes = ?, token = ?, revoked = NULL, "
+                    "next_token = NULL WHERE name = ?",
                     (repository, scopes, token, client),
                 )
                 connection.execute(
@@ -137,29 +138,59 @@ class Clients:
                     )
         return EnrolmentAnswer(RepositoryName(repository), ClientName(client))
 
+    def rotate(self, client: ClientName, token_sha256: str) -> None:
+        """Let another token be good besides the client's: it takes over when it is first used.
+
+        Until then the old one stays good, so that a lost answer locks nobody out. Repeating it is
+        fine; another token takes the place of one that was never used. `AccessDenied`: the token
+        is another client's, or this client's was revoked meanwhile.
+        """
+        token = bytes.fromhex(token_sha256)
+        with self._database.transaction(durable=True) as connection:
+            _check_free(connection, token, client)
+            changed = connection.execute(
+                "UPDATE clients SET next_token = CASE WHEN token = ?1 THEN next_token ELSE ?1 END "
+                "WHERE name = ?2 AND token IS NOT NULL",
+                (token, client),
+            ).rowcount
+            if not changed:
+                raise AccessDenied("the server", "the token was revoked")
+
+    def take_over(self, token: str) -> None:
+        """A next token was used: from now on it is the client's only one. Repeating it is fine."""
+        digest = _digest(token)
+        with self._database.transaction(durable=True) as connection:
+            connection.execute(
+                "UPDATE clients SET token = next_token, next_token = NULL WHERE next_token = ?",
+                (digest,),
+            )
+
     def authenticate(self, token: str) -> Client | None:
-        """The client with this token, unless revoked."""
+        """The client with this token, now or next, unless revoked."""
         digest = _digest(token)
         with database_errors(self._database.path):
             row = (
                 self._database.get()
                 .execute(
-                    f"SELECT {_COLUMNS}, token FROM clients WHERE token = ? AND revoked IS NULL",
+                    f"SELECT {_COLUMNS}, token, next_token FROM clients "
+                    "WHERE (token = ?1 OR next_token = ?1) AND revoked IS NULL",
                     (digest,),
                 )
                 .fetchone()
             )
         # The look-up goes by the digest, so its time tells nothing of any token.
-        if row is None or not hmac.compare_digest(row[6], digest):
+        if row is None:
             return None
-        return _client(row)
+        now, later = (hmac.compare_digest(known or b"", digest) for known in row[6:8])
+        return evolve(_client(row), by_next_token=later) if now or later else None
 
     def revoke(self, name: ClientName) -> None:
         """Revoke the token and the codes of a client. `NotFound`."""
         with self._database.transaction(durable=True) as connection:
             connection.execute("DELETE FROM codes WHERE client = ?", (name,))
             changed = connection.execute(
-                "UPDATE clients SET revoked = coalesce(revoked, ?), token = NULL WHERE name = ?",
+                "UPDATE clients SET revoked = coalesce(revoked, ?), token = NULL, "
+                "next_token = NULL WHERE name = ?",
                 (self._clock(), name),
             ).rowcount
             if not changed:
@@ -198,6 +229,16 @@ class Clients:
     def close(self) -> None:
         """Close the database, for all threads."""
         self._database.close()
+
+
+def _check_free(connection: sqlite3.Connection, token: bytes, client: ClientName) -> None:
+    """Raises `AccessDenied` when another client has the token."""
+    taken = connection.execute(
+        "SELECT 1 FROM clients WHERE (token = ?1 OR next_token = ?1) AND name <> ?2",
+        (token, client),
+    ).fetchone()
+    if taken:
+        raise AccessDenied("the server", "the token is another client's")
 
 
 def _digest(secret: str) -> bytes:

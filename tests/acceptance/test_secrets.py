@@ -176,3 +176,29 @@ def test_the_way_back_without_a_passphrase(
     joined.secrets.chmod(0o600)
     assert (joined.restored() / "file").read_text() == "dear"
     joined.backup()
+
+
+def test_another_token(joined: Computer) -> None:
+    """The new one works, the old one does not, and nobody else's secrets are touched."""
+    before = joined.secrets.read_text()
+    assert joined.obnam("--json", "key", "rotate-token").json == {
+        "rotated": json.loads(re.findall("^client: (.+)$", before, re.M)[0])
+    }
+    after = joined.secrets.read_text()
+    changed = [
+        (old, new)
+        for old, new in zip(before.splitlines(), after.splitlines(), strict=True)
+        if old != new
+    ]
+    assert [old.partition(":")[0] for old, _ in changed] == ["token"]
+    assert stat.S_IMODE(joined.secrets.stat().st_mode) == 0o600
+    joined.backup()
+    joined.secrets.write_text(before)
+    assert "refuses access" in joined.refused("status", code=1)
+
+
+def test_no_other_token_for_a_directory(computer: Computer, tmp_path: Path) -> None:
+    computer.obnam("init", "--repository", str(tmp_path / "disk"), "--no-passphrase")
+    before = computer.secrets.read_text()
+    assert "directory" in computer.refused("key", "rotate-token")
+    assert computer.secrets.read_text() == before

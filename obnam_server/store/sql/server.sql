@@ -1,4 +1,4 @@
--- What a server knows besides its repositories, schema 1.0: who may talk to it. Secrets are only
+-- What a server knows besides its repositories, schema 1.1: who may talk to it. Secrets are only
 -- here as their SHA-256. Times: ns since the epoch. Not rebuildable: back it up.
 
 CREATE TABLE meta (
@@ -13,8 +13,11 @@ CREATE TABLE clients (
     scopes TEXT NOT NULL,           -- separated by spaces
     created INTEGER NOT NULL,       -- when it was first invited
     token BLOB UNIQUE,              -- SHA-256 of its token; NULL: not enrolled
-    revoked INTEGER                 -- when it was revoked; NULL: it is not
+    revoked INTEGER,                -- when it was revoked; NULL: it is not
+    next_token BLOB                 -- SHA-256 of the token that takes over when it is first used
 ) WITHOUT ROWID;
+
+CREATE UNIQUE INDEX clients_by_next_token ON clients (next_token);
 
 -- Invitations that have not expired.
 CREATE TABLE codes (

@@ -116,3 +116,48 @@ def test_an_invitations_token_is_kept_for_the_next_try(path: Path) -> None:
     credentials.forget_joining(path)
     assert list(path.parent.iterdir()) == []
     credentials.forget_joining(path)
+
+
+def test_replaced(path: Path, tmp_path: Path) -> None:
+    """Whole, private, through a link, and with nothing left beside it."""
+    first = some(Location(url="https://x:1"))
+    credentials.save(path, first)
+    link = tmp_path / "elsewhere" / "secrets.yaml"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    os.umask(os.umask(0))
+    for second in (evolve(first, next_token="other"), evolve(first, token="other")):
+        credentials.replace(link, second)
+        assert credentials.load(path) == credentials.load(link) == second
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert link.is_symlink()
+    assert {p.name for p in tmp_path.iterdir()} == {"secrets.yaml", "elsewhere"}
+    assert list(link.parent.iterdir()) == [link]
+
+
+def test_replacing_fails(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The old one stays."""
+    credentials.save(path, some(Location(url="https://x:1")))
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(ConfigurationError, match="No space left"):
+        credentials.replace(path, some(Location(url="https://y:1")))
+    assert credentials.load(path) == some(Location(url="https://x:1"))
+
+
+def test_next_token(path: Path) -> None:
+    both = evolve(some(Location(url="https://x:1")), next_token="n-ext")
+    credentials.save(path, both)
+    assert credentials.load(path).tokens == ("to-ken", "n-ext")
+    assert "n-ext" not in repr(both)
+
+
+def test_held_by_one_at_a_time(path: Path) -> None:
+    first = credentials.held(path)
+    with first, pytest.raises(ConfigurationError, match="another obnam"), credentials.held(path):
+        raise AssertionError
+    with credentials.held(path):
+        pass

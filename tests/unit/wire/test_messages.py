@@ -30,6 +30,7 @@ from obnam.wire.messages import (
     Receipt,
     RepositoryDescription,
     SessionRequest,
+    TokenRequest,
 )
 
 GENERATION, OTHER = GenerationId("ab" * 16), GenerationId("01" * 16)
@@ -61,6 +62,7 @@ MESSAGES: list[Any] = [
     DESCRIPTION,
     SLOT,
     EnrolmentRequest("one-time-code", "0f" * 32),
+    TokenRequest("0f" * 32),
     EnrolmentAnswer(RepositoryName("home"), ClientName("laptop")),
 ]
 
@@ -194,6 +196,7 @@ REFUSED: list[tuple[Any, str, object]] = [
     (DESCRIPTION, "quota_bytes", -1),
     (DESCRIPTION, "latest", {}),
     (EnrolmentRequest("c", "0f" * 32), "token_sha256", "0F" * 32),
+    (TokenRequest("0f" * 32), "token_sha256", "0f" * 31),
     (EnrolmentRequest("c", "0f" * 32), "code", "x" * 129),
 ]
 
