@@ -53,11 +53,12 @@ from obnam_server.exchange import (
 )
 from obnam_server.metrics import CONTENT_TYPE, Counters
 from obnam_server.problems import Refused, write_answer
+from obnam_server.queues import share_of_memory
 from obnam_server.requests import ApiRequest
 from obnam_server.routes import MANAGE, OPEN, READ, STORE, Body, Route, authorized_route, new_app
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.store import Store
-from obnam_server.streams import Stream
+from obnam_server.streams import ANSWERS_MEMORY, LEAST_READ_AHEAD, READ_AHEAD, Stream
 from obnam_server.upkeep.retain import trash
 from obnam_server.work import Work
 
@@ -375,7 +376,11 @@ class Api:
         request.setHeader(b"Content-Length", b"%d" % length)
         if request.method == b"HEAD":
             return
-        await Stream(parts, length, request, self._work, self._clock).run()
+        await request.take_turn(request.queues.answers, length)
+        read_ahead = share_of_memory(
+            ANSWERS_MEMORY, len(request.queues.answers), READ_AHEAD, LEAST_READ_AHEAD
+        )
+        await Stream(parts, length, request, self._work, self._clock, read_ahead).run()
         self._counters.sent_bytes += length
 
 

@@ -38,6 +38,7 @@ from obnam.wire.problems import (
     Problem,
 )
 from obnam_server.store.errors import Kept, KeyringChanged, SetDiffers, StoreFull
+from obnam_server.streams import ClientGone
 
 log = Logger()
 
@@ -103,6 +104,9 @@ def refusal_of(error: BaseException | None) -> Refused | None:
 def answer_to(failure: Failure) -> Answer:
     """The answer to a failed request. Anything unforeseen is logged with its traceback."""
     refused = refusal_of(failure.value)
+    if failure.check(ClientGone):
+        log.info("A client went away, or took no bytes, before its answer was whole")
+        refused = Refused(INTERNAL)
     if refused is None:
         log.failure("A request failed", failure=failure)
         refused = Refused(INTERNAL)

@@ -12,22 +12,40 @@ from twisted.web.server import Request
 from werkzeug.routing import Map
 
 from obnam.model.ids import RepositoryName
-from obnam.wire.problems import BUSY, FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE
+from obnam.wire.limits import MIB
+from obnam.wire.problems import FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE, TOO_MANY_REQUESTS
 from obnam_server.auth import Gate
+from obnam_server.crowd import Crowd
 from obnam_server.metrics import Counters
 from obnam_server.problems import Refused, write_answer
+from obnam_server.queues import Queue, Queues, share_of_memory
 from obnam_server.routes import Body, Route, find
 from obnam_server.store.clients import Client
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
-from obnam_server.uploads import UploadBody
+from obnam_server.uploads import WAITING_MAX, UploadBody
 from obnam_server.work import Work
 
 if TYPE_CHECKING:
     from obnam_server.site import ApiChannel
 
-UPLOADS_MAX = 128
-"""Uploads open at once, each with a file and up to 4 MiB of memory; more are answered 503."""
+KEPT_FREELY_MAX = 256 * 1024
+"""A body up to this is kept in memory without waiting for a turn (bytes)."""
+
+UPLOADS_MEMORY = 64 * MIB
+"""What all uploads together may have waiting for a thread."""
+
+SOCKET_BYTES = MIB
+"""Bytes of a large body that are asked of the kernel, or given to it, at once; less when there are
+many. Twisted's own 64 and 128 KiB halve the speed over TLS."""
+
+SOCKETS_MEMORY = 64 * MIB
+"""That of all uploads, or of all answers, together."""
+
+LEAST_SOCKET_BYTES = 64 * 1024
+
+LEAST_WAITING = 128 * 1024
+"""What an upload may have waiting in any case."""
 
 
 ANSWER_HEADERS = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
@@ -74,7 +92,8 @@ class Services:
     work: Work
     clock: IReactorTime
     counters: Counters
-    uploads: set[int] = field(factory=set)
+    queues: Queues
+    crowd: Crowd = field(factory=Crowd)
 
 
 class ApiRequest(Request):
@@ -92,6 +111,7 @@ class ApiRequest(Request):
     upload: UploadBody | None = None
 
     _refused: Failure | None = None
+    _turn: tuple[Queue, int] | None = None
     _admission: Deferred[None] | None = None
     _admitted = False
     _whole = False
@@ -123,13 +143,13 @@ class ApiRequest(Request):
         except Refused:
             self._refuse(Failure())
             return
-        admission = Deferred.fromCoroutine(self._admit(self.route))
+        admission = Deferred.fromCoroutine(self._admit(self.route, length or 0))
         self._admission = admission
         admission.addCallbacks(self._let_in, self._refuse)
         if length and not self._admitted and self._refused is None:
             self.channel.pause_body()
 
-    async def _admit(self, route: Route) -> None:
+    async def _admit(self, route: Route, length: int) -> None:
         if route.scopes is not None:
             authorization = self.requestHeaders.getRawHeaders(b"Authorization", [])
             if len(authorization) > 1:
@@ -137,18 +157,46 @@ class ApiRequest(Request):
             self.caller = await self._services.gate.admit(
                 authorization[0] if authorization else None, route.scopes, self.channel.source
             )
+            if not self._services.crowd.is_welcome(self.channel, self.caller.name):
+                raise Refused(
+                    TOO_MANY_REQUESTS, "too many connections", headers={"Retry-After": "5"}
+                )
             self.repository = await self._services.repositories.of_client(self.caller.repository)
-        if route.body is Body.STREAMED and len(self._services.uploads) >= UPLOADS_MAX:
-            raise Refused(BUSY, headers={"Retry-After": "5"})
+        if route.body is Body.STREAMED:
+            await self.take_turn(self._services.queues.uploads, length)
+        elif length > KEPT_FREELY_MAX:
+            await self.take_turn(self._services.queues.bodies, length)
+
+    async def take_turn(self, queue: Queue, length: int) -> None:
+        """Return when so many bytes of this client's may be in flight, until the request ends.
+
+        Raises `Refused`. One turn a request.
+        """
+        turn = queue, await queue.wait(self.caller.name, length)
+        if self._disconnected:
+            queue.leave(turn[1])
+            raise CancelledError
+        self._turn = turn
+        self.channel.set_buffer(
+            share_of_memory(SOCKETS_MEMORY, len(queue), SOCKET_BYTES, LEAST_SOCKET_BYTES)
+        )
+
+    @property
+    def queues(self) -> Queues:
+        """What is waited for."""
+        return self._services.queues
 
     def _let_in(self, _: None) -> None:
         self._admission = None
         self._admitted = True
         if self.route is not None and self.route.body is Body.STREAMED:
             self.upload = UploadBody(
-                self.repository.begin_upload, self._services.work, self.channel, self._refuse
+                self.repository.begin_upload,
+                self._services.work,
+                self.channel,
+                self._refuse,
+                self._waiting_max,
             )
-            self._services.uploads.add(id(self))
             if not self._whole:
                 # Else the body was shorter than the admission, and what comes next on this
                 # connection belongs to another request.
@@ -162,6 +210,11 @@ class ApiRequest(Request):
         self.channel.resume_body()
         if self._expects_continue:
             self.channel._send100Continue()
+
+    def _waiting_max(self) -> int:
+        return share_of_memory(
+            UPLOADS_MEMORY, len(self._services.queues.uploads), WAITING_MAX, LEAST_WAITING
+        )
 
     def _refuse(self, failure: Failure) -> None:
         self._admission = None
@@ -232,7 +285,9 @@ class ApiRequest(Request):
         self._let_go()
 
     def _let_go(self) -> None:
-        self._services.uploads.discard(id(self))
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            turn[0].leave(turn[1])
         if self.upload is not None:
             self.upload.give_up()
             self.upload = None

@@ -25,6 +25,7 @@ from obnam_server.auth import Gate
 from obnam_server.config import Settings
 from obnam_server.failures import Failures
 from obnam_server.metrics import Counters, MetricsPage
+from obnam_server.queues import Queues
 from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.requests import Repositories, Services
 from obnam_server.site import ApiSite
@@ -161,6 +162,7 @@ class ServerService(Service):
             work=self._work,
             clock=self._reactor,
             counters=counters,
+            queues=Queues.empty(self._reactor),
         )
         return api, services
 

@@ -8,7 +8,7 @@ Leans on `HTTPChannel` of Twisted 24.7 and later: its ``_command``, ``_path``, `
 ``_handlingRequest`` and ``_transferDecoder`` have been the same for a decade.
 """
 
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -20,26 +20,20 @@ from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import Resource
 from twisted.web.server import Site
 
-from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SILENCE_S
+from obnam.wire.limits import REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
 from obnam.wire.problems import CONTENT_TYPE
-from obnam_server.requests import ApiRequest, Services
+from obnam_server.requests import SOCKET_BYTES, ApiRequest, Services
 from obnam_server.sources import source_of
 from obnam_server.uploads import UploadBody
 
 log = Logger()
 
-SOCKET_BYTES = MIB
-"""Bytes asked of the kernel, and given to it, at once. Twisted's own 64 and 128 KiB halve the
-speed over TLS."""
+HEAD_BYTES = 64 * 1024
+"""Bytes asked of the kernel at once until a large request may go: what is read before that waits in
+memory."""
 
 SENT_AT_ONCE_BYTES = 2 * SOCKET_BYTES
 """What waits to be sent is a piece more than `SOCKET_BYTES`, and a rest is copied."""
-
-CONNECTIONS_MAX = 1000
-"""Connections at once; those beyond are closed. A client keeps about four."""
-
-SLOWEST_BODY_BYTES_PER_S = 1024
-"""A body that comes more slowly than this (after `SILENCE_S` of grace) is given up."""
 
 CLOSING_S = 60.0
 """How long a peer may take to receive the last answer on a connection that is closing."""
@@ -64,16 +58,16 @@ class ApiChannel(HTTPChannel):
     """Where it comes from, for limits that go by address."""
 
     def connectionMade(self) -> None:
-        """Count it, and let it receive in large pieces."""
+        """Count it, and let it send in large pieces."""
         super().connectionMade()
         self.source = source_of(self.transport.getPeer())
         self.site.channels.add(self)
         below = getattr(self.transport, "transport", self.transport)
         if isinstance(below, Connection):
-            below.bufferSize = SOCKET_BYTES
+            below.bufferSize = HEAD_BYTES
             below.SEND_LIMIT = SENT_AT_ONCE_BYTES
-        if len(self.site.channels) > CONNECTIONS_MAX:
-            self.forceAbortClient()
+        for channel in self.site.services.crowd.came(self, self.source):
+            cast(ApiChannel, channel).forceAbortClient()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """It is gone, and with it what its requests held."""
@@ -142,7 +136,7 @@ class ApiChannel(HTTPChannel):
         if self._discarding:
             self.length = 0  # what HTTPChannel does next: no body, so answer
         else:
-            self._set_deadline(SILENCE_S + (self.length or 0) / SLOWEST_BODY_BYTES_PER_S)
+            self._set_deadline(SILENCE_S + (self.length or 0) / SLOWEST_BYTES_PER_S)
 
     def leave_body(self) -> None:
         """The rest of the body is not wanted: answer now, then close."""
@@ -174,8 +168,15 @@ class ApiChannel(HTTPChannel):
             self.resetTimeout()
             self._networkProducer.resumeProducing()
 
+    def set_buffer(self, size_bytes: int) -> None:
+        """How much is asked of the kernel in one call, and given to it."""
+        below = getattr(self.transport, "transport", self.transport)
+        if isinstance(below, Connection):
+            below.bufferSize = size_bytes
+
     def requestDone(self, request: Any) -> None:
         """The answer is written."""
+        self.set_buffer(HEAD_BYTES)
         self._body_paused = False
         if self.site.draining:
             self.persistent = False
@@ -239,6 +240,7 @@ class ApiSite(Site):
     def channel_lost(self, channel: ApiChannel) -> None:
         """A connection is gone."""
         self.channels.discard(channel)
+        self.services.crowd.left(channel)
         if not self.channels and self._drained is not None:
             drained, self._drained = self._drained, None
             drained.callback(None)

@@ -10,11 +10,17 @@ from twisted.internet.interfaces import IDelayedCall, IPushProducer, IReactorTim
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from obnam.wire.limits import MIB, SILENCE_S
+from obnam.wire.limits import MIB, SILENCE_S, SLOWEST_BYTES_PER_S
 from obnam_server.work import Work
 
 READ_AHEAD = 2 * MIB
-"""Bytes that are read before the client has room for them, per answer."""
+"""Bytes that are read before the client has room for them, per answer; less when there are many."""
+
+ANSWERS_MEMORY = 64 * MIB
+"""Bytes that are read ahead for all answers together."""
+
+LEAST_READ_AHEAD = 256 * 1024
+"""Bytes that are read ahead for an answer in any case."""
 
 READ_AT_ONCE = MIB
 """Bytes that a thread reads before it hands them over: waking the reactor costs more than that."""
@@ -55,6 +61,7 @@ class Stream:
     _outlet: Outlet
     _work: Work
     _clock: IReactorTime
+    _read_ahead: int = READ_AHEAD
     _ready: deque[bytes] = field(factory=deque)
     _ready_bytes: int = 0
     _read_bytes: int = 0
@@ -63,11 +70,14 @@ class Stream:
     _paused: bool = False
     _writing: bool = False
     _silence: IDelayedCall | None = None
+    _deadline: IDelayedCall | None = None
     _done: Deferred[None] | None = None
 
     def run(self) -> "Deferred[None]":
         """Begin."""
         self._done = Deferred(lambda _: self._finish(Failure(ClientGone())))
+        in_time_s = SILENCE_S + self._length / SLOWEST_BYTES_PER_S
+        self._deadline = self._clock.callLater(in_time_s, self._too_silent)
         self._outlet.registerProducer(self, True)
         self._read_on()
         return self._done
@@ -89,16 +99,15 @@ class Stream:
         self._finish(Failure(ClientGone()))
 
     def _too_silent(self) -> None:
-        self._silence = None
         self._finish(Failure(ClientGone()))
 
     def _hear(self) -> None:
-        if self._silence is not None:
+        if self._silence is not None and self._silence.active():
             self._silence.cancel()
-            self._silence = None
+        self._silence = None
 
     def _read_on(self) -> None:
-        if self._reading or self._exhausted or self._ready_bytes >= READ_AHEAD:
+        if self._reading or self._exhausted or self._ready_bytes >= self._read_ahead:
             return
         self._reading = True
         self._work.read(self._read).addCallbacks(self._was_read, self._finish)
@@ -107,7 +116,8 @@ class Stream:
         """On a reader thread, one call at a time: the next pieces; none: the end."""
         pieces: list[bytes] = []
         size = 0
-        while size < READ_AT_ONCE and (piece := next(self._parts, None)) is not None:
+        most = min(READ_AT_ONCE, self._read_ahead)
+        while size < most and (piece := next(self._parts, None)) is not None:
             pieces.append(piece)
             size += len(piece)
         return pieces
@@ -146,6 +156,8 @@ class Stream:
         if done is None:
             return
         self._hear()
+        if self._deadline is not None and self._deadline.active():
+            self._deadline.cancel()
         self._ready.clear()
         self._outlet.unregisterProducer()
         if failure is None:

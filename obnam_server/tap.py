@@ -1,5 +1,6 @@
 """What the twistd plugin names: options of the command line, and the service they make."""
 
+import resource
 import time
 from pathlib import Path
 from typing import ClassVar, cast
@@ -14,6 +15,9 @@ from obnam_server.config import Settings, load
 from obnam_server.lifeline import Lifeline
 from obnam_server.reload import HangUp
 from obnam_server.service import ServerService
+
+FILES_MAX = 65_536
+"""Open files: connections, uploads, databases."""
 
 
 class Options(usage.Options):
@@ -65,10 +69,22 @@ def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = Non
     return server
 
 
+def allow_files() -> None:
+    """As many open files as the system lets us have: each open repository takes a dozen.
+
+    Many systems start programs with 1024 allowed, for the sake of very old ones.
+    """
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def makeService(options: Options) -> MultiService:
     """What twistd calls."""
     from twisted.internet import reactor
 
     reuse_buffers()
     collect_seldom()
+    allow_files()
     return compose(options["settings"], cast(ReactorBase, reactor), options["lifeline"])

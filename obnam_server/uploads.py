@@ -23,7 +23,7 @@ WRITE_AT_ONCE = MIB
 """Bytes that are gathered before a thread writes them."""
 
 WAITING_MAX = 2 * MIB
-"""Bytes that may wait for a thread before the connection is paused."""
+"""Bytes that may wait for a thread before the connection is paused; less when there are many."""
 
 
 class Flow(Protocol):
@@ -41,13 +41,14 @@ class UploadBody:
     """Takes pieces in, and gives a finished `Upload`, or fails and leaves nothing behind.
 
     ``_failed`` is told of an error while the body still comes in; later ones go to whoever waits
-    for `finished`.
+    for `finished`. ``_waiting_max``: bytes that may wait, now.
     """
 
     _begin: Callable[[], Upload]
     _work: Work
     _flow: Flow
     _failed: Callable[[Failure], None]
+    _waiting_max: Callable[[], int] = lambda: WAITING_MAX
     size_bytes: int = 0
     _pieces: list[bytes] = field(factory=list)
     _waiting_bytes: int = 0
@@ -64,9 +65,9 @@ class UploadBody:
         self._pieces.append(piece)
         self.size_bytes += len(piece)
         self._waiting_bytes += len(piece)
-        if not self._writing and self._waiting_bytes >= WRITE_AT_ONCE:
+        if not self._writing and self._waiting_bytes >= self._write_at_once():
             self._write_waiting()
-        elif self._waiting_bytes > WAITING_MAX:
+        elif self._waiting_bytes > self._waiting_max():
             # Said again with every piece: what the TLS layer had decrypted already still comes.
             self._paused = True
             self._flow.pause_body()
@@ -86,6 +87,9 @@ class UploadBody:
         self._pieces.clear()
         if not self._writing:
             self._abort()
+
+    def _write_at_once(self) -> int:
+        return min(WRITE_AT_ONCE, self._waiting_max() // 2)
 
     def _write_waiting(self) -> None:
         pieces, self._pieces = self._pieces, []
@@ -109,9 +113,9 @@ class UploadBody:
             self._abort()
         elif finished and self._end is not None and self._upload is not None:
             self._end.callback(self._upload)
-        elif self._end is not None or self._waiting_bytes >= WRITE_AT_ONCE:
+        elif self._end is not None or self._waiting_bytes >= self._write_at_once():
             self._write_waiting()
-        if self._paused and not self._given_up and self._waiting_bytes < WRITE_AT_ONCE:
+        if self._paused and not self._given_up and self._waiting_bytes < self._write_at_once():
             self._paused = False
             self._flow.resume_body()
 

@@ -43,6 +43,8 @@ class RetryPolicy:
     first_wait_s: float = 0.5
     longest_wait_s: float = 30.0
     total_s: float = 180.0
+    busy_total_s: float = 3600.0
+    """The same for a server that says when to come back: it is there, and others come first."""
 
     def wait_s(self, tries: int, waited_s: float, error: ObnamError, chance: float) -> float | None:
         """How long to wait after ``tries`` (1, 2, …) failures, ``None``: give up.
@@ -54,9 +56,11 @@ class RetryPolicy:
             return None
         full = min(self.longest_wait_s, self.first_wait_s * 2 ** min(tries - 1, 30))
         wait = full * (0.5 + 0.5 * chance)
+        total_s = self.total_s
         if isinstance(error, ServerBusy) and error.retry_after_s is not None:
             wait += error.retry_after_s
-        return wait if waited_s + wait <= self.total_s else None
+            total_s = max(total_s, self.busy_total_s)
+        return wait if waited_s + wait <= total_s else None
 
 
 @frozen

@@ -53,5 +53,9 @@ SESSION_IDLE_S = 24 * 3600.0
 SILENCE_S = 60.0
 """No byte from the other end for this long ends a request or a connection."""
 
+SLOWEST_BYTES_PER_S = 1024
+"""A body that goes more slowly than this, in either direction, is given up after `SILENCE_S`
+of grace."""
+
 REQUEST_HEADER_MAX = 16 * 1024
 """All headers of a request together."""

@@ -50,6 +50,9 @@ KEPT = Problem("kept", 409, "Something keeps the generation")
 PRECONDITION_FAILED = Problem("precondition-failed", 412, "Someone else changed it meanwhile")
 LENGTH_REQUIRED = Problem("length-required", 411, "A body needs a Content-Length")
 TOO_LARGE = Problem("too-large", 413, "The body is larger than allowed")
+TOO_MANY_REQUESTS = Problem(
+    "too-many-requests", 429, "This client asks for too much at once; come back later"
+)
 TOO_MANY_FAILURES = Problem(
     "too-many-failures", 429, "Too many wrong tokens came from this address; come back later"
 )
@@ -71,6 +74,7 @@ ALL = (
     PRECONDITION_FAILED,
     LENGTH_REQUIRED,
     TOO_LARGE,
+    TOO_MANY_REQUESTS,
     TOO_MANY_FAILURES,
     BUSY,
     INTERNAL,

@@ -19,6 +19,7 @@ from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.failures import Failures
 from obnam_server.metrics import Counters
+from obnam_server.queues import Queues
 from obnam_server.requests import Repositories, Services
 from obnam_server.site import ApiChannel, ApiSite
 from obnam_server.store.store import Store
@@ -158,7 +159,14 @@ class ServerInMemory:
         gate = Gate(store.clients, work, Failures(clock.seconds))
         api = Api(store, work, gate, counters, clock, now_ns)
         services = Services(
-            api.app.url_map, api.routes, gate, Repositories(store, work), work, clock, counters
+            api.app.url_map,
+            api.routes,
+            gate,
+            Repositories(store, work),
+            work,
+            clock,
+            counters,
+            Queues.empty(clock),
         )
         return cls(store, clock, work, ApiSite(api.app.resource(), services, clock))
 

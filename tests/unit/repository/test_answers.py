@@ -42,6 +42,7 @@ def problem(kind: problems.Problem, **members: object) -> bytes:
         (problems.PRECONDITION_FAILED, errors.RequestRefused, False),
         (problems.LENGTH_REQUIRED, errors.RequestRefused, False),
         (problems.TOO_LARGE, errors.RequestRefused, False),
+        (problems.TOO_MANY_REQUESTS, errors.ServerBusy, True),
         (problems.TOO_MANY_FAILURES, errors.ServerBusy, True),
         (problems.BUSY, errors.ServerBusy, True),
         (problems.INTERNAL, errors.ServerBusy, True),

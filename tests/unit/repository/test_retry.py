@@ -106,8 +106,9 @@ def test_gives_up_in_the_end() -> None:
     assert s.clock.getDelayedCalls() == []
 
 
-def test_retry_after_is_waited_for() -> None:
-    s = scene(ServerBusy("server", 503, retry_after_s=20.0))
+@pytest.mark.parametrize("status", [429, 503])
+def test_retry_after_is_waited_for(status: int) -> None:
+    s = scene(ServerBusy("server", status, retry_after_s=20.0))
     asked = s.repository.describe()
     s.clock.advance(20.0)
     assert not asked.called
@@ -173,8 +174,21 @@ def test_closing_is_not_repeated() -> None:
 def test_waits_are_bounded(
     tries: int, waited_s: float, chance: float, retry_after_s: float | None
 ) -> None:
-    policy = RetryPolicy(first_wait_s=0.5, longest_wait_s=30.0, total_s=180.0)
+    policy = RetryPolicy(first_wait_s=0.5, longest_wait_s=30.0, total_s=180.0, busy_total_s=600.0)
     wait = policy.wait_s(tries, waited_s, ServerBusy("server", 503, retry_after_s), chance)
     if wait is not None:
         assert 0.25 <= wait <= 30.0 + (retry_after_s or 0)
-        assert waited_s + wait <= 180.0
+        assert waited_s + wait <= (180.0 if retry_after_s is None else 600.0)
+
+
+def test_a_server_that_says_when_to_come_back_is_not_given_up_so_soon() -> None:
+    """However long the queue is: others come first, that is all."""
+    s = scene(*[ServerBusy("server", 503, retry_after_s=5.0)] * 60)
+    asked = s.repository.describe()
+    s.clock.pump([1.0] * 2400)
+    assert result_of(asked) == "describe done"
+    s = scene(*[ServerBusy("server", 503, retry_after_s=5.0)] * 1000)
+    asked = s.repository.describe()
+    s.clock.pump([1.0] * 3700)
+    with pytest.raises(ServerBusy):
+        result_of(asked)

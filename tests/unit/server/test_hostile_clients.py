@@ -6,10 +6,16 @@ from pathlib import Path
 import pytest
 
 from obnam.wire.frames import pack_header
-from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SEALED_CHUNK_MAX, SILENCE_S, UPLOAD_BODY_MAX
-from obnam_server.requests import UPLOADS_MAX
-from obnam_server.site import CLOSING_S, CONNECTIONS_MAX, SLOWEST_BODY_BYTES_PER_S
-from tests.support.raw_backup import begin, chunk_id, frames, problem, store
+from obnam.wire.limits import (
+    MIB,
+    REQUEST_HEADER_MAX,
+    SEALED_CHUNK_MAX,
+    SILENCE_S,
+    SLOWEST_BYTES_PER_S,
+    UPLOAD_BODY_MAX,
+)
+from obnam_server.site import CLOSING_S
+from tests.support.raw_backup import begin, chunk_id, frames, problem
 from tests.support.server_in_memory import ServerInMemory, Wire
 
 
@@ -192,7 +198,7 @@ def test_half_a_body_and_gone(server: ServerInMemory, tmp_path: Path) -> None:
     files = files_of(server, tmp_path)
     wire.lose()
     assert len(files_of(server, tmp_path)) == len(files) - 1
-    assert not server.site.services.uploads
+    assert not server.site.services.queues.uploads
 
 
 def test_a_client_that_goes_before_the_answer_stores_all_the_same(server: ServerInMemory) -> None:
@@ -215,7 +221,7 @@ def test_an_upload_without_a_session_leaves_nothing(server: ServerInMemory, tmp_
     answer = wire.request("POST", "/v1/chunks", frames(1), token=token, session="0" * 32)
     assert problem(answer) == "session-lost"
     assert files_of(server, tmp_path) == before
-    assert not server.site.services.uploads
+    assert not server.site.services.queues.uploads
 
 
 def test_silence_within_a_body(server: ServerInMemory, tmp_path: Path) -> None:
@@ -234,7 +240,7 @@ def test_a_body_that_trickles(server: ServerInMemory) -> None:
         server.advance(SILENCE_S / 2)
         seconds += SILENCE_S / 2
         wire.send(b"\0")
-    assert seconds <= SILENCE_S + length / SLOWEST_BODY_BYTES_PER_S + SILENCE_S / 2
+    assert seconds <= SILENCE_S + length / SLOWEST_BYTES_PER_S + SILENCE_S / 2
 
 
 def test_a_head_that_trickles(server: ServerInMemory) -> None:
@@ -281,28 +287,6 @@ def test_a_client_that_waits_for_a_slow_disk_is_not_silent(server: ServerInMemor
     assert wire.transport.producerState == "producing"
     wire.send(chunk[half:])
     assert wire.answer().status == 204
-
-
-def test_too_many_connections(server: ServerInMemory) -> None:
-    wires = [server.connect() for _ in range(CONNECTIONS_MAX)]
-    assert not any(wire.closed for wire in wires)
-    one_too_many = server.connect()
-    assert one_too_many.transport.disconnected
-
-
-def test_too_many_uploads(server: ServerInMemory) -> None:
-    token, wire = server.token("laptop"), server.connect()
-    session = begin(wire, token)
-    wires = [server.connect() for _ in range(UPLOADS_MAX + 1)]
-    for each in wires:
-        each.send(
-            each.head("POST", "/v1/chunks", token=token, session=session, Content_Length="99")
-        )
-    assert all(each.nothing() for each in wires[:-1])
-    assert problem(wires[-1].answer()) == "busy"
-    for each in wires:
-        each.lose()
-    assert store(wire, token, session, 1).status == 204
 
 
 def test_pipelined_requests_are_answered_in_order(server: ServerInMemory) -> None:
