@@ -2,9 +2,9 @@
 
 import sys
 
-from benchmarks import run, timing
+from benchmarks import many_clients, run, timing
 
-OTHERS = {"timing": timing.main}
+OTHERS = {"many-clients": many_clients.main, "timing": timing.main}
 """Modes that compare with no other program."""
 
 if sys.argv[1:2] and sys.argv[1] in OTHERS:

@@ -30,6 +30,7 @@ class LiveServer:
         self.data = folder / "data"
         self.log = folder / "server.log"
         self.port = free_port()
+        self.pin = ""  # known with the first invitation
         self._commands = commands
         folder.mkdir(parents=True)
         configuration = {
@@ -51,7 +52,7 @@ class LiveServer:
 
     def client(self, name: str, repository: str | None = None) -> "RawClient":
         """A client that has enrolled."""
-        code = re.split(r"[#.]", self.invite(name, repository).rpartition("/")[2])[1]
+        code, self.pin = re.split(r"[#.]", self.invite(name, repository).rpartition("/")[2])[1:]
         token = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
         client = RawClient(self, token)
         digest = hashlib.sha256(token.encode()).hexdigest()
@@ -72,7 +73,7 @@ class RawClient:
     def __init__(self, server: LiveServer, token: str) -> None:
         context = ssl.create_default_context(cafile=str(server.data / "certificate.pem"))
         context.check_hostname = False
-        self._token = token
+        self.token = token
         self._connection = http.client.HTTPSConnection(
             "127.0.0.1", server.port, timeout=ANSWER_S, context=context
         )
@@ -81,7 +82,7 @@ class RawClient:
         self, method: str, path: str, body: bytes | None = None, session: str | None = None
     ) -> Answer:
         """One request, its answer read whole."""
-        headers = {"Authorization": f"Bearer {self._token}"}
+        headers = {"Authorization": f"Bearer {self.token}"}
         if session is not None:
             headers["Obnam-Session"] = session
         self._connection.request(method, path, body, headers)
