@@ -13,6 +13,7 @@ import argparse
 import base64
 import dataclasses
 import json
+import multiprocessing
 import os
 import random
 import shutil
@@ -22,12 +23,13 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import CommandFailed, tree_cpu_s, tree_memory_bytes
 from benchmarks.report import MB, machine
-from benchmarks.serving import LiveServer, RawClient
+from benchmarks.serving import Address, LiveServer, RawClient
 
 CLIENTS = 100
 FEW = 4
@@ -68,6 +70,15 @@ class Ended:
 
 
 @dataclasses.dataclass(frozen=True)
+class Probe:
+    """One answer of `/health`: when it was asked for, how long it took (0 as status: none came)."""
+
+    at_s: float
+    seconds: float
+    status: int
+
+
+@dataclasses.dataclass(frozen=True)
 class Figures:
     """Some clients at once."""
 
@@ -80,50 +91,58 @@ class Figures:
     slowest_s: float
     health_probes: int
     slowest_health_s: float
+    slowest_health_at_s: float
     server_peak_mb: float
     server_cpu_s: float
 
 
 class Watch:
-    """In two threads: probes the server's health, and samples its memory."""
+    """Probes the server's health, in a process of its own, and samples its memory in a thread."""
 
     def __init__(self, server: LiveServer) -> None:
         self._server = server
         self._ended = threading.Event()
-        self._threads = [
-            threading.Thread(target=each, daemon=True) for each in (self._probe, self._sample)
-        ]
-        self.health_s: list[float] = []
+        self._thread = threading.Thread(target=self._sample, daemon=True)
+        spawning = multiprocessing.get_context("spawn")
+        self._pipe, other = spawning.Pipe()
+        self._prober = spawning.Process(target=probe, args=(server.address, other), daemon=True)
+        self.probes: list[Probe] = []
         self.peak_bytes = 0
-        self.problem = ""
 
     def __enter__(self) -> "Watch":
-        for thread in self._threads:
-            thread.start()
+        self._thread.start()
+        self._prober.start()
+        self._pipe.recv()  # it is ready
         return self
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-        for thread in self._threads:
-            thread.join()
-
-    def _probe(self) -> None:
-        while not self._ended.is_set():
-            began = time.monotonic()
-            try:
-                probe = RawClient(self._server, "")
-                status, _, _ = probe.ask("GET", "/health")
-                probe.close()
-            except OSError as error:
-                status, self.problem = 0, f"no answer from /health: {error}"
-            if status not in (0, 200):
-                self.problem = f"/health: {status}"
-            self.health_s.append(time.monotonic() - began)
-            self._ended.wait(PROBE_S)
+        self._pipe.send("enough")
+        self.probes = self._pipe.recv()
+        self._prober.join()
+        self._thread.join()
 
     def _sample(self) -> None:
         while not self._ended.wait(SAMPLE_S):
             self.peak_bytes = max(self.peak_bytes, tree_memory_bytes(self._server.pid))
+
+
+def probe(address: Address, pipe: Connection) -> None:
+    """Ask for `/health`, each time on a new connection, until something comes by `pipe`."""
+    probes: list[Probe] = []
+    pipe.send("ready")
+    started = time.monotonic()
+    while not pipe.poll(PROBE_S):
+        began = time.monotonic()
+        try:
+            client = RawClient(address, "")
+            status, _, _ = client.ask("GET", "/health")
+            client.close()
+        except OSError:
+            status = 0
+        probes.append(Probe(began - started, time.monotonic() - began, status))
+    pipe.recv()
+    pipe.send(probes)
 
 
 class Computer:
@@ -250,8 +269,10 @@ def _measured(server: LiveServer, computers: Sequence[Computer]) -> Figures:
     for each in ended:
         if each.code:
             print(each.said, file=sys.stderr)
-    if watch.problem:
-        raise CommandFailed(watch.problem)
+    for each_probe in watch.probes:
+        if each_probe.status != 200:
+            raise CommandFailed(f"/health: {each_probe}")
+    slowest = max(watch.probes, key=lambda each: each.seconds)
     times = [each.seconds for each in ended]
     return Figures(
         clients=len(computers),
@@ -261,8 +282,9 @@ def _measured(server: LiveServer, computers: Sequence[Computer]) -> Figures:
         mb_per_s=sum(each.tree_bytes for each in computers) / MB / seconds,
         median_s=statistics.median(times),
         slowest_s=max(times),
-        health_probes=len(watch.health_s),
-        slowest_health_s=max(watch.health_s),
+        health_probes=len(watch.probes),
+        slowest_health_s=slowest.seconds,
+        slowest_health_at_s=slowest.at_s,
         server_peak_mb=watch.peak_bytes / MB,
         server_cpu_s=tree_cpu_s(server.pid) - cpu_before_s,
     )

@@ -1,6 +1,7 @@
 """A real server for a benchmark, and a client that sends raw requests of the protocol over TLS."""
 
 import base64
+import dataclasses
 import hashlib
 import http.client
 import json
@@ -19,6 +20,14 @@ ANSWER_S = 120.0
 
 Answer = tuple[int, Mapping[str, str], bytes]
 """Status, headers (names in lower case), body."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Address:
+    """Where a server is: its port on this machine, and its certificate."""
+
+    port: int
+    certificate: Path
 
 
 class LiveServer:
@@ -43,6 +52,7 @@ class LiveServer:
         twistd = (str(commands / "twistd"), "-n", "--pidfile=", "obnam-server")
         self._server = Server(self._command(*twistd), self.port, self.log)
         self.pid = self._server.pid
+        self.address = Address(self.port, self.data / "certificate.pem")
 
     def invite(self, name: str, repository: str | None = None) -> str:
         """The invitation line for a client."""
@@ -54,7 +64,7 @@ class LiveServer:
         """A client that has enrolled."""
         code, self.pin = re.split(r"[#.]", self.invite(name, repository).rpartition("/")[2])[1:]
         token = base64.urlsafe_b64encode(os.urandom(32)).decode().rstrip("=")
-        client = RawClient(self, token)
+        client = RawClient(self.address, token)
         digest = hashlib.sha256(token.encode()).hexdigest()
         client.json("POST", "/v1/enrolment", {"code": code, "token_sha256": digest})
         return client
@@ -70,12 +80,12 @@ class LiveServer:
 class RawClient:
     """One connection that is kept, and one token."""
 
-    def __init__(self, server: LiveServer, token: str) -> None:
-        context = ssl.create_default_context(cafile=str(server.data / "certificate.pem"))
+    def __init__(self, address: Address, token: str) -> None:
+        context = ssl.create_default_context(cafile=str(address.certificate))
         context.check_hostname = False
         self.token = token
         self._connection = http.client.HTTPSConnection(
-            "127.0.0.1", server.port, timeout=ANSWER_S, context=context
+            "127.0.0.1", address.port, timeout=ANSWER_S, context=context
         )
 
     def ask(
