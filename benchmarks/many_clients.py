@@ -94,6 +94,11 @@ class Figures:
     slowest_health_at_s: float
     server_peak_mb: float
     server_cpu_s: float
+    server_queued_s: float
+    """How long the server's reactor was ready to run, and the machine had no processor for it: what
+    the clients, or others, on this machine cost it."""
+    server_queued_most: float
+    """The largest part of a quarter of a second of that."""
 
 
 class Watch:
@@ -108,6 +113,8 @@ class Watch:
         self._prober = spawning.Process(target=probe, args=(server.address, other), daemon=True)
         self.probes: list[Probe] = []
         self.peak_bytes = 0
+        self.queued_s = 0.0
+        self.queued_most = 0.0
 
     def __enter__(self) -> "Watch":
         self._thread.start()
@@ -123,8 +130,13 @@ class Watch:
         self._thread.join()
 
     def _sample(self) -> None:
+        before, at_s = _queued_s(self._server.pid), time.monotonic()
         while not self._ended.wait(SAMPLE_S):
             self.peak_bytes = max(self.peak_bytes, tree_memory_bytes(self._server.pid))
+            queued, now_s = _queued_s(self._server.pid), time.monotonic()
+            self.queued_s += queued - before
+            self.queued_most = max(self.queued_most, (queued - before) / (now_s - at_s))
+            before, at_s = queued, now_s
 
 
 def probe(address: Address, pipe: Connection) -> None:
@@ -287,6 +299,8 @@ def _measured(server: LiveServer, computers: Sequence[Computer]) -> Figures:
         slowest_health_at_s=slowest.at_s,
         server_peak_mb=watch.peak_bytes / MB,
         server_cpu_s=tree_cpu_s(server.pid) - cpu_before_s,
+        server_queued_s=watch.queued_s,
+        server_queued_most=watch.queued_most,
     )
 
 
@@ -334,6 +348,11 @@ def _write_tree(live: Path) -> int:
         for number in range(files):
             (live / f"{name}-{number}").write_bytes(chance.randbytes(size))
     return sum(files * size for _, files, size, _ in plan)
+
+
+def _queued_s(pid: int) -> float:
+    """How long the main thread has waited for a processor so far."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
 
 
 def _available_bytes() -> int:
