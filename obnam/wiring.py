@@ -5,15 +5,14 @@ import random
 import socket
 import time
 from collections.abc import Awaitable, Callable
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 from twisted.internet.base import ReactorBase
 
 from obnam.config import Places, Settings
-from obnam.credentials import Credentials, Location, joining_token, replace
+from obnam.credentials import Credentials, Location, joining_token
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer, best_suite
 from obnam.errors import ConfigurationError
@@ -33,7 +32,7 @@ from obnam.repository.exchange import Exchange
 from obnam.repository.generations import Generations
 from obnam.repository.http import HttpRepository
 from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
-from obnam.repository.rotation import accepted, announce, rotate
+from obnam.repository.rotation import accepted
 from obnam.repository.state import state_file
 from obnam.wire.interfaces import IRepository
 
@@ -236,8 +235,8 @@ async def open_client(
     if embedded is None:
 
         def open_with(token: str) -> IRepository:
-            found = HttpRepository(*_over_tls(surroundings, settings, credentials, token))
-            return _retrying(surroundings, found, policy)
+            found = HttpRepository(*over_tls(surroundings, settings, credentials, token))
+            return retrying(surroundings, found, policy)
 
         if credentials.next_token is not None:
             surroundings.progress.warn(
@@ -252,7 +251,7 @@ async def open_client(
         reached = await reach(
             surroundings.reactor, embedded, client, credentials.repository, token, keys
         )
-        repository = _retrying(surroundings, reached, policy)
+        repository = retrying(surroundings, reached, policy)
     thread = OwnThread(surroundings.reactor, "generation")
     generations = Generations(
         repository,
@@ -310,7 +309,7 @@ async def enrol_at_server(
         answer.client,
         answer.repository,
         token,
-        _retrying(surroundings, repository, BRIEF),
+        retrying(surroundings, repository, BRIEF),
         answer.server_key,
     )
 
@@ -335,7 +334,7 @@ async def enrol_in_directory(surroundings: Surroundings, directory: Path) -> Enr
         answer.client,
         answer.repository,
         token,
-        _retrying(surroundings, open_embedded(reactor, server, token), BRIEF),
+        retrying(surroundings, open_embedded(reactor, server, token), BRIEF),
         answer.server_key,
     )
 
@@ -346,38 +345,7 @@ def client_name(host: str) -> ClientName:
     return ClientName(text.lstrip("._-")[:63] or "computer")
 
 
-async def rotate_token(
-    surroundings: Surroundings, settings: Settings, credentials: Credentials
-) -> None:
-    """Another token for this client, in ``secrets.yaml`` and at the server.
-
-    ``secrets.yaml`` is held meanwhile. Raises `AccessDenied` when the server takes none of ours.
-    """
-
-    def keep(token: str, next_token: str | None) -> None:
-        kept = evolve(credentials, token=token, next_token=next_token)
-        replace(surroundings.places.secrets, kept)
-
-    async def tell(token: str, next_token: str) -> None:
-        exchange, close = _over_tls(surroundings, settings, credentials, token)
-        try:
-            await announce(exchange, next_token)
-        finally:
-            await close()
-
-    async def use(token: str) -> None:
-        found = HttpRepository(*_over_tls(surroundings, settings, credentials, token))
-        repository = _retrying(surroundings, found, BRIEF)
-        try:
-            await repository.describe()
-        finally:
-            await repository.close()
-
-    new = partial(new_token, os.urandom)
-    await rotate(credentials.token, credentials.next_token, new, keep, tell, use)
-
-
-def _over_tls(
+def over_tls(
     surroundings: Surroundings, settings: Settings, credentials: Credentials, token: str
 ) -> tuple[Exchange, Callable[[], Awaitable[None]]]:
     """The way to the server with one token, and what closes it."""
@@ -393,9 +361,11 @@ def _over_tls(
     return tls_exchange(connections, url, token, trust), connections.close
 
 
-def _retrying(
+def retrying(
     surroundings: Surroundings, repository: IRepository, policy: RetryPolicy
 ) -> RetryingRepository:
+    """The same, trying again; the user is told of it."""
+
     def report(retried: Retried) -> None:
         surroundings.progress.warn(f"{retried.error}; trying again in {retried.wait_s:.1f} s")
 

@@ -97,7 +97,7 @@ def rotate_token(session: Session) -> None:
             raise UsageError("a repository in a directory is open to whoever can use the directory")
 
         async def run(surroundings: "Surroundings") -> None:
-            from obnam.wiring import rotate_token
+            from obnam.rotating import rotate_token
 
             await rotate_token(surroundings, settings, known)
 

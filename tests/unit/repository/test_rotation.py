@@ -43,7 +43,7 @@ class Scene:
     _tokens: "count[int]" = field(factory=count)
 
     async def run(self, dies_at: int = -1) -> None:
-        """``obnam key rotate-token``, as `obnam.wiring.rotate_token` puts it together."""
+        """``obnam key rotate-token``, as `obnam.rotating` puts it together."""
         self.dies_at, self._effects = dies_at, count()
         known = load(self.secrets)
 
