@@ -35,7 +35,7 @@ CLIENTS = 100
 FEW = 4
 """So many at a time reach the throughput that the many are compared with."""
 
-FEW_ROUNDS = 5
+FEW_ROUNDS = 3
 """The comparison is the median of these."""
 
 REPOSITORIES = 4
