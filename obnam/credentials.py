@@ -43,7 +43,8 @@ class Credentials:
     """What ``secrets.yaml`` holds.
 
     ``server_key``: the public key that the server's receipts are signed with; ``None``: the server
-    had none yet when the computer joined. ``next_token``: the one that is to take over; see `obnam.repository.rotation`.
+    had none yet when the computer joined. ``next_token``: the one that is to take over; see
+    `obnam.repository.rotation`.
     """
 
     location: Location

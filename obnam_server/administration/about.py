@@ -17,7 +17,7 @@ def about(site: ApiSite, addresses: Sequence[str], started_ns: int) -> Json:
         "started_ns": started_ns,
         "addresses": list(addresses),
         "connections": len(site.channels),
-        "uploads": len(site.services.uploads),
+        "uploads": len(site.services.queues.uploads),
         "answers": sum(counters.answers.values()),
         "failed": sum(n for (_, status), n in counters.answers.items() if status >= 500),
         "received_bytes": counters.received_bytes,
