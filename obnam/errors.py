@@ -360,9 +360,6 @@ class RequestRefused(ObnamError):
         return f"{self.server} refused a request: {self.problem}"
 
 
-# Commit
-
-
 @define(eq=False)
 class CommitConflict(ObnamError):
     """Another backup of the same client was committed meanwhile (compare and swap)."""
