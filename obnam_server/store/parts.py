@@ -16,8 +16,6 @@ from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam.wire.frames import pack_header as pack_frame_header
 from obnam_server.store.errors import DamagedSegment, StoreError, StoreUncertain
 from obnam_server.store.interfaces import (
-    ISegmentStore,
-    ISegmentWriter,
     Location,
     SegmentNumber,
     SegmentSummary,
@@ -37,6 +35,7 @@ from obnam_server.store.segment_format import (
     unpack_footer,
     unpack_header,
 )
+from obnam_server.store.segment_interfaces import ISegmentStore, ISegmentWriter
 
 
 @frozen

@@ -12,6 +12,7 @@ from pyroaring import BitMap64
 
 from obnam.errors import UnknownFormat
 from obnam.model.ids import ChunkId
+from obnam_server.store.damage import read_damage
 from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.generations import read_commit
 from obnam_server.store.interfaces import (
@@ -127,6 +128,8 @@ class Recovery:
                 self._adopt_keyring(footer, entries)
             elif footer.kind == SegmentKind.REGISTER:
                 self._adopt_register(footer, entries)
+            elif footer.kind == SegmentKind.DAMAGE:
+                self._adopt_damage(footer, entries)
             else:
                 self.problems.append(
                     f"segment {name_of(segment)}: is of the unknown kind {footer.kind}"
@@ -154,10 +157,14 @@ class Recovery:
             for c in chunks
             if c.chunk_id in known and known[c.chunk_id] < c.number
         }
-        stored = self._index.stored_numbers(list(older))
-        self._index.remove(BitMap64(stored.values()))
+        self._index.remove(BitMap64(self._index.stored_numbers(list(older)).values()))
+        self._index.forget_damaged(BitMap64(older.values()))
+        left = self._index.numbers(list(older))
         return [
-            c for c in chunks if known.get(c.chunk_id, c.number) == c.number or c.chunk_id in stored
+            c
+            for c in chunks
+            if known.get(c.chunk_id, c.number) == c.number
+            or (c.chunk_id in older and c.chunk_id not in left)
         ]
 
     def _drop_bad_copies(self, chunks: Sequence[NumberedChunk]) -> None:
@@ -193,6 +200,15 @@ class Recovery:
             return
         self._note(footer)
         self._replaced += enter(self._index, register, footer.segment, content)
+
+    def _adopt_damage(self, footer: Footer, entries: Sequence[Entry]) -> None:
+        found = read_damage(self._home, footer.segment, entries)
+        numbers = self._index.numbers([each.chunk_id for each in found])
+        fitting = [each for each in found if numbers.get(each.chunk_id, each.number) == each.number]
+        self._note(footer)
+        self._index.put_damage(footer.segment, fitting)
+        highest = max((each.number for each in fitting), default=ChunkNumber(-1))
+        self._index.put_next_numbers(footer.segment, ChunkNumber(highest + 1))
 
     def _adopt_or_report(
         self,

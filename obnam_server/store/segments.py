@@ -22,12 +22,11 @@ from obnam.model.ids import RepositoryName
 from obnam_server.store.errors import DamagedSegment, StoreFailed
 from obnam_server.store.files import IFiles, disk_errors
 from obnam_server.store.interfaces import (
-    ISegmentStore,
-    ISegmentWriter,
     SegmentNumber,
     SegmentSummary,
 )
 from obnam_server.store.segment_format import name_of
+from obnam_server.store.segment_interfaces import ISegmentStore, ISegmentWriter
 
 OPEN_SEGMENTS_MAX = 128
 """Descriptors kept open for reading, of all repositories together."""
@@ -166,6 +165,16 @@ class LocalSegmentStore:
         """See `ISegmentStore`."""
         try:
             return self._path(repository, segment).stat().st_size
+        except OSError as error:
+            self._failed_to_read(repository, segment, error)
+
+    def let_go(self, repository: RepositoryName, segment: SegmentNumber) -> None:
+        """See `ISegmentStore`."""
+        with self._lock:
+            self._open.pop((repository, segment), None)
+        try:
+            opened = _OpenSegment(self._path(repository, segment))
+            os.posix_fadvise(opened.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
         except OSError as error:
             self._failed_to_read(repository, segment, error)
 
