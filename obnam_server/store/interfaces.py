@@ -99,7 +99,7 @@ class Damage:
 @frozen
 class ScrubPass:
     """One pass of the scrub. ``segment``: the last one checked, 0: none; ``ended_ns`` ``None``: it
-    is under way; ``size_bytes``: read so far; ``damaged``: chunks found to be damaged in it.
+    is under way; ``size_bytes``: of segments checked; ``damaged``: chunks found to be damaged.
     """
 
     began_ns: int

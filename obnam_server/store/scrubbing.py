@@ -86,8 +86,8 @@ class Scrubbing:
 
     def check(self, after: SegmentNumber) -> SegmentCheck | None:
         """The check of the first segment behind ``after``; ``None``: there is none. Any thread."""
-        for segment, kind, _ in self._index.segments_after(after, 1):
-            return SegmentCheck(self._home, self._index, segment, kind)
+        for segment, kind, size_bytes in self._index.segments_after(after, 1):
+            return SegmentCheck(self._home, self._index, segment, kind, size_bytes)
         return None
 
     def note(self, scrub: ScrubPass, checked: Checked) -> Noted:

@@ -7,7 +7,7 @@ What matters is what the index refers to; a copy that it does not use may be as 
 from collections.abc import Generator, Iterable, Sequence
 
 import xxhash
-from attrs import define, evolve, field, frozen
+from attrs import define, field, frozen
 
 from obnam.errors import UnknownFormat
 from obnam.model.ids import ChunkId
@@ -30,7 +30,7 @@ PIECE_BYTES = MIB
 
 @frozen
 class Checked:
-    """What one segment is like. ``size_bytes``: so much of it was read.
+    """What one segment is like. ``size_bytes``: its size, by the index.
 
     ``bad``: frames in use that are not as they were written, or cannot be read. ``problem``: what
     is wrong with header or trailer. Without a trailer nobody knows any more how a frame was
@@ -53,8 +53,8 @@ class SegmentCheck:
     _index: IIndex
     _segment: SegmentNumber
     _kind: int
+    _size_bytes: int
     result: Checked | None = field(init=False, default=None)
-    _size_bytes: int = field(init=False, default=0)
     _steps: Generator[int, None, Checked] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
@@ -71,9 +71,14 @@ class SegmentCheck:
             try:
                 done += next(self._steps)
             except StopIteration as ended:
-                self.result = evolve(ended.value, size_bytes=self._size_bytes + done)
-        self._size_bytes += done
+                self.result = ended.value
         return done
+
+    def checked(self) -> Checked:
+        """The result, once there is no more to read."""
+        if self.result is None:
+            raise ValueError(f"segment {name_of(self._segment)} is not checked to its end")
+        return self.result
 
     def _check(self) -> Generator[int, None, Checked]:
         home, segment = self._home, self._segment
@@ -100,7 +105,7 @@ class SegmentCheck:
                 bad.append((entry.chunk_id, location_of(segment, entry)))
             elif not entry.digest:
                 unsure += 1
-        return Checked(segment, self._kind, 0, bad, problem, unsure)
+        return Checked(segment, self._kind, self._size_bytes, bad, problem, unsure)
 
     def _in_use(self, entries: Sequence[Entry]) -> Iterable[Entry]:
         """In the order in which they lie."""
@@ -170,11 +175,11 @@ class _Reader:
         return True
 
 
-def check_whole(home: RepositoryHome, index: IIndex, segment: SegmentNumber, kind: int) -> Checked:
+def check_whole(
+    home: RepositoryHome, index: IIndex, segment: SegmentNumber, kind: int, size_bytes: int
+) -> Checked:
     """Check a segment in one go. `StoreFailed`."""
-    check = SegmentCheck(home, index, segment, kind)
+    check = SegmentCheck(home, index, segment, kind, size_bytes)
     while check.step():
         pass
-    if check.result is None:
-        raise AssertionError(f"segment {name_of(segment)}: the check ended without a result")
-    return check.result
+    return check.checked()

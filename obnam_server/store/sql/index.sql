@@ -96,7 +96,7 @@ CREATE TABLE scrub_passes (
     began INTEGER PRIMARY KEY,
     ended INTEGER,                  -- NULL: it is under way
     segment INTEGER NOT NULL,       -- the last one checked; 0: none yet
-    bytes INTEGER NOT NULL,         -- read so far
+    bytes INTEGER NOT NULL,         -- size of the segments checked so far
     damaged INTEGER NOT NULL        -- chunks found to be damaged
 );
 
