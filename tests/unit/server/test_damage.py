@@ -26,7 +26,8 @@ def test_pages(server: ServerInMemory, monkeypatch: pytest.MonkeyPatch) -> None:
     data = server.store.data
     segment_paths(data, RepositoryName("laptop"))[0].unlink()
     assert len(scrub_now(home)) == 5
-    found, sizes, first = set(), [], 0
+    found: set[str] = set()
+    sizes, first = [], 0
     while first is not None:
         answer = server.connect().request("GET", f"/v1/damage?from={first}", token=token)
         page = json.loads(answer.body)
