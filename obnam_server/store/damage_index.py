@@ -103,6 +103,18 @@ class DamageIndex:
         rows = self._select("SELECT count(*) FROM absent WHERE damaged = 1 AND record = ?", record)
         return int(rows[0][0])
 
+    def leaving(self) -> list[SegmentNumber]:
+        """See `IDamageIndex`."""
+        return [SegmentNumber(row[0]) for row in self._select("SELECT segment FROM leaving")]
+
+    def put_leaving(self, segment: SegmentNumber) -> None:
+        """See `IDamageIndex`."""
+        self._database.get().execute("INSERT OR IGNORE INTO leaving VALUES (?)", (segment,))
+
+    def forget_leaving(self, segment: SegmentNumber) -> None:
+        """See `IDamageIndex`."""
+        self._database.get().execute("DELETE FROM leaving WHERE segment = ?", (segment,))
+
     def healed_count(self) -> int:
         """See `IDamageIndex`."""
         rows = self._select("SELECT value FROM meta WHERE name = 'healed_chunks'")

@@ -116,6 +116,13 @@ class GenerationIndex:
         found = self._one("WHERE segment = ?", (segment,))
         return None if found is None else found.summary.receipt.generation
 
+    def move_generation(self, generation: GenerationId, manifest: Location) -> None:
+        """See `IGenerationIndex`."""
+        self._database.get().execute(
+            "UPDATE generations SET segment = ?, offset = ?, length = ? WHERE id = ?",
+            (manifest.segment, manifest.offset, manifest.length, generation),
+        )
+
     def listed_sets(self) -> Iterator[tuple[GenerationId, BitMap64]]:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):

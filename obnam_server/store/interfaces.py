@@ -205,6 +205,15 @@ class IDamageIndex(Interface):
     def recording(record: SegmentNumber) -> int:
         """How many chunks are damaged and recorded by that segment."""
 
+    def leaving() -> list[SegmentNumber]:
+        """Damaged segments that are being replaced."""
+
+    def put_leaving(segment: SegmentNumber) -> None:
+        """Note that a segment is being replaced."""
+
+    def forget_leaving(segment: SegmentNumber) -> None:
+        """It is gone, or stays."""
+
     def healed_count() -> int:
         """How many damaged chunks were stored again, since the index was made."""
 
@@ -320,6 +329,9 @@ class IGenerationIndex(Interface):
 
     def generation_in(segment: SegmentNumber) -> GenerationId | None:
         """The generation whose commit lies in a segment."""
+
+    def move_generation(generation: GenerationId, manifest: Location) -> None:
+        """Note that the commit of a generation lies elsewhere now."""
 
     def listed_sets() -> Iterator[tuple[GenerationId, BitMap64]]:
         """The chunks of each generation that is not in the trash, newest first."""

@@ -24,6 +24,7 @@ from obnam.wire.messages import (
     Receipt,
 )
 from obnam_server.store.audit import RepositoryAudit
+from obnam_server.store.checking import Checking
 from obnam_server.store.collection import Collection
 from obnam_server.store.damage import DamageRecords, needed
 from obnam_server.store.decisions import Decisions
@@ -32,6 +33,7 @@ from obnam_server.store.fetch import Reader, plan_runs
 from obnam_server.store.generations import Generations
 from obnam_server.store.interfaces import IIndex, Location
 from obnam_server.store.keyring import KeyringStore
+from obnam_server.store.mending import Mending
 from obnam_server.store.numbers import Numbers
 from obnam_server.store.parts import RepositoryHome, read
 from obnam_server.store.recovery import Recovery
@@ -64,6 +66,7 @@ class RepositoryStore:
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
     scrubbing: Scrubbing = field(init=False)
+    checking: Checking = field(init=False)
     _numbers: Numbers = field(init=False)
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
@@ -112,9 +115,17 @@ class RepositoryStore:
             # Said by the index all the same; and written down by the next scrub.
             problems.append(f"what is damaged is not written down: {error}")
         self.problems = problems
-        self.scrubbing = Scrubbing(
-            self._home, self._index, self._keyring, register, records, self._clock
+        mending = Mending(
+            self._home,
+            self._index,
+            self._numbers,
+            self._keyring,
+            register,
+            records,
+            self._clock,
         )
+        self.scrubbing = Scrubbing(self._home, self._index, mending, records, self._clock)
+        self.checking = Checking(self._home, self._index, mending)
 
     @property
     def name(self) -> RepositoryName:

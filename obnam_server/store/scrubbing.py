@@ -12,11 +12,9 @@ from attrs import evolve, frozen
 
 from obnam.model.ids import ChunkId
 from obnam_server.store.damage import DamageRecords
-from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.interfaces import IIndex, ScrubPass, SegmentNumber
-from obnam_server.store.keyring import KeyringStore
+from obnam_server.store.mending import Mending
 from obnam_server.store.parts import RepositoryHome
-from obnam_server.store.register import RegisterStore
 from obnam_server.store.segment_check import Checked, SegmentCheck
 from obnam_server.store.segment_format import CHUNK_KINDS, SegmentKind, name_of
 
@@ -57,8 +55,7 @@ class Scrubbing:
 
     _home: RepositoryHome
     _index: IIndex
-    _keyring: KeyringStore
-    _register: RegisterStore
+    _mending: Mending
     _records: DamageRecords
     _clock: Callable[[], int]
 
@@ -158,22 +155,10 @@ class Scrubbing:
 
     def _mend(self, checked: Checked) -> bool:
         """Write anew what the index has, or what is sound in spite of all."""
-        if checked.kind == SegmentKind.REGISTER:
-            found = self._index.get_register()
-            if found is not None and found[0] == checked.segment:
-                self._register.put(self._register.get(), self._clock())
-                return True
-        if checked.kind == SegmentKind.DAMAGE:
-            self._records.forget(checked.segment)
-            return True
-        if checked.kind == SegmentKind.KEYRING and not checked.bad:
-            keyring = self._index.get_keyring()
-            try:
-                if keyring is not None and keyring[0].segment == checked.segment:
-                    self._keyring.renew()
-                    return True
-            except DamagedSegment:
-                return False
+        if checked.kind == SegmentKind.KEYRING and checked.bad:
+            return False
+        if checked.kind in (SegmentKind.REGISTER, SegmentKind.KEYRING, SegmentKind.DAMAGE):
+            return self._mending.rewrite(checked.segment)
         return False
 
 

@@ -95,7 +95,9 @@ class SegmentCheck:
         except DamagedSegment as error:
             problem = error.problem
         if entries is None:
-            entries = yield from self._without_trailer()
+            entries = []
+            if self._kind in CHUNK_KINDS:
+                entries = entries_without_trailer(home, self._index, segment)
             limit = max((e.offset + e.length for e in entries), default=0)
         reader = _Reader(home, segment, limit)
         bad, unsure = [], 0
@@ -115,28 +117,35 @@ class SegmentCheck:
         places = self._index.locate([entry.chunk_id for entry in entries])
         return [e for e in in_order if places.get(e.chunk_id) == location_of(self._segment, e)]
 
-    def _without_trailer(self) -> Generator[int, None, list[Entry]]:
-        """What the index knows, each with the digest that an entry has which says the same."""
-        if self._kind in CHUNK_KINDS:
-            known = self._index.chunks_in(self._segment)
-            places = [(each.chunk_id, each.number, each.location) for each in known]
-        else:
-            return []
-        end = max((place.offset + place.length for _, _, place in places), default=HEADER_BYTES)
-        found: dict[object, bytes] = {}
-        try:
-            size_bytes = self._home.segments.size_bytes(self._home.name, self._segment)
-            tail = read(self._home, Location(self._segment, end, max(0, size_bytes - end)))
-            for entry in unpack_loosely(tail):
-                place = location_of(self._segment, entry)
-                found[entry.chunk_id, entry.number, place] = entry.digest
-            yield len(tail)
-        except DamagedSegment:
-            # It cannot be read at all, then: each frame is looked at by itself.
-            found = {}
-        return [
-            Entry(*key[:2], key[2].offset, key[2].length, found.get(key, b"")) for key in places
-        ]
+
+def entries_without_trailer(
+    home: RepositoryHome, index: IIndex, segment: SegmentNumber
+) -> list[Entry]:
+    """The chunks of a segment as the index knows them, in the order in which they lie.
+
+    Each with the digest that an entry has which says the same of it; an empty one: none has.
+    """
+    known = index.chunks_in(segment)
+    end = max((c.location.offset + c.location.length for c in known), default=HEADER_BYTES)
+    found: dict[object, bytes] = {}
+    try:
+        size_bytes = home.segments.size_bytes(home.name, segment)
+        tail = read(home, Location(segment, end, max(0, size_bytes - end)))
+        for entry in unpack_loosely(tail):
+            found[entry.chunk_id, entry.number, location_of(segment, entry)] = entry.digest
+    except DamagedSegment:
+        # It cannot be read at all, then: each frame is looked at by itself.
+        found = {}
+    return [
+        Entry(
+            chunk.chunk_id,
+            chunk.number,
+            chunk.location.offset,
+            chunk.location.length,
+            found.get((chunk.chunk_id, chunk.number, chunk.location), b""),
+        )
+        for chunk in known
+    ]
 
 
 class _Reader:

@@ -55,6 +55,9 @@ class ISegmentStore(Interface):
     def list(repository: RepositoryName) -> Iterator[SegmentNumber]:
         """The numbers of all finished segments, in no order."""
 
+    def strays(repository: RepositoryName) -> Iterator[str]:
+        """Names of what lies among the segments, and is none."""
+
     def delete(repository: RepositoryName, segment: SegmentNumber) -> None:
         """Delete a finished segment, durably. One that is not there is fine."""
 

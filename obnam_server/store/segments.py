@@ -190,6 +190,21 @@ class LocalSegmentStore:
                     if number is not None and path_of(home, number).parent == directory:
                         yield number
 
+    def strays(self, repository: RepositoryName) -> Iterator[str]:
+        """See `ISegmentStore`."""
+        home = self._root / repository / "segments"
+        with disk_errors(home):
+            for directory in home.iterdir():
+                if not _DIRECTORY.fullmatch(directory.name) or not directory.is_dir():
+                    yield str(directory)
+                    continue
+                for name in os.listdir(directory):
+                    path = directory / name
+                    if not _FILE.fullmatch(name) or (
+                        path_of(home, SegmentNumber(int(name, 16))) != path
+                    ):
+                        yield str(path)
+
     def delete(self, repository: RepositoryName, segment: SegmentNumber) -> None:
         """See `ISegmentStore`."""
         with self._lock:

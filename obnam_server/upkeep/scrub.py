@@ -5,7 +5,6 @@ from math import ceil
 from attrs import define, field
 from twisted.logger import Logger
 
-from obnam.wire.limits import MIB
 from obnam_server.store.errors import CollectionWaits
 from obnam_server.store.interfaces import ScrubPass
 from obnam_server.store.repository import RepositoryStore
@@ -20,11 +19,7 @@ PERIOD_S = 30 * 24 * 3600.0
 """All that is stored is read once in so long, unless said otherwise."""
 
 PORTION_S = 3600.0
-"""How often a portion is read."""
-
-RATE_MIN = 4 * MIB
-"""Bytes a second while a portion is read, at least: an hour's share of less than 10 TB takes a
-part of the hour, and disks can sleep for the rest of it."""
+"""How often a portion is read, unless said otherwise."""
 
 FINDINGS_MAX = 1000
 """Lines on what is wrong that are kept; all of them are logged."""
@@ -42,7 +37,11 @@ class Scrubbed:
 
 
 def due_bytes(
-    used_bytes: int, latest: ScrubPass | None, now_ns: int, period_s: float = PERIOD_S
+    used_bytes: int,
+    latest: ScrubPass | None,
+    now_ns: int,
+    period_s: float = PERIOD_S,
+    every_s: float = PORTION_S,
 ) -> int:
     """How much a portion that begins now has to read; 0: nothing. ``now_ns``: since the epoch.
 
@@ -57,15 +56,10 @@ def due_bytes(
             return 0
         else:
             elapsed_s = 0.0
-    share = min(1.0, (elapsed_s + PORTION_S) / period_s)
+    share = min(1.0, (elapsed_s + every_s) / period_s)
     due = ceil(used_bytes * share) - done
     # To its end, whatever was deleted meanwhile.
     return max(due, 1 if share == 1 else 0)
-
-
-def bytes_per_s(used_bytes: int, period_s: float = PERIOD_S) -> float:
-    """The pace at which portions are read: fast enough by far to be done in time."""
-    return max(RATE_MIN, 4 * used_bytes / period_s)
 
 
 async def scrub_portion(
@@ -75,16 +69,17 @@ async def scrub_portion(
     now_ns: int,
     progress: Scrubbed,
     period_s: float = PERIOD_S,
+    every_s: float = PORTION_S,
 ) -> None:
     """Read what is due, whole segments; nothing when the last pass is younger than ``period_s``.
 
-    To be called every `PORTION_S`. Raises `StoreFull`, `StoreFailed`; the next portion then begins
+    To be called every ``every_s``. Raises `StoreFull`, `StoreFailed`; the next portion then begins
     with the same segment.
     """
     used_bytes = await work.background(repository.used_bytes)
     passes = (await work.background(repository.scrubbing.standing)).passes
     latest = passes[0] if passes else None
-    due = due_bytes(used_bytes, latest, now_ns, period_s)
+    due = due_bytes(used_bytes, latest, now_ns, period_s, every_s)
     if not due:
         return
     if latest is None or latest.ended_ns is not None:

@@ -31,3 +31,6 @@ CREATE TABLE scrub_problems (
     segment INTEGER PRIMARY KEY,
     problem TEXT NOT NULL
 );
+CREATE TABLE leaving (
+    segment INTEGER PRIMARY KEY
+);

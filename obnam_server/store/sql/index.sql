@@ -106,6 +106,12 @@ CREATE TABLE scrub_problems (
     problem TEXT NOT NULL
 );
 
+-- Segments that are being replaced because they are damaged: deleted when the index has forgotten
+-- them, and not taken for lost ones that came back.
+CREATE TABLE leaving (
+    segment INTEGER PRIMARY KEY
+);
+
 -- Running backups.
 CREATE TABLE sessions (
     id TEXT PRIMARY KEY,            -- 32 hexadecimal digits

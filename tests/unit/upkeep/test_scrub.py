@@ -16,9 +16,7 @@ from obnam_server.upkeep.pace import Pace
 from obnam_server.upkeep.scrub import (
     PERIOD_S,
     PORTION_S,
-    RATE_MIN,
     Scrubbed,
-    bytes_per_s,
     due_bytes,
     scrub_all,
     scrub_portion,
@@ -50,11 +48,6 @@ def test_what_is_due() -> None:
     assert due_bytes(used, ended, after(HOURS)) == 1000
     # The clock jumps back: no more than is due now.
     assert due_bytes(used, begun, NOW_NS - 10**18) == 0
-
-
-def test_the_pace() -> None:
-    assert bytes_per_s(10**9) == RATE_MIN
-    assert bytes_per_s(10**15) * PERIOD_S == 4 * 10**15
 
 
 @define
