@@ -124,7 +124,9 @@ class RepositoryStore:
             records,
             self._clock,
         )
-        self.scrubbing = Scrubbing(self._home, self._index, mending, records, self._clock)
+        self.scrubbing = Scrubbing(
+            self._home, self._index, mending, records, self._clock, self.audit
+        )
         self.checking = Checking(self._home, self._index, mending)
 
     @property

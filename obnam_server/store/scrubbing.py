@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from attrs import evolve, frozen
 
 from obnam.model.ids import ChunkId
+from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.damage import DamageRecords
 from obnam_server.store.interfaces import IIndex, ScrubPass, SegmentNumber
 from obnam_server.store.mending import Mending
@@ -58,6 +59,7 @@ class Scrubbing:
     _mending: Mending
     _records: DamageRecords
     _clock: Callable[[], int]
+    _audit: RepositoryAudit
 
     def standing(self) -> Standing:
         """How it stands. Any thread."""
@@ -94,6 +96,9 @@ class Scrubbing:
             self._index.damage(damaged)
             self._index.put_scrub_problem(checked.segment, problem)
             current = self._advance(scrub, checked, len(damaged))
+        if damaged or problem is not None:
+            segment = name_of(checked.segment)
+            self._audit.note("damage", segment=segment, chunks=len(damaged), problem=problem)
         if damaged:
             self._records.record()
         elif problem is not None and self._mend(checked):
