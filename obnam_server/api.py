@@ -41,6 +41,7 @@ from obnam_server.auth import Gate
 from obnam_server.enrolment import enrol
 from obnam_server.exchange import (
     etag_of,
+    first_of,
     json_answer,
     keyring_answer,
     nothing,
@@ -271,6 +272,14 @@ class Api:
     async def get_generation(self, request: ApiRequest, generation: GenerationId) -> bytes:
         """One generation: manifest and receipt."""
         found = await self._work.read(request.repository.get_generation, generation)
+        return json_answer(request, found.to_json())
+
+    # Damage
+
+    @authorized_route(app, routes, "GET", "/v1/damage", READ)
+    async def damage(self, request: ApiRequest) -> bytes:
+        """A page of damaged chunks, and the generations that need them."""
+        found = await self._work.read(request.repository.damage, first_of(request))
         return json_answer(request, found.to_json())
 
     # Decisions over generations

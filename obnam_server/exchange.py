@@ -51,6 +51,14 @@ def wants_trash(request: ApiRequest) -> bool:
     return bool(text == b"1")
 
 
+def first_of(request: ApiRequest) -> int:
+    """The number in ``from``: where a page begins. `BadMessage`."""
+    text = request.args.get(b"from", [b"0"])[-1]
+    if not text.isdigit() or len(text) > 18:
+        raise BadMessage("'from' must be a number")
+    return int(text)
+
+
 def etag_of(request: ApiRequest) -> str:
     """What ``If-Match`` says. `Refused`."""
     text = request.getHeader("If-Match")

@@ -6,7 +6,7 @@ request, all or nothing.
 
 import secrets
 import socket
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
@@ -71,13 +71,17 @@ class Facts:
 
 @define
 class Committer:
-    """Commits nascent generations of one client to one repository."""
+    """Commits nascent generations of one client to one repository.
+
+    ``lost``: chunks that the server has lost; pages of the database in them are stored anew.
+    """
 
     _repository: IRepository
     _thread: OwnThread
     _keys: RepositoryKeys
     _sealer: Sealer
     _now_ns: Callable[[], int]
+    _lost: Collection[ChunkId] = ()
 
     async def commit(
         self,
@@ -187,6 +191,8 @@ class Committer:
         old = None if base is None else base.opened.manifest.database
         if base is not None and old is not None:
             changed = await self._thread.call(pages.changed_pages, base.path, path)
+            lost = [page for page in old.pages_in(self._lost) if page < count]
+            changed = sorted({*changed, *lost}) if lost else changed
             # Decided by the map that would be, not by the one that was: no manifest may hold a
             # map that nobody accepts.
             planned = await self._thread.call(pagemap.after_change, old, count, changed)

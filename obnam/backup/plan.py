@@ -4,7 +4,7 @@ An entry is unchanged when kind, size, mtime_ns, ctime_ns and inode are those of
 generation. (A change of content, mode, owner or attributes moves ctime, which no user can set.)
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from attrs import define, field
@@ -88,12 +88,14 @@ def plan_directory(
     sequence: int,
     *,
     full: bool = False,
+    again: Container[bytes] = frozenset(),
     complete: bool = True,
 ) -> Plan:
     """Compare what is there with the previous generation's rows of the same names.
 
     ``complete``: what is not among ``names`` is gone (else the directory could not be read).
-    ``full``: read every file again, whatever its times say.
+    ``full``: read every file again, whatever its times say; ``again``: these. Their reason stays:
+    they have not changed.
     """
     plan = Plan()
     get = known.get
@@ -131,7 +133,7 @@ def plan_directory(
         )
         if kind is Kind.DIRECTORY:
             plan.enter.append((name, before))
-        if same and not (full and is_file):
+        if same and not (is_file and (full or name in again)):
             plan.unchanged += 1
             plan.unchanged_bytes += status.st_size if is_file else 0
             continue

@@ -7,6 +7,7 @@ from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from obnam.backup.commit import Base, Committer, Facts
+from obnam.backup.heal import Healed, Healer
 from obnam.backup.large import LargeFileReader
 from obnam.backup.pipeline import (
     PLAINTEXT_SLAB_BYTES,
@@ -30,7 +31,7 @@ from obnam.errors import (
 )
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.entry import printable
-from obnam.model.ids import ClientName, GenerationId, SessionId
+from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
 from obnam.pool.slabs import SlabRack
 from obnam.pool.thread import OwnThread
@@ -38,6 +39,7 @@ from obnam.progress import IProgress
 from obnam.repository.generations import Generations, OpenedGeneration
 from obnam.repository.trust import Link
 from obnam.wire.interfaces import IRepository
+from obnam.wire.messages import RepositoryDescription
 
 CHECKPOINT_S = 600.0
 """So often what is stored so far is committed as a partial generation."""
@@ -45,7 +47,10 @@ CHECKPOINT_S = 600.0
 
 @frozen
 class BackupResult:
-    """What a backup did. ``generation`` is ``None`` for a dry run."""
+    """What a backup did. ``generation`` is ``None`` for a dry run.
+
+    ``healed_chunks``: chunks that were damaged on the server, and were made again.
+    """
 
     generation: GenerationId | None
     entries: int
@@ -53,6 +58,7 @@ class BackupResult:
     sent: Sent
     warnings: int
     duration_s: float
+    healed_chunks: int = 0
 
 
 @define
@@ -93,7 +99,7 @@ class Backup:
     async def _run(self, began_s: float, *, anew: bool) -> BackupResult:
         started_ns = self.now_ns()
         self.progress.stage("scan")
-        client, latest, previous = await self._previous()
+        description, latest, previous = await self._previous()
         base = None if anew else await self._base(latest)
         nascent = await self._nascent(previous, base)
         racks = (
@@ -102,10 +108,18 @@ class Backup:
         )
         try:
             session = await self._begin(base)
+            healed = Healed()
+            if description.damaged_chunk_count and base is not None:
+                self.progress.stage("heal")
+                healed = await self._healer().heal(session, base, nascent)
             scan = self._scan(nascent, base)
-            pipeline, sent = self._pipeline(nascent, session, *racks)
-            committer = Committer(self.repository, self.thread, self.keys, self.sealer, self.now_ns)
-            facts = Facts(client, self.settings.roots, started_ns)
+            pipeline, sent = self._pipeline(
+                nascent, session, *racks, asks_all=description.damaged_chunk_count > 0
+            )
+            committer = Committer(
+                self.repository, self.thread, self.keys, self.sealer, self.now_ns, healed.lost
+            )
+            facts = Facts(description.client, self.settings.roots, started_ns)
             batches = scan.batches()
             self.progress.stage("backup")
             while not await pipeline.run(batches, self.clock.seconds() + self.checkpoint_s):
@@ -132,6 +146,7 @@ class Backup:
                 sent=sent,
                 warnings=self._warnings + sent.warnings,
                 duration_s=self.clock.seconds() - began_s,
+                healed_chunks=healed.chunks,
             )
         finally:
             for rack in racks:
@@ -163,8 +178,10 @@ class Backup:
         finally:
             await self.thread.call(_remove, nascent, base)
 
-    async def _previous(self) -> tuple[ClientName, OpenedGeneration | None, Link | None]:
-        """Who we are to the server, our latest generation, and the link that the new one gets.
+    async def _previous(
+        self,
+    ) -> tuple[RepositoryDescription, OpenedGeneration | None, Link | None]:
+        """What the server says of us, our latest generation, and the link that the new one gets.
 
         A latest one whose manifest is lost is followed all the same, if it is the one that is
         remembered here: then there is a link to it, and nothing to begin from.
@@ -186,10 +203,10 @@ class Backup:
                     )
                     raise DamagedGeneration(error.generation, problem) from error
                 self._warn(f"{error}; all files are read again")
-                return client, None, remembered
+                return description, None, remembered
         for warning in await self.generations.history.check(description, latest):
             self._warn(warning)
-        return client, latest, None if latest is None else latest.shown().link
+        return description, latest, None if latest is None else latest.shown().link
 
     async def _base(self, latest: OpenedGeneration | None) -> Base | None:
         """The latest generation with its database; ``None``: start with nothing."""
@@ -208,6 +225,9 @@ class Backup:
             return await self.thread.call(NascentGeneration.create, path, sequence)
         await self.thread.call(shutil.copyfile, base.path, path)
         return await self.thread.call(NascentGeneration.begin_from, path, sequence)
+
+    def _healer(self) -> Healer:
+        return Healer(self.repository, self.thread, self.keys, self.sealer)
 
     def _scan(self, nascent: NascentGeneration, base: Base | None) -> Scan:
         # Where a checkpoint ended, nothing is known of what lies behind it.
@@ -241,10 +261,16 @@ class Backup:
         return new
 
     def _pipeline(
-        self, nascent: NascentGeneration, session: SessionId, plaintext: SlabRack, sealed: SlabRack
+        self,
+        nascent: NascentGeneration,
+        session: SessionId,
+        plaintext: SlabRack,
+        sealed: SlabRack,
+        *,
+        asks_all: bool,
     ) -> tuple[Pipeline, Sent]:
         sent = Sent()
-        recorder = Recorder(nascent, asks_all=self.settings.full)
+        recorder = Recorder(nascent, asks_all=asks_all or self.settings.full)
         store = Store(
             self.repository,
             self.pool,

@@ -123,6 +123,7 @@ class Scan:
                 self._known(directory, listing, after),
                 self._nascent.sequence,
                 full=self._settings.full,
+                again=self._nascent.to_read_again(directory.number, listing.names),
                 complete=listing.error is None,
             )
             after = listing.names[-1] if listing.names else after
@@ -257,6 +258,7 @@ class Scan:
             inside,
             self._nascent.sequence,
             full=self._settings.full,
+            again=self._nascent.to_read_again(directory.number, [CACHE_TAG_NAME]),
         )
         self.counts.entries += 1
         self._apply(plan, directory.number, listing.path, listing.descriptor)

@@ -43,8 +43,8 @@ class Standing:
         damaged = self.description.damaged_chunk_count
         if damaged:
             found.append(
-                f"{damaged} chunks are damaged on the server; `obnam backup --full` stores anew "
-                f"those that are still in your files"
+                f"{damaged} chunks are damaged on the server; `obnam backup` stores anew what is "
+                f"still in your files, `obnam damage` names the files concerned"
             )
         if abs(self._ahead_s) > CLOCKS_DIFFER_S:
             found.append(f"the clock of the server differs from this one by {self._ahead_s} s")

@@ -44,6 +44,7 @@ def backup(session: Session, full: bool, dry_run: bool) -> int:
         "read-bytes": result.sent.read_bytes,
         "sent-chunks": result.sent.chunks,
         "sent-bytes": result.sent.sent_bytes,
+        "healed-chunks": result.healed_chunks,
     }
     if dry_run or session.options.verbose:
         lines = [f"{name}: {value}" for name, value in details.items()] + lines

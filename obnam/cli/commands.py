@@ -29,6 +29,7 @@ MODULES = {
     "undelete": "deciding",
     "pin": "deciding",
     "unpin": "deciding",
+    "damage": "looking",
     "status": "about",
     "receipt": "proving",
     "accept-history": "proving",

@@ -1,4 +1,4 @@
-"""Looking at generations: ``list``, ``resolve``, ``show-generation``, ``list-files``."""
+"""Looking at generations: ``list``, ``resolve``, ``show-generation``, and so on."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 import click
 
+from obnam.cli.endings import FAILED
 from obnam.cli.session import Session, session
 
 if TYPE_CHECKING:
+    from obnam.browse.damage import DamageReport
     from obnam.model.ids import GenerationId
     from obnam.repository.generations import OpenedGeneration
     from obnam.wire.listing import ListedGeneration
@@ -99,9 +101,29 @@ def _print_entries(session: Session, path: Path) -> None:
         print("\n".join(some))
 
 
+@click.command()
+@click.argument("reference", metavar="[REF]", required=False)
+@session
+def damage(session: Session, reference: str | None) -> int:
+    """Generations and files that are damaged on the server, and not healed yet."""
+
+    async def run(client: "Client") -> "DamageReport":
+        from obnam.browse.damage import Damage
+
+        only = None if reference is None else await session.find(client, reference)
+        return await Damage(client.repository, client.generations, client.thread).report(only)
+
+    report = session.with_client(run)
+    session.say(report.to_json(), report.lines())
+    if report.chunks:
+        return FAILED
+    return session.code
+
+
 COMMANDS = {
     "list": list_,
     "resolve": resolve,
     "show-generation": show_generation,
     "list-files": list_files,
+    "damage": damage,
 }

@@ -49,6 +49,7 @@ class NascentGeneration:
             "CREATE TEMP TABLE follower (directory INTEGER, name BLOB, reason INTEGER,"
             " since INTEGER, inode INTEGER, leader_directory INTEGER, leader_name BLOB)"
         )
+        self._reads_again = False
 
     @classmethod
     def create(cls, path: Path, sequence: int) -> "NascentGeneration":
@@ -72,6 +73,25 @@ class NascentGeneration:
             (directory, after, upto),
         )
         return {row[0]: KnownRow._make(row) for row in rows}
+
+    def read_again(self, entries: Iterable[tuple[int, bytes]]) -> None:
+        """Note files, by directory and name, whose stored content is lost."""
+        self._connection.execute(
+            "CREATE TEMP TABLE IF NOT EXISTS lost"
+            " (directory INTEGER, name BLOB, PRIMARY KEY (directory, name))"
+        )
+        self._reads_again = True
+        self._connection.executemany("INSERT OR IGNORE INTO temp.lost VALUES (?, ?)", entries)
+
+    def to_read_again(self, directory: int, names: Sequence[bytes]) -> frozenset[bytes]:
+        """Those of ``names`` (sorted) in a directory that `read_again` was told of."""
+        if not self._reads_again or not names:
+            return frozenset()
+        rows = self._connection.execute(
+            "SELECT name FROM temp.lost WHERE directory = ? AND name BETWEEN ? AND ?",
+            (directory, names[0], names[-1]),
+        )
+        return frozenset(name for (name,) in rows)
 
     def new_directory(self) -> int:
         """A number for a directory that has none yet."""

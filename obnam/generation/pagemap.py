@@ -10,7 +10,7 @@ blocks, and content-defined cuts of the file would differ nearly everywhere.
 
 from array import array
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from attrs import frozen
 
@@ -69,6 +69,15 @@ class PageMap:
             raise ValueError("the page map has a chunk of a size that none has")
         if at > PAGES_MAX or self.has_too_many_runs:
             raise ValueError("the page map is too large")
+
+    def pages_in(self, chunks: Collection[ChunkId]) -> list[int]:
+        """The pages of the database that lie in any of these chunks, in order."""
+        return [
+            run.page + nth
+            for run in self.runs
+            if self.chunks[run.chunk].id in chunks
+            for nth in range(run.count)
+        ]
 
     @property
     def has_too_many_runs(self) -> bool:

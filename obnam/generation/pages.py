@@ -55,6 +55,20 @@ def checksum(path: Path) -> bytes:
     return digest.digest()
 
 
+def chunk_of(path: Path, page_map: PageMap, index: int) -> bytes | None:
+    """Chunk number ``index`` made again from the database; ``None``: some of its pages are not in
+    it any more, so that only an older one had them."""
+    content: dict[int, bytes] = {}
+    with path.open("rb") as file:
+        for run in page_map.runs:
+            if run.chunk == index:
+                for nth in range(run.count):
+                    file.seek((run.page + nth) * PAGE_BYTES)
+                    content[run.start + nth] = file.read(PAGE_BYTES)
+    wanted = range(page_map.chunks[index].pages)
+    return b"".join(content[page] for page in wanted) if content.keys() >= set(wanted) else None
+
+
 def place(file: BinaryIO, page_map: PageMap, chunk: int, plaintext: bytes) -> None:
     """Write those pages of chunk number ``chunk`` that the map wants to where they belong."""
     for run in page_map.runs:

@@ -14,6 +14,7 @@ from obnam.repository.bodies import Collected, FramesInto
 from obnam.repository.deferring import returns_deferred
 from obnam.repository.exchange import Exchange
 from obnam.wire import limits
+from obnam.wire.damage import DamagePage
 from obnam.wire.frames import Frame
 from obnam.wire.idlists import pack_ids, pack_references, unpack_bits
 from obnam.wire.interfaces import IRepository
@@ -201,6 +202,17 @@ class HttpRepository:
             found.extend(page)
             if len(page) < limits.GENERATIONS_PAGE_MAX:
                 return found
+
+    # IDamage
+
+    @returns_deferred
+    async def damage(self, first: int) -> DamagePage:
+        """See `IDamage`."""
+        answer = await self._exchange.json("GET", f"/v1/damage?from={first}", Asked("the damage"))
+        page = self._exchange.parsed(answer, DamagePage.from_json)
+        if page.next_from is not None and page.next_from <= first:
+            raise ServerMisbehaved(self._exchange.server, "the damage has no end")
+        return page
 
     # IKeyring
 

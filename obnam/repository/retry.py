@@ -17,6 +17,7 @@ from zope.interface import implementer
 from obnam.errors import ObnamError, ServerBusy
 from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.repository.deferring import returns_deferred
+from obnam.wire.damage import DamagePage
 from obnam.wire.frames import Frame
 from obnam.wire.interfaces import IRepository
 from obnam.wire.listing import ListedGeneration
@@ -167,6 +168,10 @@ class RetryingRepository:
     def list_trash(self) -> "Deferred[Sequence[ListedGeneration]]":
         """See `IDecisions`."""
         return self._again(self._repository.list_trash)
+
+    def damage(self, first: int) -> "Deferred[DamagePage]":
+        """See `IDamage`."""
+        return self._again(lambda: self._repository.damage(first))
 
     def get_keyring(self) -> "Deferred[Keyring]":
         """See `IKeyring`."""

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred
 from zope.interface import Interface
 
 from obnam.model.ids import ChunkId, GenerationId, SessionId
+from obnam.wire.damage import DamagePage
 from obnam.wire.frames import Frame
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
@@ -130,6 +131,17 @@ class IDecisions(Interface):
         """
 
 
+class IDamage(Interface):
+    """What is damaged or lost on the server's disks."""
+
+    def damage(first: int) -> "Deferred[DamagePage]":
+        """Damaged chunks that generations need, a page of them, from the number ``first`` on.
+
+        Begin with 0, and go on with ``next_from`` until it is ``None``. A chunk that is damaged
+        is answered as missing; once it is stored again it is damaged no more.
+        """
+
+
 class IKeyring(Interface):
     """The slots that hold the master key, each wrapped by a passphrase."""
 
@@ -140,7 +152,7 @@ class IKeyring(Interface):
         """Replace all slots, unless someone else did since ``etag`` (``RequestRefused``)."""
 
 
-class IRepository(ISessions, IChunks, IGenerations, IDecisions, IKeyring):
+class IRepository(ISessions, IChunks, IGenerations, IDecisions, IDamage, IKeyring):
     """All of it."""
 
     def close() -> "Deferred[None]":

@@ -42,6 +42,11 @@ _PUT = """
     )
 """
 
+_HEALED = """
+    INSERT INTO meta (name, value) VALUES ('healed_chunks', ?1)
+    ON CONFLICT (name) DO UPDATE SET value = value + ?1
+"""
+
 
 @implementer(IChunkIndex)
 @define(eq=False, slots=False)
@@ -75,7 +80,10 @@ class ChunkIndex:
         rows = [(c.chunk_id, c.number, *astuple(c.location), rank, compacted) for c in chunks]
         # In the order of the keys, so that each page of the table is changed once.
         kept = connection.executemany(_PUT, sorted(rows)).rowcount
+        damaged = self.damaged_count()
         connection.executemany("DELETE FROM absent WHERE number = ?", [(row[1],) for row in rows])
+        if damaged:
+            connection.execute(_HEALED, (damaged - self.damaged_count(),))
         return kept
 
     def put_wanted(self, chunks: Sequence[tuple[ChunkId, ChunkNumber]]) -> None:
@@ -106,8 +114,8 @@ class ChunkIndex:
     def _move_to_absent(self, condition: str, values: tuple[Any, ...]) -> int:
         connection = self._database.get()
         connection.execute(
-            "INSERT OR REPLACE INTO absent (number, id, damaged) "
-            f"SELECT number, id, 1 FROM chunks WHERE {condition}",
+            "INSERT OR REPLACE INTO absent (number, id, damaged, segment) "
+            f"SELECT number, id, 1, segment FROM chunks WHERE {condition}",
             values,
         )
         return connection.execute(f"DELETE FROM chunks WHERE {condition}", values).rowcount

@@ -16,7 +16,7 @@ from pyroaring import BitMap64
 from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam_server.store.compaction import Rewrite
 from obnam_server.store.errors import CollectionWaits
-from obnam_server.store.interfaces import IIndex, Placed, SegmentNumber
+from obnam_server.store.interfaces import ChunkNumber, IIndex, Placed, SegmentNumber
 from obnam_server.store.numbers import Numbers
 from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.segment_format import (
@@ -106,6 +106,19 @@ class Collection:
         for segment in rewrite.segments:
             self._home.segments.delete(self._home.name, segment)
         return True
+
+    def forget_damaged(self) -> int:
+        """WRITER. Forget damaged chunks that nobody needs; how many. `CollectionWaits`."""
+        if not self._index.damaged_count():
+            return 0
+        with self._numbers.reliance:
+            dead = BitMap64(number for number, _ in self._index.damaged(ChunkNumber(0), -1))
+            dead -= self._live()
+            if dead:
+                with self._index.transaction(durable=True):
+                    self._index.forget_damaged(dead)
+                    self._index.put_gone(self._index.gone() | dead)
+            return len(dead)
 
     def _still_there(self, rewrite: Rewrite) -> BitMap64:
         """The numbers of what was left out; damage may have come meanwhile."""

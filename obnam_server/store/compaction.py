@@ -14,7 +14,6 @@ from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
 from obnam.wire.limits import MIB
 from obnam_server.store.interfaces import (
     IIndex,
-    ISegmentWriter,
     NumberedChunk,
     SegmentNumber,
     SegmentSummary,
@@ -31,6 +30,7 @@ from obnam_server.store.segment_format import (
 from obnam_server.store.segment_format import (
     pack_header as pack_segment_header,
 )
+from obnam_server.store.segment_interfaces import ISegmentWriter
 from obnam_server.store.upload import numbered
 
 STEP_BYTES = MIB

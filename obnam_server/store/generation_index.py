@@ -1,6 +1,6 @@
 """The part of the index that knows generations, keyring and register. SQL only."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from attrs import define
@@ -110,6 +110,26 @@ class GenerationIndex:
             for row in rows:
                 live |= BitMap64.deserialize(row[0])
         return live
+
+    def generation_in(self, segment: SegmentNumber) -> GenerationId | None:
+        """See `IGenerationIndex`."""
+        found = self._one("WHERE segment = ?", (segment,))
+        return None if found is None else found.summary.receipt.generation
+
+    def move_generation(self, generation: GenerationId, manifest: Location) -> None:
+        """See `IGenerationIndex`."""
+        self._database.get().execute(
+            "UPDATE generations SET segment = ?, offset = ?, length = ? WHERE id = ?",
+            (manifest.segment, manifest.offset, manifest.length, generation),
+        )
+
+    def listed_sets(self) -> Iterator[tuple[GenerationId, BitMap64]]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            for name, chunks in self._database.get().execute(
+                "SELECT id, chunks FROM generations WHERE trashed IS NULL ORDER BY sequence DESC"
+            ):
+                yield GenerationId(name), BitMap64.deserialize(chunks)
 
     def latest(self, client: ClientName | None) -> GenerationRecord | None:
         """See `IGenerationIndex`."""

@@ -40,7 +40,14 @@ from obnam_server.store.interfaces import (
 )
 from obnam_server.store.numbers import Numbers
 from obnam_server.store.parts import RepositoryHome, known_or_gone, read, read_entry, write_parts
-from obnam_server.store.segment_format import Entry, SegmentKind, location_of, name_of, part_id
+from obnam_server.store.segment_format import (
+    Entry,
+    Footer,
+    SegmentKind,
+    location_of,
+    name_of,
+    part_id,
+)
 from obnam_server.store.server_key import ServerKey
 from obnam_server.store.sessions import Session, Sessions
 
@@ -219,6 +226,17 @@ class Generations:
             # what else there is can be asked for.
             manifest = b""
         return CommittedGeneration(record.summary, record.manifest_id, manifest)
+
+
+def read_sequence(home: RepositoryHome, footer: Footer, entries: Sequence[Entry]) -> int:
+    """The sequence number of the commit in a segment; 0 when it cannot be read."""
+    try:
+        for entry in entries:
+            if entry.chunk_id == RECEIPT:
+                return int(json.loads(read_entry(home, footer.segment, entry))["sequence"])
+    except (DamagedSegment, ValueError, KeyError, TypeError):
+        return 0  # `read_commit` says what is wrong.
+    return 0
 
 
 def read_commit(

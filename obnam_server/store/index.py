@@ -7,6 +7,7 @@ from pathlib import Path
 from zope.interface import implementer
 
 from obnam_server.store.chunk_index import ChunkIndex
+from obnam_server.store.damage_index import DamageIndex
 from obnam_server.store.database import Database, database_errors, is_damaged
 from obnam_server.store.errors import DamagedIndex, StoreFailed
 from obnam_server.store.generation_index import GenerationIndex
@@ -25,8 +26,8 @@ SCHEMA_VERSION = (1, 1)
 
 
 @implementer(IIndex)
-class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
-    """See `IIndex`. The three parts share one database; segments are looked after here."""
+class SqliteIndex(ChunkIndex, DamageIndex, SessionIndex, GenerationIndex):
+    """See `IIndex`. The four parts share one database; segments are looked after here."""
 
     def __init__(self, path: Path) -> None:
         """`DamagedIndex`, `UnknownFormat`, `StoreFull`, `StoreFailed`."""
@@ -89,6 +90,39 @@ class SqliteIndex(ChunkIndex, SessionIndex, GenerationIndex):
                 KnownSegment(SegmentSummary(SegmentNumber(number), size), created)
                 for number, size, created in rows
             ]
+
+    def segments_of(self, kind: int) -> list[SegmentNumber]:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                "SELECT number FROM segments WHERE kind = ? ORDER BY number", (kind,)
+            )
+            return [SegmentNumber(row[0]) for row in rows]
+
+    def segment_kind(self, segment: SegmentNumber) -> int | None:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            row = (
+                self._database.get()
+                .execute("SELECT kind FROM segments WHERE number = ?", (segment,))
+                .fetchone()
+            )
+            return None if row is None else int(row[0])
+
+    def segments_after(
+        self, segment: SegmentNumber, limit: int
+    ) -> list[tuple[SegmentNumber, int, int]]:
+        """See `ISegmentIndex`."""
+        with database_errors(self._database.path):
+            return (
+                self._database.get()
+                .execute(
+                    "SELECT number, kind, size FROM segments WHERE number > ? "
+                    "ORDER BY number LIMIT ?",
+                    (segment, limit),
+                )
+                .fetchall()
+            )
 
     def used_bytes(self) -> int:
         """See `ISegmentIndex`."""

@@ -1,4 +1,4 @@
-"""The two seams of storage: where segments lie, and what remembers where chunks are.
+"""What remembers where chunks are: one of the two seams of storage (see `segment_interfaces`).
 
 Local files and SQLite stand behind them now (`segments`, `index`); an object store and a
 database server may later. Everything blocks; nothing here knows of HTTP or of Twisted.
@@ -13,7 +13,7 @@ from pyroaring import BitMap64
 from zope.interface import Attribute, Interface
 
 from obnam.model.chunk import SetSum
-from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
+from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
 from obnam.wire.messages import GenerationSummary
 
 SegmentNumber = NewType("SegmentNumber", int)
@@ -87,53 +87,26 @@ class SessionRecord:
     touched_ns: int
 
 
-class ISegmentWriter(Interface):
-    """One segment while it is written. One thread at a time; nobody can read it yet."""
+@frozen
+class Damage:
+    """A damaged chunk, and the segment with the damaged copy (``None``: it is not known)."""
 
-    def write(pieces: Sequence[bytes | memoryview]) -> None:
-        """Append ``pieces``; they may be changed once this returns. `StoreFull`, `OSError`."""
-
-    def finish(segment: SegmentNumber) -> SegmentSummary:
-        """Make the segment durable and readable under its number, all or nothing.
-
-        After an error the segment is given up: `abort` follows, and its bytes are never trusted.
-        """
-
-    def abort() -> None:
-        """Throw the segment away, finished or not, durably. Harmless when repeated."""
+    chunk_id: ChunkId
+    number: ChunkNumber
+    segment: SegmentNumber | None
 
 
-class ISegmentStore(Interface):
-    """Whole segments of many repositories. An object store is enough to provide this.
-
-    What must hold underneath: a finished segment is read back as it was written or not at all;
-    it never changes; `list` shows each finished segment and no unfinished one; a deleted
-    segment stays deleted. All methods may be called from many threads.
+@frozen
+class ScrubPass:
+    """One pass of the scrub. ``segment``: the last one checked, 0: none; ``ended_ns`` ``None``: it
+    is under way; ``size_bytes``: of segments checked; ``damaged``: chunks found to be damaged.
     """
 
-    def begin(repository: RepositoryName) -> ISegmentWriter:
-        """Begin a segment. `StoreFull`."""
-
-    def read(
-        repository: RepositoryName, segment: SegmentNumber, offset: int, into: memoryview
-    ) -> None:
-        """Fill ``into`` from ``offset``. `DamagedSegment` when it cannot be filled whole."""
-
-    def size_bytes(repository: RepositoryName, segment: SegmentNumber) -> int:
-        """The size of a finished segment. `DamagedSegment` when there is none."""
-
-    def list(repository: RepositoryName) -> Iterator[SegmentNumber]:
-        """The numbers of all finished segments, in no order."""
-
-    def delete(repository: RepositoryName, segment: SegmentNumber) -> None:
-        """Delete a finished segment, durably. One that is not there is fine."""
-
-    def settle(repository: RepositoryName) -> int:
-        """Clear up behind a crash; how many unfinished segments there were.
-
-        They are removed, and the finished ones are made durable. Called once, before the first
-        `begin`.
-        """
+    began_ns: int
+    ended_ns: int | None = None
+    segment: SegmentNumber = SegmentNumber(0)
+    size_bytes: int = 0
+    damaged: int = 0
 
 
 class IChunkIndex(Interface):
@@ -205,6 +178,58 @@ class IChunkIndex(Interface):
         """How many chunks were stored once and are damaged or lost."""
 
 
+class IDamageIndex(Interface):
+    """Damaged chunks, and how far the scrub has come."""
+
+    def chunks_in(segment: SegmentNumber) -> list[NumberedChunk]:
+        """The chunks whose place is in a segment. Reads the whole index."""
+
+    def damaged(first: ChunkNumber, limit: int) -> list[tuple[ChunkNumber, ChunkId | None]]:
+        """At most ``limit`` (-1: all) damaged chunks from ``first`` on; ``None``: id unknown."""
+
+    def unrecorded(limit: int) -> list[Damage]:
+        """At most ``limit`` damaged chunks that no segment records."""
+
+    def put_recorded(record: SegmentNumber, numbers: Sequence[ChunkNumber]) -> None:
+        """Note which segment records that these are damaged."""
+
+    def put_unrecorded(record: SegmentNumber) -> None:
+        """Forget that a segment records anything."""
+
+    def put_damage(record: SegmentNumber, found: Sequence[Damage]) -> None:
+        """Note what a segment records, unless there is a copy elsewhere."""
+
+    def forget_damaged(numbers: BitMap64) -> None:
+        """Forget damaged chunks, for good. (Their numbers are gone: see `put_gone`.)"""
+
+    def recording(record: SegmentNumber) -> int:
+        """How many chunks are damaged and recorded by that segment."""
+
+    def leaving() -> list[SegmentNumber]:
+        """Damaged segments that are being replaced."""
+
+    def put_leaving(segment: SegmentNumber) -> None:
+        """Note that a segment is being replaced."""
+
+    def forget_leaving(segment: SegmentNumber) -> None:
+        """It is gone, or stays."""
+
+    def healed_count() -> int:
+        """How many damaged chunks were stored again, since the index was made."""
+
+    def scrub_passes() -> list[ScrubPass]:
+        """The last pass, and the one before; newest first."""
+
+    def put_scrub_pass(scrub: ScrubPass) -> None:
+        """Note how far a pass has come."""
+
+    def put_scrub_problem(segment: SegmentNumber, problem: str | None) -> None:
+        """Note what is wrong with a segment; ``None``: nothing."""
+
+    def scrub_problems() -> dict[SegmentNumber, str]:
+        """What is wrong with segments that there are."""
+
+
 class ISegmentIndex(Interface):
     """Which segments are known, and what counts up."""
 
@@ -219,6 +244,15 @@ class ISegmentIndex(Interface):
 
     def chunk_segments() -> list[KnownSegment]:
         """All known segments that hold chunks, in the order of their numbers."""
+
+    def segments_of(kind: int) -> list[SegmentNumber]:
+        """All segments of a kind, in their order."""
+
+    def segment_kind(segment: SegmentNumber) -> int | None:
+        """The kind of a segment; ``None``: it is not known."""
+
+    def segments_after(segment: SegmentNumber, limit: int) -> list[tuple[SegmentNumber, int, int]]:
+        """At most ``limit`` segments with higher numbers, in their order: number, kind, size."""
 
     def used_bytes() -> int:
         """The sum of their sizes."""
@@ -295,6 +329,15 @@ class IGenerationIndex(Interface):
     def latest(client: ClientName | None) -> GenerationRecord | None:
         """The newest generation (of one client). It is never in the trash."""
 
+    def generation_in(segment: SegmentNumber) -> GenerationId | None:
+        """The generation whose commit lies in a segment."""
+
+    def move_generation(generation: GenerationId, manifest: Location) -> None:
+        """Note that the commit of a generation lies elsewhere now."""
+
+    def listed_sets() -> Iterator[tuple[GenerationId, BitMap64]]:
+        """The chunks of each generation that is not in the trash, newest first."""
+
     def generation_count() -> int:
         """How many there are, without those in the trash."""
 
@@ -320,7 +363,7 @@ class IGenerationIndex(Interface):
         """Where the keyring lies, and its version; ``None``: there is none yet."""
 
 
-class IIndex(IChunkIndex, ISegmentIndex, ISessionIndex, IGenerationIndex):
+class IIndex(IChunkIndex, IDamageIndex, ISegmentIndex, ISessionIndex, IGenerationIndex):
     """The index of one repository. All of it but sessions can be rebuilt from the segments.
 
     Reading methods may be called from many threads and see what was committed last; changing

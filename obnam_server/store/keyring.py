@@ -52,6 +52,18 @@ class KeyringStore:
         found = self._index.get_keyring()
         if etag != self.get().etag:
             raise KeyringChanged(SERVER, "the keyring was changed meanwhile; try again")
+        return self._replace(slots, found, client)
+
+    def renew(self) -> None:
+        """Write the same slots into a new segment. `DamagedSegment`, `StoreFull`."""
+        self._replace(self.get().slots, self._index.get_keyring(), None)
+
+    def _replace(
+        self,
+        slots: Sequence[KeyringSlot],
+        found: tuple[Location, int] | None,
+        client: ClientName | None,
+    ) -> Keyring:
         version = 1 if found is None else found[1] + 1
         document = {**Keyring(tuple(slots), "").to_json(), "version": version}
         content = json.dumps(document).encode("utf-8")

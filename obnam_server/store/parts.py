@@ -4,11 +4,11 @@ The same format as segments of chunks. Each part is a frame; what is not a seale
 that begins with a zero byte (`segment_format.part_id`).
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import xxhash
-from attrs import frozen
+from attrs import evolve, frozen
 
 from obnam.errors import UnknownFormat
 from obnam.model.ids import ChunkId, RepositoryName
@@ -16,8 +16,6 @@ from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam.wire.frames import pack_header as pack_frame_header
 from obnam_server.store.errors import DamagedSegment, StoreError, StoreUncertain
 from obnam_server.store.interfaces import (
-    ISegmentStore,
-    ISegmentWriter,
     Location,
     SegmentNumber,
     SegmentSummary,
@@ -37,6 +35,7 @@ from obnam_server.store.segment_format import (
     unpack_footer,
     unpack_header,
 )
+from obnam_server.store.segment_interfaces import ISegmentStore, ISegmentWriter
 
 
 @frozen
@@ -65,20 +64,35 @@ def write_parts(
     parts: Mapping[ChunkId, bytes],
 ) -> WrittenParts:
     """Write a segment of ``parts``, durably; where each lies, in order. `StoreFull`."""
+    frames = [
+        (Entry(part, NO_NUMBER, 0, len(content), xxhash.xxh3_128_digest(content)), content)
+        for part, content in parts.items()
+    ]
+    return write_frames(home, kind, segment, created_ns, frames)[0]
+
+
+def write_frames(
+    home: RepositoryHome,
+    kind: SegmentKind,
+    segment: SegmentNumber,
+    created_ns: int,
+    frames: Iterable[tuple[Entry, bytes]],
+) -> tuple[WrittenParts, list[Entry]]:
+    """The same of frames whose entries are known, but for where they lie; and these entries."""
     pieces = [pack_header(kind, home.repository_id)]
     entries, at = [], HEADER_BYTES
-    for part, content in parts.items():
-        pieces += [pack_frame_header(part, len(content)), content]
+    for entry, content in frames:
+        pieces += [pack_frame_header(entry.chunk_id, entry.length), content]
         at += FRAME_HEADER_BYTES
-        digest = xxhash.xxh3_128_digest(content)
-        entries.append(Entry(part, NO_NUMBER, at, len(content), digest))
-        at += len(content)
+        entries.append(evolve(entry, offset=at))
+        at += entry.length
     footer = Footer(kind, home.repository_id, segment, created_ns, at, len(entries))
     writer = home.segments.begin(home.name)
     with _whole_or_gone(writer):
         writer.write([*pieces, pack_trailer(footer, entries)])
         summary = writer.finish(segment)
-    return WrittenParts(summary, [location_of(segment, e) for e in entries], writer)
+    places = [location_of(segment, entry) for entry in entries]
+    return WrittenParts(summary, places, writer), entries
 
 
 @contextmanager

@@ -5,17 +5,19 @@ index is older than they are, or empty: it is adopted. Nothing here gives up on 
 what is wrong is put into words and the rest goes on.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from attrs import define, field
 from pyroaring import BitMap64
 
 from obnam.errors import UnknownFormat
 from obnam.model.ids import ChunkId
+from obnam_server.store.damage import read_damage
 from obnam_server.store.errors import DamagedSegment
-from obnam_server.store.generations import read_commit
+from obnam_server.store.generations import read_commit, read_sequence
 from obnam_server.store.interfaces import (
     ChunkNumber,
+    GenerationRecord,
     IIndex,
     NumberedChunk,
     SegmentNumber,
@@ -47,8 +49,9 @@ class Recovery:
 
     def run(self) -> list[str]:
         """Do it; what is wrong with the repository. `StoreFull`, `StoreFailed`."""
-        on_disk = set(self._home.segments.list(self._home.name))
         known = self._index.segments()
+        self._let_leave(known.keys())
+        on_disk = set(self._home.segments.list(self._home.name))
         if not self._index.clean:
             self._check_sizes({n: size for n, size in known.items() if n in on_disk})
         self._adopt(sorted(on_disk - known.keys()))
@@ -65,6 +68,14 @@ class Recovery:
         given = BitMap64(range(below))
         with self._index.transaction(durable=False):
             self._index.put_gone(given - self._index.all_stored() - self._index.absent())
+
+    def _let_leave(self, known: Collection[SegmentNumber]) -> None:
+        """Delete what was replaced when the crash came."""
+        for segment in self._index.leaving():
+            if segment not in known:
+                self._home.segments.delete(self._home.name, segment)
+            with self._index.transaction(durable=False):
+                self._index.forget_leaving(segment)
 
     def _note(self, footer: Footer) -> None:
         """Let the index know the segment."""
@@ -107,6 +118,8 @@ class Recovery:
             found = self._index.get_register()
             register = Register() if found is None else Register.decode(found[1])
             stored = self._index.all_stored()
+            # In the order of the commits: one that was written anew has a high number.
+            self._commits.sort(key=lambda found: read_sequence(self._home, *found))
             with self._index.transaction(durable=True):
                 for footer, entries in self._commits:
                     self._adopt_or_report(footer, entries, stored, register)
@@ -127,6 +140,8 @@ class Recovery:
                 self._adopt_keyring(footer, entries)
             elif footer.kind == SegmentKind.REGISTER:
                 self._adopt_register(footer, entries)
+            elif footer.kind == SegmentKind.DAMAGE:
+                self._adopt_damage(footer, entries)
             else:
                 self.problems.append(
                     f"segment {name_of(segment)}: is of the unknown kind {footer.kind}"
@@ -154,10 +169,14 @@ class Recovery:
             for c in chunks
             if c.chunk_id in known and known[c.chunk_id] < c.number
         }
-        stored = self._index.stored_numbers(list(older))
-        self._index.remove(BitMap64(stored.values()))
+        self._index.remove(BitMap64(self._index.stored_numbers(list(older)).values()))
+        self._index.forget_damaged(BitMap64(older.values()))
+        left = self._index.numbers(list(older))
         return [
-            c for c in chunks if known.get(c.chunk_id, c.number) == c.number or c.chunk_id in stored
+            c
+            for c in chunks
+            if known.get(c.chunk_id, c.number) == c.number
+            or (c.chunk_id in older and c.chunk_id not in left)
         ]
 
     def _drop_bad_copies(self, chunks: Sequence[NumberedChunk]) -> None:
@@ -194,6 +213,15 @@ class Recovery:
         self._note(footer)
         self._replaced += enter(self._index, register, footer.segment, content)
 
+    def _adopt_damage(self, footer: Footer, entries: Sequence[Entry]) -> None:
+        found = read_damage(self._home, footer.segment, entries)
+        numbers = self._index.numbers([each.chunk_id for each in found])
+        fitting = [each for each in found if numbers.get(each.chunk_id, each.number) == each.number]
+        self._note(footer)
+        self._index.put_damage(footer.segment, fitting)
+        highest = max((each.number for each in fitting), default=ChunkNumber(-1))
+        self._index.put_next_numbers(footer.segment, ChunkNumber(highest + 1))
+
     def _adopt_or_report(
         self,
         footer: Footer,
@@ -211,6 +239,8 @@ class Recovery:
         if receipt.sequence in register.expunged:
             # To be removed when the crash came.
             self._replaced.append(segment)
+            return
+        if self._is_second(footer, record):
             return
         due = self._due()
         if receipt.sequence < due:
@@ -232,3 +262,20 @@ class Recovery:
         self._note(footer)
         self._index.put_generation(record, numbers)
         self.adopted.append(receipt.sequence)
+
+    def _is_second(self, footer: Footer, record: GenerationRecord) -> bool:
+        """Whether a commit is there already: one of the two was to replace the other."""
+        generation = record.summary.receipt.generation
+        known = self._index.get_generation(generation)
+        if known is None or (known.summary, known.sum) != (record.summary, record.sum):
+            return False
+        old = known.manifest.segment
+        try:
+            read_commit(self._home, old, read_trailer(self._home, old)[1])
+            self._replaced.append(footer.segment)
+        except (DamagedSegment, UnknownFormat):
+            self._note(footer)
+            self._index.move_generation(generation, record.manifest)
+            self._index.forget_segment(old)
+            self._replaced.append(old)
+        return True

@@ -14,6 +14,7 @@ from attrs import define, field
 
 from obnam.errors import NotFound
 from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
+from obnam.wire.damage import DAMAGE_PAGE_MAX, DamagePage
 from obnam.wire.messages import (
     Commit,
     CommittedGeneration,
@@ -23,17 +24,21 @@ from obnam.wire.messages import (
     Receipt,
 )
 from obnam_server.store.audit import RepositoryAudit
+from obnam_server.store.checking import Checking
 from obnam_server.store.collection import Collection
+from obnam_server.store.damage import DamageRecords, needed
 from obnam_server.store.decisions import Decisions
-from obnam_server.store.errors import DamagedSegment, StoreUncertain
+from obnam_server.store.errors import DamagedSegment, StoreFull, StoreUncertain
 from obnam_server.store.fetch import Reader, plan_runs
 from obnam_server.store.generations import Generations
 from obnam_server.store.interfaces import IIndex, Location
 from obnam_server.store.keyring import KeyringStore
+from obnam_server.store.mending import Mending
 from obnam_server.store.numbers import Numbers
 from obnam_server.store.parts import RepositoryHome, read
 from obnam_server.store.recovery import Recovery
 from obnam_server.store.register import RegisterStore
+from obnam_server.store.scrubbing import Scrubbing
 from obnam_server.store.segment_format import SegmentKind
 from obnam_server.store.server_key import ServerKey
 from obnam_server.store.sessions import Sessions
@@ -60,6 +65,8 @@ class RepositoryStore:
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
+    scrubbing: Scrubbing = field(init=False)
+    checking: Checking = field(init=False)
     _numbers: Numbers = field(init=False)
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
@@ -72,7 +79,7 @@ class RepositoryStore:
     def __attrs_post_init__(self) -> None:
         self._home.segments.settle(self._home.name)
         recovery = Recovery(self._home, self._index)
-        self.problems = recovery.run()
+        problems = recovery.run()
         if recovery.adopted:
             first, last = min(recovery.adopted), max(recovery.adopted)
             count = len(recovery.adopted)
@@ -100,6 +107,27 @@ class RepositoryStore:
         self.collection = Collection(
             self._home, self._index, self._numbers, self._sessions, self._clock
         )
+        records = DamageRecords(self._home, self._index, self._numbers, self._clock)
+        try:
+            records.tidy()
+            records.record()
+        except StoreFull as error:
+            # Said by the index all the same; and written down by the next scrub.
+            problems.append(f"what is damaged is not written down: {error}")
+        self.problems = problems
+        mending = Mending(
+            self._home,
+            self._index,
+            self._numbers,
+            self._keyring,
+            register,
+            records,
+            self._clock,
+        )
+        self.scrubbing = Scrubbing(
+            self._home, self._index, mending, records, self._clock, self.audit
+        )
+        self.checking = Checking(self._home, self._index, mending)
 
     @property
     def name(self) -> RepositoryName:
@@ -277,6 +305,10 @@ class RepositoryStore:
     def newest(self) -> GenerationSummary | None:
         """The newest generation of any client."""
         return self._generations.newest()
+
+    def damage(self, first: int) -> DamagePage:
+        """Damaged chunks that generations need, a page of them, from the number ``first`` on."""
+        return needed(self._index, first, DAMAGE_PAGE_MAX)
 
     # Keyring
 

@@ -40,7 +40,7 @@ class SegmentKind(IntEnum):
     COMMIT = 2
     KEYRING = 3
     REGISTER = 4
-    # 5 is kept for what upkeep may write: damage found.
+    DAMAGE = 5
     COMPACTED = 6
 
 
@@ -136,15 +136,28 @@ def unpack_entries(trailer: bytes, footer: Footer) -> list[Entry]:
     covered, checksum = trailer[:-_CHECKSUM_BYTES], trailer[-_CHECKSUM_BYTES:]
     if xxhash.xxh3_128_digest(covered) != checksum:
         raise DamagedSegment(name_of(footer.segment), "its trailer does not match its checksum")
-    entries = [
-        Entry(ChunkId(chunk_id), ChunkNumber(number), offset, length, digest)
-        for chunk_id, number, offset, length, digest in _ENTRY.iter_unpack(
-            covered[: footer.entry_count * ENTRY_BYTES]
-        )
-    ]
+    entries = _entries(covered[: footer.entry_count * ENTRY_BYTES])
     if any(e.offset < HEADER_BYTES or e.offset + e.length > footer.body_end for e in entries):
         raise DamagedSegment(name_of(footer.segment), "a frame lies outside of it")
     return entries
+
+
+def unpack_loosely(tail: bytes) -> list[Entry]:
+    """What may be entries at the end of a segment whose trailer does not match its checksum.
+
+    ``tail`` is everything behind its last frame that is of interest. Nothing is checked: they are
+    to be compared with what else is known.
+    """
+    count = max(0, len(tail) - FOOTER_BYTES) // ENTRY_BYTES
+    end = len(tail) - FOOTER_BYTES
+    return _entries(tail[end - count * ENTRY_BYTES : end]) if count else []
+
+
+def _entries(rows: bytes) -> list[Entry]:
+    return [
+        Entry(ChunkId(chunk_id), ChunkNumber(number), offset, length, digest)
+        for chunk_id, number, offset, length, digest in _ENTRY.iter_unpack(rows)
+    ]
 
 
 def location_of(segment: SegmentNumber, entry: Entry) -> Location:

@@ -22,12 +22,11 @@ from obnam.model.ids import RepositoryName
 from obnam_server.store.errors import DamagedSegment, StoreFailed
 from obnam_server.store.files import IFiles, disk_errors
 from obnam_server.store.interfaces import (
-    ISegmentStore,
-    ISegmentWriter,
     SegmentNumber,
     SegmentSummary,
 )
 from obnam_server.store.segment_format import name_of
+from obnam_server.store.segment_interfaces import ISegmentStore, ISegmentWriter
 
 OPEN_SEGMENTS_MAX = 128
 """Descriptors kept open for reading, of all repositories together."""
@@ -169,6 +168,16 @@ class LocalSegmentStore:
         except OSError as error:
             self._failed_to_read(repository, segment, error)
 
+    def let_go(self, repository: RepositoryName, segment: SegmentNumber) -> None:
+        """See `ISegmentStore`."""
+        with self._lock:
+            self._open.pop((repository, segment), None)
+        try:
+            opened = _OpenSegment(self._path(repository, segment))
+            os.posix_fadvise(opened.descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+        except OSError as error:
+            self._failed_to_read(repository, segment, error)
+
     def list(self, repository: RepositoryName) -> Iterator[SegmentNumber]:
         """See `ISegmentStore`. Names of other shapes are passed over: they are not ours."""
         home = self._root / repository / "segments"
@@ -180,6 +189,21 @@ class LocalSegmentStore:
                     number = SegmentNumber(int(name, 16)) if _FILE.fullmatch(name) else None
                     if number is not None and path_of(home, number).parent == directory:
                         yield number
+
+    def strays(self, repository: RepositoryName) -> Iterator[str]:
+        """See `ISegmentStore`."""
+        home = self._root / repository / "segments"
+        with disk_errors(home):
+            for directory in home.iterdir():
+                if not _DIRECTORY.fullmatch(directory.name) or not directory.is_dir():
+                    yield str(directory)
+                    continue
+                for name in os.listdir(directory):
+                    path = directory / name
+                    if not _FILE.fullmatch(name) or (
+                        path_of(home, SegmentNumber(int(name, 16))) != path
+                    ):
+                        yield str(path)
 
     def delete(self, repository: RepositoryName, segment: SegmentNumber) -> None:
         """See `ISegmentStore`."""

@@ -13,7 +13,6 @@ from obnam.model.ids import ChunkId
 from obnam.wire.frames import BadFrame, Frame, FrameReader
 from obnam.wire.limits import UPLOAD_BODY_MAX
 from obnam_server.store.interfaces import (
-    ISegmentWriter,
     Location,
     NumberedChunk,
     SegmentNumber,
@@ -28,6 +27,7 @@ from obnam_server.store.segment_format import (
     pack_header,
     pack_trailer,
 )
+from obnam_server.store.segment_interfaces import ISegmentWriter
 
 UPLOAD_FRAMES_MAX = 65_536
 """Frames in one body, so that its trailer stays below 5 MiB and the index is not held up long.

@@ -18,7 +18,7 @@ from tests.support.stored import (
 )
 
 FIRST = Path(__file__).with_name("index-1.0.sql")
-SINCE = ("register", "gone")
+SINCE = ("register", "gone", "scrub_passes", "scrub_problems", "leaving")
 """Tables that came with 1.1."""
 
 

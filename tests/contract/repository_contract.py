@@ -9,6 +9,7 @@ from zope.interface.verify import verifyObject
 from obnam.wire.interfaces import IRepository
 from tests.contract.chunks_contract import ChunksContract
 from tests.contract.clients_contract import ClientsContract
+from tests.contract.damage_contract import DamageContract
 from tests.contract.decisions_contract import DecisionsContract
 from tests.contract.generations_contract import GenerationsContract
 from tests.contract.values import Repositories
@@ -16,7 +17,9 @@ from tests.contract.values import Repositories
 __all__ = ["Repositories", "RepositoryContract"]
 
 
-class RepositoryContract(ChunksContract, GenerationsContract, DecisionsContract, ClientsContract):
+class RepositoryContract(
+    ChunksContract, GenerationsContract, DecisionsContract, DamageContract, ClientsContract
+):
     """All of it."""
 
     def test_interface(self, repositories: Repositories) -> None:

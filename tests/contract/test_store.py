@@ -1,6 +1,7 @@
 """The store keeps the contract, without any HTTP before it."""
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from obnam.errors import RequestRefused, ServerMisbehaved
 from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
 from obnam.repository.deferring import returns_deferred
 from obnam.wire import limits
+from obnam.wire.damage import DamagePage
 from obnam.wire.frames import BadFrame, Frame, split
 from obnam.wire.interfaces import IRepository
 from obnam.wire.listing import ListedGeneration
@@ -25,7 +27,9 @@ from obnam.wire.messages import (
 )
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
+from tests.contract.damage_contract import Break, BrokenContract
 from tests.contract.repository_contract import Repositories, RepositoryContract
+from tests.support.scrubbed import break_chunk
 from tests.support.stored import Clock, finished
 
 
@@ -131,6 +135,10 @@ class StoreRepository:
         return self.store_.decisions.trash(0, limits.GENERATIONS_PAGE_MAX)
 
     @returns_deferred
+    async def damage(self, first: int) -> DamagePage:
+        return self.store_.damage(first)
+
+    @returns_deferred
     async def get_keyring(self) -> Keyring:
         return self.store_.get_keyring()
 
@@ -148,7 +156,12 @@ def _at_most(limit: int, length: int) -> None:
         raise RequestRefused("store", f"{length} in one request, {limit} allowed")
 
 
-class TestStore(RepositoryContract):
+class TestStore(RepositoryContract, BrokenContract):
+    @pytest.fixture
+    def break_chunk(self, tmp_path: Path, repositories: Repositories) -> Break:
+        assert isinstance(repositories.own, StoreRepository)
+        return partial(break_chunk, tmp_path / "data", repositories.own.store_)
+
     @pytest.fixture
     def repositories(self, tmp_path: Path) -> Iterator[Repositories]:
         store = Store.open(tmp_path / "data", Clock())

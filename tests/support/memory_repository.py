@@ -32,6 +32,12 @@ from obnam.model.ids import (
 )
 from obnam.repository.deferring import returns_deferred
 from obnam.wire import limits
+from obnam.wire.damage import (
+    DAMAGE_GENERATIONS_MAX,
+    DAMAGE_PAGE_MAX,
+    DamagedChunk,
+    DamagePage,
+)
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, split, write_header
 from obnam.wire.interfaces import IRepository
 from obnam.wire.listing import ListedGeneration
@@ -87,11 +93,17 @@ class MemoryServer:
     slots_version: int = 0
     signing_key: SigningKey = field(factory=lambda: SigningKey(bytes(range(32))))
     repository_id: bytes = bytes(range(16))
+    damaged: set[ChunkId] = field(factory=set)
     _session_numbers: "count[int]" = field(factory=lambda: count(1))
 
     def client(self, name: str = "laptop") -> "MemoryRepository":
         """The repository as a client sees it."""
         return MemoryRepository(self, ClientName(name))
+
+    def break_chunk(self, chunk_id: ChunkId) -> None:
+        """Its disk loses a chunk, and the server finds out."""
+        del self.chunks[chunk_id]
+        self.damaged.add(chunk_id)
 
     def latest_of(self, client: ClientName) -> CommittedGeneration | None:
         """The newest generation of a client."""
@@ -189,6 +201,7 @@ class MemoryRepository:
         for frame in frames:
             sealed = bytes(body[frame.offset : frame.offset + frame.length])
             self.server.chunks.setdefault(frame.chunk_id, sealed)
+            self.server.damaged.discard(frame.chunk_id)
 
     @returns_deferred
     async def fetch(self, ids: Sequence[ChunkId], into: memoryview) -> Sequence[Frame]:
@@ -214,7 +227,7 @@ class MemoryRepository:
             used_bytes=sum(map(len, self.server.chunks.values())),
             quota_bytes=None,
             generation_count=len(self.server.listed(trash=False)),
-            damaged_chunk_count=0,
+            damaged_chunk_count=len(self.server.damaged),
             latest=self.server.latest_of(self.name),
             repository_id=self.server.repository_id,
             server_key=bytes(self.server.signing_key.verify_key),
@@ -301,6 +314,18 @@ class MemoryRepository:
     @returns_deferred
     async def list_trash(self) -> Sequence[ListedGeneration]:
         return self.server.listed(trash=True)
+
+    @returns_deferred
+    async def damage(self, first: int) -> DamagePage:
+        found = []
+        for chunk_id in sorted(self.server.damaged)[first : first + DAMAGE_PAGE_MAX]:
+            needing = [g for g, each in self.server.generations.items() if chunk_id in each.chunks]
+            newest = tuple(reversed(needing))[:DAMAGE_GENERATIONS_MAX]
+            if newest:
+                found.append(DamagedChunk(chunk_id, newest, len(needing)))
+        following = first + DAMAGE_PAGE_MAX
+        more = len(self.server.damaged) > following
+        return DamagePage(tuple(found), following if more else None)
 
     @returns_deferred
     async def get_keyring(self) -> Keyring:

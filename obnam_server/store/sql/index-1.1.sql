@@ -1,4 +1,4 @@
--- From 1.0 to 1.1: trash, pins, holds, collection, signed receipts, accounting. See index.sql for meanings.
+-- From 1.0 to 1.1: trash, pins, holds, collection, scrub, signed receipts, accounting. See index.sql for meanings.
 CREATE UNIQUE INDEX chunks_by_number ON chunks (number, segment, length);
 CREATE TABLE gone (
     one INTEGER PRIMARY KEY CHECK (one = 1),
@@ -16,4 +16,21 @@ CREATE TABLE register (
     version INTEGER NOT NULL,
     segment INTEGER NOT NULL,
     content BLOB NOT NULL
+);
+ALTER TABLE absent ADD COLUMN segment INTEGER;
+ALTER TABLE absent ADD COLUMN record INTEGER;
+CREATE INDEX absent_damaged ON absent (number) WHERE damaged = 1;
+CREATE TABLE scrub_passes (
+    began INTEGER PRIMARY KEY,
+    ended INTEGER,
+    segment INTEGER NOT NULL,
+    bytes INTEGER NOT NULL,
+    damaged INTEGER NOT NULL
+);
+CREATE TABLE scrub_problems (
+    segment INTEGER PRIMARY KEY,
+    problem TEXT NOT NULL
+);
+CREATE TABLE leaving (
+    segment INTEGER PRIMARY KEY
 );

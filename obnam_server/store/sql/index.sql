@@ -2,8 +2,8 @@
 -- rebuild-index`, but for sessions. Times: ns since the epoch. See docs/format/index.md.
 
 -- One row per fact: schema_version_major, schema_version_minor; clean (1: closed properly);
--- next_segment, next_chunk, next_sequence: the lowest numbers never given; "time …": what upkeep
--- notes for itself.
+-- next_segment, next_chunk, next_sequence: the lowest numbers never given; healed_chunks: how many
+-- damaged ones were stored again; "time …": what upkeep notes for itself.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -27,8 +27,12 @@ CREATE UNIQUE INDEX chunks_by_number ON chunks (number, segment, length);
 CREATE TABLE absent (
     number INTEGER PRIMARY KEY,
     id BLOB UNIQUE,                 -- NULL: lost together with the segment that named it
-    damaged INTEGER NOT NULL        -- 0: not stored yet; 1: was stored once
+    damaged INTEGER NOT NULL,       -- 0: not stored yet; 1: was stored once
+    segment INTEGER,                -- damaged: the segment with the damaged copy, if it is known
+    record INTEGER                  -- damaged: the segment that records it; NULL: none yet
 );
+
+CREATE INDEX absent_damaged ON absent (number) WHERE damaged = 1;
 
 -- Numbers of chunks that are gone for good, collected or never stored: no row, or one.
 CREATE TABLE gone (
@@ -39,7 +43,7 @@ CREATE TABLE gone (
 -- Segments that are accounted for.
 CREATE TABLE segments (
     number INTEGER PRIMARY KEY,
-    kind INTEGER NOT NULL,          -- 1 chunks, 2 commit, 3 keyring, 4 register
+    kind INTEGER NOT NULL,          -- 1 chunks, 2 commit, 3 keyring, 4 register, 5 damage, 6 compacted
     size INTEGER NOT NULL,          -- of the whole file (bytes)
     created INTEGER                 -- when it was begun; NULL: noted before version 1.1
 );
@@ -85,6 +89,27 @@ CREATE TABLE register (
     version INTEGER NOT NULL,       -- counts replacements from 1
     segment INTEGER NOT NULL,       -- the segment that holds it
     content BLOB NOT NULL           -- the same JSON as there
+);
+
+-- Passes of the scrub, which reads everything that is stored: the last one, and the one before.
+CREATE TABLE scrub_passes (
+    began INTEGER PRIMARY KEY,
+    ended INTEGER,                  -- NULL: it is under way
+    segment INTEGER NOT NULL,       -- the last one checked; 0: none yet
+    bytes INTEGER NOT NULL,         -- size of the segments checked so far
+    damaged INTEGER NOT NULL        -- chunks found to be damaged
+);
+
+-- What is wrong with segments, besides damaged chunks, as the scrub found it last.
+CREATE TABLE scrub_problems (
+    segment INTEGER PRIMARY KEY,
+    problem TEXT NOT NULL
+);
+
+-- Segments that are being replaced because they are damaged: deleted when the index has forgotten
+-- them, and not taken for lost ones that came back.
+CREATE TABLE leaving (
+    segment INTEGER PRIMARY KEY
 );
 
 -- Running backups.

@@ -1,6 +1,7 @@
 """What is to be done with a directory: values in, values out."""
 
 import stat
+from typing import Any
 
 import pytest
 from attrs import evolve, frozen
@@ -34,7 +35,7 @@ KNOWN_DIRECTORY = KnownRow(b"n", Kind.DIRECTORY, Reason.NEW, 3, None, 1, 2, 3, N
 KNOWN_LINK = KnownRow(b"n", Kind.SYMLINK, Reason.NEW, 3, None, 1, 2, 3, None, None)
 
 
-def plan(status: Status | OSError, known: KnownRow | None, **how: bool) -> Plan:
+def plan(status: Status | OSError, known: KnownRow | None, **how: Any) -> Plan:
     return plan_directory([b"n"], [status], {} if known is None else {b"n": known}, SEQUENCE, **how)
 
 
@@ -126,3 +127,9 @@ def test_a_full_backup_reads_files_and_keeps_their_reasons() -> None:
 def test_names_and_stats_go_together() -> None:
     with pytest.raises(ValueError):
         plan_directory([b"a"], [], {}, SEQUENCE)
+
+
+def test_what_is_to_be_read_again_is_as_unchanged_as_it_was() -> None:
+    assert plan(FILE, KNOWN, again={b"n"}).read == [(b"n", FILE, Mark(Reason.NEW, 3))]
+    assert plan(FILE, KNOWN, again={b"other"}) == plan(FILE, KNOWN)
+    assert plan(LINK, KNOWN_LINK, again={b"n"}).unchanged == 1

@@ -141,6 +141,7 @@ METHODS: list[tuple[str, tuple[Any, ...]]] = [
     ("pin_generation", ("g", "reason")),
     ("unpin_generation", ("g",)),
     ("list_trash", ()),
+    ("damage", (0,)),
     ("get_keyring", ()),
     ("put_keyring", ([], "etag")),
 ]

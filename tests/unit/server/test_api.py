@@ -232,6 +232,7 @@ def test_what_each_scope_may(server: ServerInMemory, scopes: tuple[str, ...]) ->
         ("GET", "/v1/repository", None),
         ("GET", "/v1/generations", None),
         ("GET", f"/v1/generations/{sid}", None),
+        ("GET", "/v1/damage", None),
         ("GET", f"/v1/chunks/{chunk_id(1).hex()}", None),
         ("POST", "/v1/chunks/fetch", b""),
         ("GET", "/v1/keyring", None),

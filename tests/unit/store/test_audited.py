@@ -18,6 +18,7 @@ from obnam_server.store.errors import StoreFull
 from obnam_server.store.files import LocalFiles
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
+from tests.support.scrubbed import break_chunk
 from tests.support.stored import (
     ALICE,
     HOME,
@@ -229,3 +230,12 @@ def test_a_commit_that_fails_after_its_line(
     assert server.events()[1]["details"]["of"] == 1
     home.commit(ALICE, session, commit_of("one", None, "abc"))
     assert server.names() == ["commit", "not-done", "commit"]
+
+
+def test_damage_that_the_scrub_finds(server: Server) -> None:
+    home = server.store.create_repository(HOME)
+    back_up(home, ALICE, "one", "abc")
+    break_chunk(server.data, home, chunk_id("a"))
+    assert server.names() == ["commit", "damage"]
+    details = server.events()[-1]["details"]
+    assert details == {"segment": f"{1:016x}", "chunks": 1, "problem": None}

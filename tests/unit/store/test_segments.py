@@ -10,11 +10,10 @@ from obnam.model.ids import RepositoryName
 from obnam_server.store.errors import DamagedSegment, StoreFailed
 from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.interfaces import (
-    ISegmentStore,
-    ISegmentWriter,
     SegmentNumber,
     SegmentSummary,
 )
+from obnam_server.store.segment_interfaces import ISegmentStore, ISegmentWriter
 from obnam_server.store.segments import OPEN_SEGMENTS_MAX, LocalSegmentStore
 from tests.support.stored import HOME
 

@@ -1,0 +1,69 @@
+"""Where segments lie: one of the two seams of storage (see `interfaces` for the other).
+
+Local files stand behind it now (`segments`); an object store may later. Everything blocks.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from zope.interface import Interface
+
+from obnam.model.ids import RepositoryName
+from obnam_server.store.interfaces import SegmentNumber, SegmentSummary
+
+
+class ISegmentWriter(Interface):
+    """One segment while it is written. One thread at a time; nobody can read it yet."""
+
+    def write(pieces: Sequence[bytes | memoryview]) -> None:
+        """Append ``pieces``; they may be changed once this returns. `StoreFull`, `OSError`."""
+
+    def finish(segment: SegmentNumber) -> SegmentSummary:
+        """Make the segment durable and readable under its number, all or nothing.
+
+        After an error the segment is given up: `abort` follows, and its bytes are never trusted.
+        """
+
+    def abort() -> None:
+        """Throw the segment away, finished or not, durably. Harmless when repeated."""
+
+
+class ISegmentStore(Interface):
+    """Whole segments of many repositories. An object store is enough to provide this.
+
+    What must hold underneath: a finished segment is read back as it was written or not at all;
+    it never changes; `list` shows each finished segment and no unfinished one; a deleted
+    segment stays deleted. All methods may be called from many threads.
+    """
+
+    def begin(repository: RepositoryName) -> ISegmentWriter:
+        """Begin a segment. `StoreFull`."""
+
+    def read(
+        repository: RepositoryName, segment: SegmentNumber, offset: int, into: memoryview
+    ) -> None:
+        """Fill ``into`` from ``offset``. `DamagedSegment` when it cannot be filled whole."""
+
+    def size_bytes(repository: RepositoryName, segment: SegmentNumber) -> int:
+        """The size of a finished segment. `DamagedSegment` when there is none."""
+
+    def let_go(repository: RepositoryName, segment: SegmentNumber) -> None:
+        """What is read of a segment from now on comes from the disk, not from memory.
+
+        `DamagedSegment` when there is none.
+        """
+
+    def list(repository: RepositoryName) -> Iterator[SegmentNumber]:
+        """The numbers of all finished segments, in no order."""
+
+    def strays(repository: RepositoryName) -> Iterator[str]:
+        """Names of what lies among the segments, and is none."""
+
+    def delete(repository: RepositoryName, segment: SegmentNumber) -> None:
+        """Delete a finished segment, durably. One that is not there is fine."""
+
+    def settle(repository: RepositoryName) -> int:
+        """Clear up behind a crash; how many unfinished segments there were.
+
+        They are removed, and the finished ones are made durable. Called once, before the first
+        `begin`.
+        """

@@ -1,0 +1,276 @@
+"""Segments, index and generations: that differences are found, and repaired from either side."""
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import define, field
+
+from obnam.wire.messages import KeyringSlot
+from obnam_server.store.checking import Finding
+from obnam_server.store.interfaces import SegmentNumber
+from obnam_server.store.mending import Repair
+from obnam_server.store.rebuild import rebuild_index
+from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.store import Store
+from tests.support.scrubbed import flip, scrub_now
+from tests.support.stored import (
+    ALICE,
+    HOME,
+    Clock,
+    all_right,
+    back_up,
+    body_of,
+    chunk_id,
+    generation_id,
+    held,
+    index_path,
+    put,
+    rebuilt_rows,
+    sealed,
+    segment_paths,
+)
+
+CHUNKS_1, COMMIT_1, CHUNKS_2, COMMIT_2, KEYRING, REGISTER = range(1, 7)
+FIRST = 32 + 37
+SLOT = KeyringSlot("0" * 32, "slot", b"sealed")
+
+
+@define
+class Server:
+    """A store whose files and rows can be spoilt while it runs."""
+
+    data: Path
+    clock: Clock = field(factory=Clock)
+    store: Store = field(init=False)
+    home: RepositoryStore = field(init=False)
+
+    def start(self) -> None:
+        self.store = Store.open(self.data, self.clock)
+        self.home = self.store.create_repository(HOME)
+
+    def rebuild(self) -> list[str]:
+        self.store.close()
+        problems = rebuild_index(self.data, HOME, self.clock)
+        self.start()
+        return problems
+
+    def path(self, number: int) -> Path:
+        (found,) = [p for p in segment_paths(self.data) if int(p.name, 16) == number]
+        return found
+
+    def sql(self, statement: str, *values: object) -> None:
+        connection = sqlite3.connect(index_path(self.data))
+        connection.execute(statement, values)
+        connection.commit()
+        connection.close()
+
+    def find(self) -> list[Finding]:
+        return list(self.home.checking.find())
+
+    def repair(self) -> None:
+        """What is repaired is found no more."""
+        for finding in self.find():
+            assert finding.repair not in (Repair.NONE, Repair.RESTART)
+            assert self.home.change(self.home.checking.repair, finding)
+            assert not self.home.change(self.home.checking.repair, finding) or (
+                finding.repair is Repair.PUT_ROWS
+            )
+        assert [f for f in self.find() if "damaged or lost" not in f.problem] == []
+
+    def missing(self, names: str) -> str:
+        session = self.home.begin_session(ALICE, None)
+        answers = self.home.missing(session, [chunk_id(n) for n in names])
+        self.home.end_session(ALICE, session)
+        return "".join(n for n, lacks in zip(names, answers, strict=True) if lacks)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    server = Server(tmp_path / "data")
+    server.start()
+    back_up(server.home, ALICE, "one", "abc")
+    back_up(server.home, ALICE, "two", "bcd")
+    server.home.put_keyring([SLOT], "0")
+    server.home.change(server.home.decisions.pin, generation_id("one"), "admin", "the first")
+    yield server
+    server.store.close()
+
+
+def test_nothing_is_wrong(server: Server) -> None:
+    before = rebuilt_rows(index_path(server.data))
+    assert server.find() == []
+    assert rebuilt_rows(index_path(server.data)) == before
+
+
+@pytest.mark.parametrize("at", [-30, -1, 0, 20])
+@pytest.mark.parametrize("which", range(1, 7))
+def test_a_bad_header_or_trailer_is_written_anew(server: Server, which: int, at: int) -> None:
+    flip(server.path(which), at)
+    (finding,) = server.find()
+    assert finding.segment == which
+    assert finding.repair is Repair.REWRITE
+    server.repair()
+    assert not [p for p in segment_paths(server.data) if int(p.name, 16) == which]
+    assert server.missing("abcd") == ""
+    # What is mended is as good as it was: an index made anew finds everything in it.
+    assert server.rebuild() == []
+    assert server.find() == []
+    assert held(server.home, "abcd") == all_right("abcd")
+    for name in ("one", "two"):
+        found = server.home.get_generation(generation_id(name))
+        assert found.manifest == f"manifest of {name}".encode()
+    assert server.home.get_keyring().slots == (SLOT,)
+    assert generation_id("one") in server.home.decisions.register().pins
+    assert scrub_now(server.home) == set()
+
+
+def test_a_chunk_that_is_damaged_for_sure_is_left_out(server: Server) -> None:
+    flip(server.path(CHUNKS_1), -30)
+    flip(server.path(CHUNKS_1), FIRST + 5)
+    server.repair()
+    assert server.missing("abcd") == "a"
+    server.rebuild()
+    assert server.missing("abcd") == "a"
+    put(server.home, server.home.begin_session(ALICE, None), "a")
+    assert server.home.damaged_chunk_count() == 0
+
+
+def test_a_chunk_that_nobody_can_check_is_kept(server: Server) -> None:
+    flip(server.path(CHUNKS_1), 32 + len(body_of("abc")) + 40)  # where the entry says that a lies
+    server.repair()
+    assert server.missing("abcd") == ""
+    assert scrub_now(server.home) == set()
+
+
+def test_a_segment_that_is_cut(server: Server) -> None:
+    os.truncate(server.path(CHUNKS_1), FIRST + len(sealed("a")) + 40)
+    server.repair()
+    assert server.missing("abcd") == "bc"
+    assert held(server.home, "abcd") == all_right("ad")
+
+
+def test_a_segment_that_is_gone(server: Server) -> None:
+    server.path(CHUNKS_1).unlink()
+    (finding,) = server.find()
+    assert finding.repair is Repair.FORGET
+    server.repair()
+    assert server.missing("abcd") == "abc"
+    assert [str(f) for f in server.find()] == [
+        f"generation {generation_id('one')}: 3 of its chunks are damaged or lost "
+        "(nothing can be done here)",
+        f"generation {generation_id('two')}: 2 of its chunks are damaged or lost "
+        "(nothing can be done here)",
+    ]
+
+
+@pytest.mark.parametrize("which", [COMMIT_1, KEYRING])
+def test_what_only_that_segment_had_is_named(server: Server, which: int) -> None:
+    server.path(which).unlink()
+    (finding,) = server.find()
+    assert (finding.segment, finding.repair) == (which, Repair.NONE)
+    assert not server.home.change(server.home.checking.repair, finding)
+
+
+@pytest.mark.parametrize("which", range(1, 7))
+def test_a_segment_of_another_version_is_left_alone(server: Server, which: int) -> None:
+    flip(server.path(which), 8)
+    (finding,) = server.find()
+    assert finding.repair is Repair.NONE
+    assert "is of version 17" in finding.problem
+
+
+def test_a_receipt_or_a_set_that_is_damaged(server: Server) -> None:
+    content = server.path(COMMIT_1).read_bytes()
+    flip(server.path(COMMIT_1), content.index(b"chunk set") + 40)
+    server.repair()
+    assert server.rebuild() == []
+    flip(server.path(COMMIT_2), content.index(b'"previous"') + 3)
+    (finding,) = server.find()
+    assert finding.repair is Repair.NONE
+    assert f"the commit of generation {generation_id('two')}" in finding.problem
+
+
+def test_rows_that_the_index_has_lost(server: Server) -> None:
+    server.sql("DELETE FROM chunks WHERE id = ?", chunk_id("a"))
+    first, second = server.find()
+    assert first.problem == "1 chunks are not known"
+    assert second.problem == "the index does not know 1 of its chunks"
+    assert server.home.change(server.home.checking.repair, first)
+    assert server.find() == []
+    assert held(server.home, "abcd") == all_right("abcd")
+
+
+def test_rows_that_lead_elsewhere(server: Server) -> None:
+    server.sql("UPDATE chunks SET offset = offset + 1 WHERE id = ?", chunk_id("a"))
+    (finding,) = server.find()
+    assert finding.problem == "1 chunks do not lie where the index says"
+    server.repair()
+    assert held(server.home, "abcd") == all_right("abcd")
+
+
+def test_chunks_of_a_generation_that_nothing_knows(server: Server) -> None:
+    server.path(CHUNKS_2).unlink()
+    server.sql("DELETE FROM chunks WHERE segment = ?", CHUNKS_2)
+    server.sql("DELETE FROM segments WHERE number = ?", CHUNKS_2)
+    (finding,) = server.find()
+    assert finding.repair is Repair.PUT_LOST
+    server.repair()
+    assert server.home.damaged_chunk_count() == 1
+
+
+def test_a_segment_that_the_index_does_not_know(server: Server) -> None:
+    server.sql("DELETE FROM chunks WHERE segment = ?", CHUNKS_2)
+    server.sql("DELETE FROM segments WHERE number = ?", CHUNKS_2)
+    found = {(f.segment, f.repair) for f in server.find()}
+    assert found == {(None, Repair.PUT_LOST), (CHUNKS_2, Repair.RESTART)}
+    server.store.close()
+    server.start()
+    assert server.find() == []
+    assert held(server.home, "abcd") == all_right("abcd")
+
+
+def test_a_wrong_size_or_kind(server: Server) -> None:
+    server.sql("UPDATE segments SET size = 7, kind = 2 WHERE number = ?", CHUNKS_1)
+    before = server.home.used_bytes()
+    assert len(server.find()) == 2
+    server.repair()
+    assert server.home.used_bytes() > before
+
+
+def test_a_set_that_is_not_the_commits(server: Server) -> None:
+    other = server.home._index.generation_set(generation_id("two"))
+    assert other is not None
+    server.sql(
+        "UPDATE generations SET chunks = ? WHERE id = ?", other.serialize(), generation_id("one")
+    )
+    (finding,) = server.find()
+    assert "rebuild-index" in finding.problem
+
+
+def test_other_peoples_files(server: Server) -> None:
+    folder = server.path(CHUNKS_1).parent
+    for path in (folder / "notes", folder / ("f" * 16), folder.parent / "lost+found"):
+        path.write_bytes(b"")
+    assert len(server.find()) == 3
+    assert {f.repair for f in server.find()} == {Repair.NONE}
+
+
+def test_it_runs_beside_everything_else(server: Server) -> None:
+    """A check that is half-way when segments come and go says nothing about them."""
+    findings = server.home.checking.find()
+    back_up(server.home, ALICE, "three", "efg")
+    assert list(findings) == []
+    os.truncate(server.path(7), 5000 if server.path(7).stat().st_size > 5000 else 100)
+    (finding, *_) = server.find()
+    rewrite = server.home.collection.rewrite([SegmentNumber(CHUNKS_1)])
+    for _ in rewrite.steps():
+        pass
+    server.home.change(server.home.collection.replace, rewrite)
+    assert finding.segment == 7
+    stale = Finding("segment", "gone", Repair.REWRITE, SegmentNumber(CHUNKS_1))
+    assert not server.home.change(server.home.checking.repair, stale)
+    server.repair()
+    assert held(server.home, "abcd") == all_right("abcd")
