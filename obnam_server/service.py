@@ -36,6 +36,7 @@ from obnam_server.upkeep.compact import Compacted, compact
 from obnam_server.upkeep.pace import Pace
 from obnam_server.upkeep.retain import retain
 from obnam_server.upkeep.rounds import Rounds, Task
+from obnam_server.upkeep.scrub import Scrubbed, scrub_portion
 from obnam_server.work import Work
 
 log = Logger()
@@ -173,6 +174,13 @@ class ServerService(Service):
         async def collect_and_compact(repository: RepositoryStore, pace: Pace) -> None:
             await compact(repository, self._work, pace, self._now_ns(), Compacted())
 
+        every_s = self._settings.upkeep_every_minutes * 60.0
+
+        async def scrub(repository: RepositoryStore, pace: Pace) -> None:
+            await scrub_portion(
+                repository, self._work, pace, self._now_ns(), Scrubbed(), every_s=every_s
+            )
+
         pace = Pace(
             self._reactor,
             self._settings.upkeep_bytes_per_second,
@@ -184,8 +192,12 @@ class ServerService(Service):
             self._reactor,
             self._now_ns,
             pace,
-            self._settings.upkeep_every_minutes * 60.0,
-            (Task("retention", apply_retention), Task("compaction", collect_and_compact)),
+            every_s,
+            (
+                Task("retention", apply_retention),
+                Task("compaction", collect_and_compact),
+                Task("scrub", scrub),
+            ),
         )
 
     def _encrypted(self, endpoint: str) -> IProtocolFactory:

@@ -23,7 +23,7 @@ from obnam_server.admin.init_command import init
 from obnam_server.admin.repository_commands import repository
 from obnam_server.admin.retention_commands import retention
 from obnam_server.admin.status_commands import rebuild_index_, status_
-from obnam_server.admin.upkeep_commands import collect, compact
+from obnam_server.admin.upkeep_commands import check, collect, compact, scrub
 from obnam_server.administration.answers import error_name
 
 DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")
@@ -58,6 +58,8 @@ for command in (
     retention,
     collect,
     compact,
+    scrub,
+    check,
     status_,
     audit,
     rebuild_index_,

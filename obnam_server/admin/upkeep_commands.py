@@ -1,4 +1,4 @@
-"""``obnam-server collect`` and ``compact``: upkeep now, and not in the next round."""
+"""``obnam-server collect``, ``compact``, ``scrub``, ``check``: upkeep now, not in a round."""
 
 import click
 
@@ -34,6 +34,35 @@ def compact(context: Context, repository: RepositoryName) -> None:
         lines.append(f"{found['left']} groups of segments were left alone; see the server's log")
     context.say(found, lines)
     if found["left"]:
+        raise click.exceptions.Exit(DONE_WITH_WARNINGS)
+
+
+@click.command()
+@_REPOSITORY
+@click.pass_obj
+def scrub(context: Context, repository: RepositoryName) -> None:
+    """Read all that REPOSITORY has, and note what is damaged: the next backup makes it again."""
+    found = context.call("scrub", repository=repository)
+    lines = [f"{repository}: {line}" for line in found["findings"]]
+    lines.append(
+        f"{repository}: {found['segments']} segments, {_mb(found['size_bytes'])} read; "
+        f"{found['damaged']} damaged chunks found, {found['damaged_chunk_count']} not healed yet"
+    )
+    context.say(found, lines)
+    if found["findings"] or found["damaged_chunk_count"]:
+        raise click.exceptions.Exit(DONE_WITH_WARNINGS)
+
+
+@click.command()
+@_REPOSITORY
+@click.option("--repair", is_flag=True, help="Repair what can be repaired.")
+@click.pass_obj
+def check(context: Context, repository: RepositoryName, repair: bool) -> None:
+    """Whether segments, index and generations of REPOSITORY say the same."""
+    found = context.call("repair" if repair else "check", repository=repository)
+    lines = [f"{repository}: {each['line']}" for each in found["findings"]]
+    context.say(found, lines or [f"{repository}: all is well"])
+    if not all(each["repaired"] for each in found["findings"]):
         raise click.exceptions.Exit(DONE_WITH_WARNINGS)
 
 

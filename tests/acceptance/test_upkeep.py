@@ -1,6 +1,7 @@
 """An administrator looks after a repository, beside the running server and without it."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -78,6 +79,31 @@ def test_a_policy(own: ServerProcess, laptop: Computer, tmp_path: Path) -> None:
     policy.write_text("null")
     administrator.run("retention", "set", HOME, str(policy))
     assert administrator.json("retention", "show", HOME)["policy"] is None
+
+
+def test_damage_is_found_and_healed(own: ServerProcess, laptop: Computer) -> None:
+    administrator = Administrator(own.config)
+    (laptop.live / "large").write_bytes(os.urandom(1 << 20))
+    laptop.backup()
+    assert administrator.json("check", HOME)["findings"] == []
+    assert administrator.json("scrub", HOME)["damaged"] == 0
+    segments = (own.data / "repositories" / HOME / "segments").glob("*/*")
+    segment = max(segments, key=lambda path: path.stat().st_size)
+    content = bytearray(segment.read_bytes())
+    content[len(content) // 2] ^= 1
+    segment.write_bytes(content)
+    found = json.loads(administrator.run("--json", "scrub", HOME, code=3).stdout)
+    assert found["damaged"] == found["damaged_chunk_count"] == 1
+    laptop.obnam("verify", code=1)
+    laptop.backup()
+    assert administrator.json("scrub", HOME)["damaged_chunk_count"] == 0
+    assert administrator.json("check", HOME)["findings"] == []
+    laptop.obnam("verify")
+    assert tree(laptop.restored("latest")) == tree(laptop.live)
+    own.stop()
+    (own.data / "repositories" / HOME / "segments" / "0000" / "stray").write_text("not ours")
+    (finding,) = json.loads(administrator.run("--json", "check", HOME, code=3).stdout)["findings"]
+    assert "stray" in finding["what"]
 
 
 def test_collect_and_compact_beside_the_server_and_without_it(
