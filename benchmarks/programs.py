@@ -151,7 +151,7 @@ class Obnam(Program):
 
     def make_repository(self) -> None:
         """Start the server, invite a client, and let it join."""
-        port = _free_port()
+        port = free_port()
         config = ("--config", self._server_configuration(port))
         twistd = self.command(
             self._commands / "twistd", "-n", "--pidfile=", "obnam-server", *config
@@ -210,7 +210,7 @@ class Restic(Program):
     def make_repository(self) -> None:
         """Start rclone, and make a repository of format 2, which compresses."""
         self.repository.mkdir()
-        self._port = _free_port()
+        self._port = free_port()
         self.server = Server(
             self.command(
                 *("rclone", "serve", "restic", "--addr", f"127.0.0.1:{self._port}"),
@@ -281,11 +281,26 @@ def makers(obnam_commands: Path) -> dict[str, Callable[[Path, Path], Program]]:
     }
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port that nobody listens on just now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def run_command(command: Command, *more: str) -> str:
+    """What a command prints. Raises CommandFailed."""
+    done = subprocess.run(
+        [*command.argv, *more],
+        env=command.environment,
+        cwd=command.directory,
+        capture_output=True,
+        text=True,
+    )
+    if done.returncode:
+        raise CommandFailed(f"{' '.join(command.argv)}: {done.stderr}")
+    return done.stdout
 
 
 def _listening(port: int) -> bool:
