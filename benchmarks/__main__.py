@@ -2,6 +2,11 @@
 
 import sys
 
-from benchmarks.run import main
+from benchmarks import large_repository, run
 
-sys.exit(main())
+OTHERS = {"large-repository": large_repository.main}
+"""Modes that compare with no other program."""
+
+if sys.argv[1:2] and sys.argv[1] in OTHERS:
+    sys.exit(OTHERS[sys.argv[1]](sys.argv[2:]))
+sys.exit(run.main())
