@@ -60,7 +60,7 @@ REPOSITORY = RepositoryName("large")
 TRASHED, EXPUNGED = 10, 10
 """Generations of each client in the trash, and gone for good: one a day went each of these ways."""
 
-PUSHES_AFTER_DAYS = 10
+PUSHES_AFTER_DAYS = 7
 """A generation takes no older one's place before: the minimum age, and what days are cut to."""
 
 SEGMENT_CHUNKS = 55

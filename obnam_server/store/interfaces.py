@@ -4,7 +4,7 @@ Local files and SQLite stand behind them now (`segments`, `index`); an object st
 database server may later. Everything blocks; nothing here knows of HTTP or of Twisted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NewType
 
@@ -125,8 +125,8 @@ class ISegmentStore(Interface):
     def list(repository: RepositoryName) -> Iterator[SegmentNumber]:
         """The numbers of all finished segments, in no order."""
 
-    def delete(repository: RepositoryName, segment: SegmentNumber) -> None:
-        """Delete a finished segment, durably. One that is not there is fine."""
+    def delete(repository: RepositoryName, segments: Iterable[SegmentNumber]) -> None:
+        """Delete finished segments, durably. One that is not there is fine."""
 
     def settle(repository: RepositoryName) -> int:
         """Clear up behind a crash; how many unfinished segments there were.
@@ -292,6 +292,12 @@ class IGenerationIndex(Interface):
 
     def latest(client: ClientName | None) -> GenerationRecord | None:
         """The newest generation (of one client). It is never in the trash."""
+
+    def newest(client: ClientName) -> set[GenerationId]:
+        """Of one client the newest generation, and the newest that is no checkpoint.
+
+        Without those in the trash.
+        """
 
     def generation_count() -> int:
         """How many there are, without those in the trash."""

@@ -111,8 +111,7 @@ class Recovery:
                 for footer, entries in self._commits:
                     self._adopt_or_report(footer, entries, stored, register)
                 self._index.put_trash({g: mark.at_ns for g, mark in register.trash.items()})
-        for segment in self._replaced:
-            self._home.segments.delete(self._home.name, segment)
+        self._home.segments.delete(self._home.name, self._replaced)
 
     def _adopt_one(self, segment: SegmentNumber) -> None:
         # Its number is used up, whatever is in it.

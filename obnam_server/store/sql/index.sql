@@ -70,6 +70,12 @@ CREATE TABLE generations (
 
 CREATE INDEX generations_by_client ON generations (client, sequence);
 
+-- What lists of generations show. Many rows are read here without their sets, which lie before the
+-- last columns, and have some KiB each.
+CREATE INDEX generations_listed ON generations (
+    trashed, sequence, id, received, client, previous, partial, chunk_count, segment
+);
+
 -- Where the keyring lies: no row, or one.
 CREATE TABLE keyring (
     one INTEGER PRIMARY KEY CHECK (one = 1),
