@@ -29,6 +29,7 @@ from obnam.model.chunk import SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName
 from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam.wire.messages import GenerationSummary, Receipt
+from obnam.wire.receipts import HASH_BYTES, SIGNATURE_BYTES, Countersignature
 from obnam_server.store import layout
 from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.index import SqliteIndex
@@ -251,6 +252,9 @@ class _History:
         chunks = BitMap64(client.chunks)
         chunks.run_optimize()
         manifest_id = ChunkId(b"\x01" + self._sequence.to_bytes(32, "big"))
+        signed = Countersignature(
+            self._random.randbytes(HASH_BYTES), manifest_id, self._random.randbytes(SIGNATURE_BYTES)
+        )
         total = SetSum(len(chunks), 0)
         if client.name in self.probes and round_number == self.shape.rounds - 1:
             total = SetSum().add(self.shape.chunk_id(number) for number in chunks)
@@ -261,7 +265,7 @@ class _History:
             manifest = Location(segment, HEADER_BYTES + FRAME_HEADER_BYTES, MANIFEST_BYTES)
         record = GenerationRecord(
             GenerationSummary(
-                Receipt(generation, self._sequence, received_ns),
+                Receipt(generation, self._sequence, received_ns, signed),
                 client.name,
                 previous,
                 False,

@@ -60,6 +60,7 @@ def decide(data: Path) -> dict[str, Any]:
         # The other half is left to the server's own upkeep.
         dead = dead[: (len(dead) + 1) // 2]
         holey = next((group for group in chosen.groups if not set(group) & empty.keys()), ())
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
         fill(data, [segment for group in chosen.groups for segment in group])
         for name, group in (("wholly dead", dead), ("partly dead", holey)):
             _compact(steps, repository, f"{len(group)} {name}", group)
@@ -76,7 +77,7 @@ def decide(data: Path) -> dict[str, Any]:
         "dead_bytes": chosen.dead_bytes,
         "groups": len(chosen.groups),
         "left_bytes": sum(empty.values()) - sum(empty[segment] for segment in dead),
-        "peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        "peak_bytes": peak_bytes,
     }
 
 

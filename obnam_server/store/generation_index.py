@@ -88,7 +88,7 @@ class GenerationIndex:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):
             rows = self._database.get().execute(
-                f"SELECT {_SUMMARY}, trashed FROM generations "
+                f"SELECT {_SUMMARY}, trashed FROM generations INDEXED BY generations_listed "
                 "WHERE sequence > ? AND trashed IS NOT NULL ORDER BY sequence LIMIT ?",
                 (after_sequence, limit),
             )

@@ -12,7 +12,8 @@ ALTER TABLE generations ADD COLUMN added_count INTEGER;
 ALTER TABLE generations ADD COLUMN added_bytes INTEGER;
 ALTER TABLE generations ADD COLUMN removed_count INTEGER;
 CREATE INDEX generations_listed ON generations (
-    trashed, sequence, id, received, client, previous, partial, chunk_count, segment
+    trashed, sequence, id, received, client, previous, partial, chunk_count, manifest_id,
+    signature, receipt_hash, segment
 );
 CREATE TABLE register (
     one INTEGER PRIMARY KEY CHECK (one = 1),
