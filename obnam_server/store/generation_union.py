@@ -5,11 +5,58 @@ for it at each step. It grows with each commit; once a generation is gone it is 
 """
 
 import threading
+from struct import Struct
 
 from attrs import define, field
-from pyroaring import BitMap64
+from pyroaring import BitMap, BitMap64
 
 from obnam_server.store.database import Database, database_errors
+
+_GATHERED_BYTES = 4 << 20
+"""Serialized sets whose union is made at once."""
+
+_HEAD = Struct("<QI")
+"""How a 64-bit set begins: the number of 32-bit sets in it, and the upper half of the first one's
+numbers; the first one follows (https://github.com/RoaringBitmap/RoaringFormatSpec)."""
+
+
+@define
+class Gathered:
+    """A union that serialized 64-bit sets are added to.
+
+    Nearly all sets have one 32-bit set inside, and of many of those the union is made five times
+    as fast as of the 64-bit ones one after another.
+    """
+
+    _numbers: BitMap64
+    _by_upper_half: dict[int, list[BitMap]] = field(init=False, factory=dict)
+    _size_bytes: int = field(init=False, default=0)
+
+    def add(self, serialized: bytes) -> None:
+        """Add a set."""
+        count, upper_half = 0, 0
+        if len(serialized) > _HEAD.size:
+            count, upper_half = _HEAD.unpack_from(serialized)
+        if count != 1:
+            self._numbers |= BitMap64.deserialize(serialized)
+            return
+        inner = BitMap.deserialize(serialized[_HEAD.size :])
+        self._by_upper_half.setdefault(upper_half, []).append(inner)
+        self._size_bytes += len(serialized)
+        if self._size_bytes >= _GATHERED_BYTES:
+            self._unite()
+
+    def all(self) -> BitMap64:
+        """The union of all."""
+        self._unite()
+        return self._numbers
+
+    def _unite(self) -> None:
+        for upper_half, sets in self._by_upper_half.items():
+            united = _HEAD.pack(1, upper_half) + BitMap.union(*sets).serialize()
+            self._numbers |= BitMap64.deserialize(united)
+        self._by_upper_half.clear()
+        self._size_bytes = 0
 
 
 @define(eq=False)
@@ -48,14 +95,15 @@ class GenerationUnion:
     def _read(self, since: int, numbers: BitMap64) -> tuple[BitMap64, int]:
         """``numbers`` with the sets of generations since then; the last one's sequence number."""
         last = 0
+        gathered = Gathered(numbers)
         with database_errors(self._database.path):
             for sequence, chunks in self._database.get().execute(
                 "SELECT sequence, chunks FROM generations WHERE sequence >= ? ORDER BY sequence",
                 (since,),
             ):
-                numbers |= BitMap64.deserialize(chunks)
+                gathered.add(chunks)
                 last = sequence
-        return numbers, last
+        return gathered.all(), last
 
     def _count(self) -> tuple[int, int]:
         row = self._database.get().execute(

@@ -11,8 +11,9 @@ from pyroaring import BitMap64
 from obnam.model.chunk import SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import GenerationSummary, Receipt
-from obnam_server.store import chunk_index
+from obnam_server.store import chunk_index, generation_union
 from obnam_server.store.errors import StoreFull
+from obnam_server.store.generation_union import Gathered
 from obnam_server.store.index import SqliteIndex
 from obnam_server.store.interfaces import (
     ChunkNumber,
@@ -130,6 +131,36 @@ def test_how_much_lies_in_each_segment_is_counted_whatever_the_span(
         monkeypatch.setattr(chunk_index, "_GROUPED_SPAN", span)
         assert index.placed() == counted
     assert index.all_stored() == BitMap64(lengths)
+
+
+LARGE = st.one_of(
+    st.integers(0, 200),
+    st.integers(2**16 - 3, 2**16 + 3),
+    st.integers(2**32 - 3, 2**32 + 3),
+    st.integers(2**40, 2**40 + 2),
+)
+
+
+@given(st.lists(st.sets(LARGE)), st.sets(LARGE), st.sampled_from([1, 40, 4 << 20]))
+def test_sets_that_are_gathered_are_their_union(
+    sets: list[set[int]], before: set[int], at_once: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(generation_union, "_GATHERED_BYTES", at_once)
+        gathered = Gathered(BitMap64(before))
+        for numbers in sets:
+            one = BitMap64(numbers)
+            one.run_optimize()
+            gathered.add(one.serialize())
+        assert set(gathered.all()) == before.union(*sets)
+
+
+@pytest.mark.parametrize("broken", [b"1234", bytes(range(40)), b"\1" + bytes(11)])
+def test_what_is_no_set_is_not_taken_for_one(broken: bytes) -> None:
+    gathered = Gathered(BitMap64())
+    with pytest.raises(ValueError, match="deserialize"):
+        gathered.add(broken)
+        gathered.all()
 
 
 def test_the_trash_is_what_was_put_last(index: SqliteIndex) -> None:
