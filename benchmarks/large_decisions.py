@@ -6,7 +6,6 @@ that is not, can be compacted for real. The rest is left to the server.
 """
 
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable
@@ -60,7 +59,7 @@ def decide(data: Path) -> dict[str, Any]:
         # The other half is left to the server's own upkeep.
         dead = dead[: (len(dead) + 1) // 2]
         holey = next((group for group in chosen.groups if not set(group) & empty.keys()), ())
-        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        peak_bytes = _peak_bytes()
         fill(data, [segment for group in chosen.groups for segment in group])
         for name, group in (("wholly dead", dead), ("partly dead", holey)):
             _compact(steps, repository, f"{len(group)} {name}", group)
@@ -79,6 +78,16 @@ def decide(data: Path) -> dict[str, Any]:
         "left_bytes": sum(empty.values()) - sum(empty[segment] for segment in dead),
         "peak_bytes": peak_bytes,
     }
+
+
+def _peak_bytes() -> int:
+    # Not `ru_maxrss`: there the memory of the process that started this one counts, too.
+    (line,) = (
+        line
+        for line in Path("/proc/self/status").read_text().splitlines()
+        if line.startswith("VmHWM:")
+    )
+    return int(line.split()[1]) * 1024
 
 
 def _retain(steps: Steps, repository: RepositoryStore) -> None:

@@ -25,7 +25,8 @@ from typing import Any
 
 import attrs
 
-from benchmarks.large_data import Made, Shape, home_in, make, token_of
+from benchmarks.large_data import Made, home_in, make, token_of
+from benchmarks.large_history import Shape
 from benchmarks.measure import CommandFailed, tree_cpu_s, tree_memory_bytes
 from benchmarks.report import MB, machine
 from benchmarks.serving import LiveServer, RawClient
