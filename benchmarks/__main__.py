@@ -2,9 +2,13 @@
 
 import sys
 
-from benchmarks import many_clients, run, timing
+from benchmarks import large_repository, many_clients, run, timing
 
-OTHERS = {"many-clients": many_clients.main, "timing": timing.main}
+OTHERS = {
+    "large-repository": large_repository.main,
+    "many-clients": many_clients.main,
+    "timing": timing.main,
+}
 """Modes that compare with no other program."""
 
 if sys.argv[1:2] and sys.argv[1] in OTHERS:

@@ -41,7 +41,7 @@ class LiveServer:
         self.port = free_port()
         self.pin = ""  # known with the first invitation
         self._commands = commands
-        folder.mkdir(parents=True)
+        folder.mkdir(parents=True, exist_ok=True)
         configuration = {
             "data_directory": str(self.data),
             "listen": [f"tcp:{self.port}:interface=127.0.0.1"],

@@ -1,5 +1,6 @@
 """The part of the index that knows where chunks are. SQL only; see ``sql/index.sql``."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import Any, TypeVar
@@ -27,6 +28,9 @@ _BATCHES = (512, 64, 8, 1)
 
 _SPAN = 4096
 """Numbers looked up at a time."""
+
+_GROUPED_SPAN = 65_536
+"""Numbers grouped by segments at a time: so many are sorted in memory, and quickly."""
 
 _SPARSE = 8
 """Rows read for each that is wanted, up to which a range is read and not each number searched."""
@@ -122,15 +126,20 @@ class ChunkIndex:
 
     def all_stored(self) -> BitMap64:
         """See `IChunkIndex`."""
-        with database_errors(self._database.path):
-            rows = self._database.get().execute("SELECT number FROM chunks")
-            return BitMap64(row[0] for row in rows)
+        return self._all_numbers("SELECT number FROM chunks INDEXED BY chunks_by_number")
 
     def absent(self) -> BitMap64:
         """See `IChunkIndex`."""
+        return self._all_numbers("SELECT number FROM absent")
+
+    def _all_numbers(self, query: str) -> BitMap64:
+        """Numbers by the thousand: as a list of integers, all of them would take 40 bytes each."""
+        found = BitMap64()
         with database_errors(self._database.path):
-            rows = self._database.get().execute("SELECT number FROM absent")
-            return BitMap64(row[0] for row in rows)
+            rows = self._database.get().execute(query)
+            while some := rows.fetchmany(_SPAN):
+                found |= BitMap64([row[0] for row in some])
+        return found
 
     def absent_ids(self, numbers: Sequence[ChunkNumber]) -> list[ChunkId]:
         """See `IChunkIndex`."""
@@ -145,12 +154,19 @@ class ChunkIndex:
 
     def placed(self) -> dict[SegmentNumber, Placed]:
         """See `IChunkIndex`."""
-        with database_errors(self._database.path):
-            rows = self._database.get().execute(
-                "SELECT segment, count(*), sum(length) FROM chunks INDEXED BY chunks_by_number "
-                "GROUP BY segment"
-            )
-            return {row[0]: Placed(row[1], row[2]) for row in rows}
+        count: Counter[SegmentNumber] = Counter()
+        size_bytes: Counter[SegmentNumber] = Counter()
+        with self._database.reading() as connection:
+            row = connection.execute("SELECT max(number) FROM chunks").fetchone()
+            for first in range(0, (row[0] or 0) + 1, _GROUPED_SPAN):
+                for segment, there, length in connection.execute(
+                    "SELECT segment, count(*), sum(length) FROM chunks "
+                    "INDEXED BY chunks_by_number WHERE number BETWEEN ? AND ? GROUP BY segment",
+                    (first, first + _GROUPED_SPAN - 1),
+                ):
+                    count[segment] += there
+                    size_bytes[segment] += length
+        return {each: Placed(count[each], size_bytes[each]) for each in count}
 
     def sizes(self, numbers: BitMap64) -> Iterator[tuple[ChunkNumber, SegmentNumber, int]]:
         """See `IChunkIndex`."""

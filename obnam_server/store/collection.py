@@ -103,8 +103,7 @@ class Collection:
             with self._index.transaction(durable=True):
                 self._enter(rewrite, dead)
         rewrite.replaced()
-        for segment in rewrite.segments:
-            self._home.segments.delete(self._home.name, segment)
+        self._home.segments.delete(self._home.name, rewrite.segments)
         return True
 
     def forget_damaged(self) -> int:

@@ -77,7 +77,7 @@ class DamageRecords:
             for segment in gone:
                 self._index.forget_segment(segment)
         for segment in gone:
-            self._home.segments.delete(self._home.name, segment)
+            self._home.segments.delete(self._home.name, [segment])
 
     def _keeps_out(self, segment: SegmentNumber) -> bool:
         try:
@@ -98,7 +98,7 @@ class DamageRecords:
         self.record()
         with self._index.transaction(durable=True):
             self._index.forget_segment(segment)
-        self._home.segments.delete(self._home.name, segment)
+        self._home.segments.delete(self._home.name, [segment])
 
 
 def read_damage(

@@ -88,7 +88,7 @@ class Decisions:
         if not going:
             return
         self._check_not_held(register)
-        newest = self._newest()
+        newest = self._newest_beside(going)
         for generation in going:
             if generation in register.pins:
                 reason = register.pins[generation].reason
@@ -206,14 +206,11 @@ class Decisions:
                 raise NotFound(f"generation {generation}")
         return found
 
-    def _newest(self) -> set[GenerationId]:
-        """Of each client the newest generation, and the newest that is no checkpoint."""
-        newest: dict[tuple[ClientName, bool], GenerationId] = {}
-        for summary, trashed_ns in self._index.all_generations():
-            if trashed_ns is None:
-                newest[summary.client, summary.partial] = summary.receipt.generation
-                newest[summary.client, True] = summary.receipt.generation
-        return set(newest.values())
+    def _newest_beside(self, generations: Iterable[GenerationId]) -> set[GenerationId]:
+        """Of their clients the newest generations, and the newest that are no checkpoints."""
+        records = [self._index.get_generation(generation) for generation in generations]
+        clients = {record.summary.client for record in records if record is not None}
+        return {newest for client in clients for newest in self._index.newest(client)}
 
     def _check_not_held(self, register: Register) -> None:
         if register.hold is not None:

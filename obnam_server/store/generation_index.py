@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from attrs import define
+from attrs import define, field
 from pyroaring import BitMap64
 from zope.interface import implementer
 
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import Countersignature, GenerationSummary, Receipt
 from obnam_server.store.database import Database, database_errors
+from obnam_server.store.generation_union import GenerationUnion
 from obnam_server.store.interfaces import (
     GenerationRecord,
     IGenerationIndex,
@@ -31,6 +32,7 @@ class GenerationIndex:
     """See `IGenerationIndex`."""
 
     _database: Database
+    _union: GenerationUnion = field(init=False)
 
     def put_generation(self, record: GenerationRecord, numbers: BitMap64) -> None:
         """See `IGenerationIndex`."""
@@ -76,8 +78,8 @@ class GenerationIndex:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):
             rows = self._database.get().execute(
-                f"SELECT {_SUMMARY} FROM generations WHERE sequence > ? AND trashed IS NULL "
-                "ORDER BY sequence LIMIT ?",
+                f"SELECT {_SUMMARY} FROM generations INDEXED BY generations_listed "
+                "WHERE trashed IS NULL AND sequence > ? ORDER BY sequence LIMIT ?",
                 (after_sequence, limit),
             )
             return [_summary(row) for row in rows]
@@ -86,7 +88,7 @@ class GenerationIndex:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):
             rows = self._database.get().execute(
-                f"SELECT {_SUMMARY}, trashed FROM generations "
+                f"SELECT {_SUMMARY}, trashed FROM generations INDEXED BY generations_listed "
                 "WHERE sequence > ? AND trashed IS NOT NULL ORDER BY sequence LIMIT ?",
                 (after_sequence, limit),
             )
@@ -96,20 +98,14 @@ class GenerationIndex:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):
             rows = self._database.get().execute(
-                f"SELECT {_SUMMARY}, trashed FROM generations ORDER BY sequence"
+                f"SELECT {_SUMMARY}, trashed FROM generations INDEXED BY generations_listed "
+                "ORDER BY sequence"
             )
             return [(_summary(row), row[-1]) for row in rows]
 
     def live_set(self, since: int) -> BitMap64:
         """See `IGenerationIndex`."""
-        live = BitMap64()
-        with database_errors(self._database.path):
-            rows = self._database.get().execute(
-                "SELECT chunks FROM generations WHERE sequence >= ?", (since,)
-            )
-            for row in rows:
-                live |= BitMap64.deserialize(row[0])
-        return live
+        return self._union.get(since)
 
     def generation_in(self, segment: SegmentNumber) -> GenerationId | None:
         """See `IGenerationIndex`."""
@@ -137,12 +133,32 @@ class GenerationIndex:
             return self._one("ORDER BY sequence DESC LIMIT 1", ())
         return self._one("WHERE client = ? ORDER BY sequence DESC LIMIT 1", (client,))
 
+    def newest(self, client: ClientName) -> set[GenerationId]:
+        """See `IGenerationIndex`."""
+        found: set[GenerationId] = set()
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                "SELECT id, partial FROM generations WHERE client = ? AND trashed IS NULL "
+                "ORDER BY sequence DESC",
+                (client,),
+            )
+            for generation, partial in rows:
+                if not found or not partial:
+                    found.add(GenerationId(generation))
+                if not partial:
+                    break
+            rows.close()
+        return found
+
     def generation_count(self) -> int:
         """See `IGenerationIndex`."""
         with database_errors(self._database.path):
             row = (
                 self._database.get()
-                .execute("SELECT count(*) FROM generations WHERE trashed IS NULL")
+                .execute(
+                    "SELECT count(*) FROM generations INDEXED BY generations_listed "
+                    "WHERE trashed IS NULL"
+                )
                 .fetchone()
             )
             return int(row[0])
@@ -163,10 +179,18 @@ class GenerationIndex:
     def put_trash(self, trashed_ns: Mapping[GenerationId, int]) -> None:
         """See `IGenerationIndex`."""
         connection = self._database.get()
-        connection.execute("UPDATE generations SET trashed = NULL WHERE trashed IS NOT NULL")
+        before = dict(
+            connection.execute(
+                "SELECT id, trashed FROM generations INDEXED BY generations_listed "
+                "WHERE trashed IS NOT NULL"
+            )
+        )
+        # Only what changes: with a row its set is written anew.
+        changes = dict.fromkeys(before.keys() - trashed_ns.keys())
+        changes |= {key: at for key, at in trashed_ns.items() if before.get(key) != at}
         connection.executemany(
             "UPDATE generations SET trashed = ? WHERE id = ?",
-            [(at_ns, generation) for generation, at_ns in trashed_ns.items()],
+            [(at_ns, generation) for generation, at_ns in changes.items()],
         )
 
     def remove_generations(self, sequences: BitMap64) -> list[SegmentNumber]:
@@ -178,7 +202,9 @@ class GenerationIndex:
                 "ON CONFLICT (name) DO UPDATE SET value = max(value, excluded.value)",
                 (sequences.max() + 1,),
             )
-        known = connection.execute("SELECT sequence, segment FROM generations").fetchall()
+        known = connection.execute(
+            "SELECT sequence, segment FROM generations INDEXED BY generations_listed"
+        )
         going = [(sequence, segment) for sequence, segment in known if sequence in sequences]
         connection.executemany(
             "DELETE FROM generations WHERE sequence = ?", [(sequence,) for sequence, _ in going]

@@ -11,6 +11,7 @@ from obnam_server.store.damage_index import DamageIndex
 from obnam_server.store.database import Database, database_errors, is_damaged
 from obnam_server.store.errors import DamagedIndex, StoreFailed
 from obnam_server.store.generation_index import GenerationIndex
+from obnam_server.store.generation_union import GenerationUnion
 from obnam_server.store.interfaces import (
     ChunkNumber,
     IIndex,
@@ -32,6 +33,7 @@ class SqliteIndex(ChunkIndex, DamageIndex, SessionIndex, GenerationIndex):
     def __init__(self, path: Path) -> None:
         """`DamagedIndex`, `UnknownFormat`, `StoreFull`, `StoreFailed`."""
         super().__init__(Database(path, "index", SCHEMA_VERSION))
+        self._union = GenerationUnion(self._database)
         try:
             self._database.prepare()
             with self.transaction(durable=True):

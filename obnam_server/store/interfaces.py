@@ -338,6 +338,12 @@ class IGenerationIndex(Interface):
     def listed_sets() -> Iterator[tuple[GenerationId, BitMap64]]:
         """The chunks of each generation that is not in the trash, newest first."""
 
+    def newest(client: ClientName) -> set[GenerationId]:
+        """Of one client the newest generation, and the newest that is no checkpoint.
+
+        Without those in the trash.
+        """
+
     def generation_count() -> int:
         """How many there are, without those in the trash."""
 

@@ -84,7 +84,7 @@ class KeyringStore:
                 self._index.forget_segment(found[0].segment)
         if found is not None:
             # A passphrase that was given up must not open anything any more.
-            self._home.segments.delete(self._home.name, found[0].segment)
+            self._home.segments.delete(self._home.name, [found[0].segment])
         return _parse(content, written.summary.segment)[0]
 
 

@@ -188,7 +188,7 @@ class Mending:
         else:
             self._forget_old(segment, bad)
         self._records.record()
-        self._home.segments.delete(self._home.name, segment)
+        self._home.segments.delete(self._home.name, [segment])
 
     def _replace_chunks(
         self, old: SegmentNumber, good: Sequence[tuple[Entry, bytes]], bad: Sequence[ChunkId]
@@ -223,7 +223,7 @@ class Mending:
             self._index.move_generation(record.summary.receipt.generation, written.places[0])
             self._index.forget_segment(segment)
             self._index.put_next_numbers(*self._numbers.next_numbers())
-        self._home.segments.delete(self._home.name, segment)
+        self._home.segments.delete(self._home.name, [segment])
         return True
 
     def _sound_parts(

@@ -73,7 +73,7 @@ class Recovery:
         """Delete what was replaced when the crash came."""
         for segment in self._index.leaving():
             if segment not in known:
-                self._home.segments.delete(self._home.name, segment)
+                self._home.segments.delete(self._home.name, [segment])
             with self._index.transaction(durable=False):
                 self._index.forget_leaving(segment)
 
@@ -124,8 +124,7 @@ class Recovery:
                 for footer, entries in self._commits:
                     self._adopt_or_report(footer, entries, stored, register)
                 self._index.put_trash({g: mark.at_ns for g, mark in register.trash.items()})
-        for segment in self._replaced:
-            self._home.segments.delete(self._home.name, segment)
+        self._home.segments.delete(self._home.name, self._replaced)
 
     def _adopt_one(self, segment: SegmentNumber) -> None:
         # Its number is used up, whatever is in it.

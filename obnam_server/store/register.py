@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from attrs import evolve, field, frozen
+from attrs import define, evolve, field, frozen
 from pyroaring import BitMap64
 
 from obnam.model.ids import ClientName, GenerationId, parse_client_name, parse_generation_id
@@ -108,26 +108,33 @@ def _marks(document: Mapping[str, Any]) -> dict[GenerationId, Mark]:
     return {parse_generation_id(key): _mark(mark) for key, mark in document.items()}
 
 
-@frozen
+@define(eq=False)
 class RegisterStore:
     """The register of one repository."""
 
     _home: RepositoryHome
     _index: IIndex
     _numbers: Numbers
+    _decoded: tuple[bytes, Register] = field(init=False, factory=lambda: (b"", Register()))
 
     def get(self) -> Register:
         """What holds now. Any thread."""
         found = self._index.get_register()
-        return Register() if found is None else Register.decode(found[1])
+        if found is None:
+            return Register()
+        content, register = self._decoded
+        if content != found[1]:
+            # With a large trash this takes long; and it is asked for several times in a row.
+            register = Register.decode(found[1])
+            self._decoded = found[1], register
+        return register
 
     def put(self, changed: Register, now_ns: int) -> Register:
         """WRITER. Let ``changed`` hold, in the index too: it goes by what the register says.
 
         Segments of generations that are expunged by it are deleted. `StoreFull`, `StoreFailed`.
         """
-        before = self._index.get_register()
-        register = evolve(changed, version=1 if before is None else _version(before) + 1)
+        register = evolve(changed, version=self.get().version + 1)
         content = register.encode()
         written = write_parts(
             self._home,
@@ -141,8 +148,7 @@ class RegisterStore:
             self._index.put_segment(written.summary, SegmentKind.REGISTER, now_ns)
             gone = enter(self._index, register, segment, content)
             self._index.put_next_numbers(*self._numbers.next_numbers())
-        for each in gone:
-            self._home.segments.delete(self._home.name, each)
+        self._home.segments.delete(self._home.name, gone)
         return register
 
 
@@ -162,10 +168,6 @@ def enter(
     for each in gone:
         index.forget_segment(each)
     return gone
-
-
-def _version(found: tuple[SegmentNumber, bytes]) -> int:
-    return Register.decode(found[1]).version
 
 
 def read_register(

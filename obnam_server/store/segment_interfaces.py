@@ -3,7 +3,7 @@
 Local files stand behind it now (`segments`); an object store may later. Everything blocks.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from zope.interface import Interface
 
@@ -58,8 +58,8 @@ class ISegmentStore(Interface):
     def strays(repository: RepositoryName) -> Iterator[str]:
         """Names of what lies among the segments, and is none."""
 
-    def delete(repository: RepositoryName, segment: SegmentNumber) -> None:
-        """Delete a finished segment, durably. One that is not there is fine."""
+    def delete(repository: RepositoryName, segments: Iterable[SegmentNumber]) -> None:
+        """Delete finished segments, durably. One that is not there is fine."""
 
     def settle(repository: RepositoryName) -> int:
         """Clear up behind a crash; how many unfinished segments there were.

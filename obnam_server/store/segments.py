@@ -11,7 +11,7 @@ import os
 import re
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NoReturn
 
@@ -187,7 +187,7 @@ class LocalSegmentStore:
                     continue
                 for name in os.listdir(directory):
                     number = SegmentNumber(int(name, 16)) if _FILE.fullmatch(name) else None
-                    if number is not None and path_of(home, number).parent == directory:
+                    if number is not None and _directory_of(number) == directory.name:
                         yield number
 
     def strays(self, repository: RepositoryName) -> Iterator[str]:
@@ -205,15 +205,21 @@ class LocalSegmentStore:
                     ):
                         yield str(path)
 
-    def delete(self, repository: RepositoryName, segment: SegmentNumber) -> None:
+    def delete(self, repository: RepositoryName, segments: Iterable[SegmentNumber]) -> None:
         """See `ISegmentStore`."""
-        with self._lock:
-            self._open.pop((repository, segment), None)
-        path = self._path(repository, segment)
-        with disk_errors(path):
-            if path.exists():
-                self._files.remove(path)
-                self._files.sync_directory(path.parent)
+        directories = set()
+        for segment in segments:
+            with self._lock:
+                self._open.pop((repository, segment), None)
+            path = self._path(repository, segment)
+            with disk_errors(path):
+                if path.exists():
+                    self._files.remove(path)
+                    directories.add(path.parent)
+        # Each once: to wait for the disk takes longer than all else.
+        for directory in sorted(directories):
+            with disk_errors(directory):
+                self._files.sync_directory(directory)
 
     def settle(self, repository: RepositoryName) -> int:
         """See `ISegmentStore`."""
@@ -262,4 +268,8 @@ class LocalSegmentStore:
 
 def path_of(segments: Path, segment: SegmentNumber) -> Path:
     """Where a segment's file is, under a repository's directory of segments."""
-    return segments / f"{segment >> _DIRECTORY_SHIFT:04x}" / name_of(segment)
+    return segments / _directory_of(segment) / name_of(segment)
+
+
+def _directory_of(segment: SegmentNumber) -> str:
+    return f"{segment >> _DIRECTORY_SHIFT:04x}"

@@ -89,14 +89,19 @@ class Sessions:
         session = SessionId(secrets.token_hex(16))
         older = self._index.sessions(client)
         crowded = older[: max(0, len(older) + 1 - SESSIONS_PER_CLIENT_MAX)]
-        with self._index.transaction(durable=True):
-            for record in crowded:
-                self._index.end_session(record.session)
-            self._index.put_session(SessionRecord(session, client, base, total, now))
+        # In memory first: in the index alone it would look like one from before the server's start.
         with self._lock:
-            for record in crowded:
-                self._live.pop(record.session, None)
             self._live[session] = Session(session, client, base, numbers, total, now, whole=True)
+        try:
+            with self._index.transaction(durable=True):
+                for record in crowded:
+                    self._index.end_session(record.session)
+                self._index.put_session(SessionRecord(session, client, base, total, now))
+        except BaseException:
+            self.ended(session)
+            raise
+        for record in crowded:
+            self.ended(record.session)
         return session
 
     def get(self, session: SessionId, client: ClientName | None = None) -> Session:

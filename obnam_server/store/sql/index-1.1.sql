@@ -11,6 +11,10 @@ ALTER TABLE generations ADD COLUMN receipt_hash BLOB;
 ALTER TABLE generations ADD COLUMN added_count INTEGER;
 ALTER TABLE generations ADD COLUMN added_bytes INTEGER;
 ALTER TABLE generations ADD COLUMN removed_count INTEGER;
+CREATE INDEX generations_listed ON generations (
+    trashed, sequence, id, received, client, previous, partial, chunk_count, manifest_id,
+    signature, receipt_hash, segment
+);
 CREATE TABLE register (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     version INTEGER NOT NULL,

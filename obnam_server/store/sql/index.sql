@@ -74,6 +74,13 @@ CREATE TABLE generations (
 
 CREATE INDEX generations_by_client ON generations (client, sequence);
 
+-- What lists of generations show. Many rows are read here without their sets, which lie before the
+-- last columns, and have some KiB each, or a MiB.
+CREATE INDEX generations_listed ON generations (
+    trashed, sequence, id, received, client, previous, partial, chunk_count, manifest_id,
+    signature, receipt_hash, segment
+);
+
 -- Where the keyring lies: no row, or one.
 CREATE TABLE keyring (
     one INTEGER PRIMARY KEY CHECK (one = 1),

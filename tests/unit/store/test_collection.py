@@ -1,15 +1,19 @@
 """Collection and compaction: what is dead goes, and nothing else, whatever comes between."""
 
+import sqlite3
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from attrs import define, field
 
-from obnam.errors import ChunksMissing
+from obnam.errors import ChunksMissing, SessionLost
 from obnam.model.ids import SessionId
 from obnam_server.store.compaction import Rewrite
-from obnam_server.store.errors import CollectionWaits, DamagedSegment
+from obnam_server.store.database import Database
+from obnam_server.store.errors import CollectionWaits, DamagedSegment, StoreFull
+from obnam_server.store.index import SqliteIndex
 from obnam_server.store.interfaces import SegmentNumber
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
@@ -253,6 +257,39 @@ def test_damage_is_not_copied(server: Server) -> None:
     before = set(segment_paths(server.data))
     rewrite.abort()
     assert set(segment_paths(server.data)) == before
+
+
+def test_a_session_is_not_waited_for_while_it_begins(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    transaction = Database.transaction
+
+    @contextmanager
+    def looked_at(database: Database, durable: bool) -> Iterator[sqlite3.Connection]:
+        with transaction(database, durable) as connection:
+            yield connection
+        # Collection runs on another thread: it may look at any moment, such as this one.
+        seen.append(server.home.collection.shares())
+
+    monkeypatch.setattr(Database, "transaction", looked_at)
+    server.home.begin_session(BOB, generation_id("one"))
+    assert len(seen) == 1
+
+
+def test_a_session_that_could_not_begin_is_not_there(
+    server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("secrets.token_hex", lambda size: "5" * 2 * size)
+
+    def full(connection: object, record: object) -> None:
+        raise StoreFull("disk")
+
+    with monkeypatch.context() as failing, pytest.raises(StoreFull):
+        failing.setattr(SqliteIndex, "put_session", full)
+        server.home.begin_session(BOB, generation_id("one"))
+    with pytest.raises(SessionLost):
+        server.home.missing(SessionId("5" * 32), [chunk_id("a")])
 
 
 def test_a_session_that_counts_on_its_base_loses_nothing(server: Server) -> None:

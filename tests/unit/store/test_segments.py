@@ -8,7 +8,7 @@ from zope.interface.verify import verifyObject
 
 from obnam.model.ids import RepositoryName
 from obnam_server.store.errors import DamagedSegment, StoreFailed
-from obnam_server.store.files import LOCAL_FILES
+from obnam_server.store.files import LOCAL_FILES, LocalFiles
 from obnam_server.store.interfaces import (
     SegmentNumber,
     SegmentSummary,
@@ -96,10 +96,37 @@ def test_reading_what_is_not_there(segments: LocalSegmentStore) -> None:
 def test_deleted(segments: LocalSegmentStore) -> None:
     write(segments, 1, b"12345")
     read(segments, 1, 0, 1)
-    segments.delete(HOME, SegmentNumber(1))
-    segments.delete(HOME, SegmentNumber(1))
+    segments.delete(HOME, [SegmentNumber(1)])
+    segments.delete(HOME, [SegmentNumber(1)])
     with pytest.raises(DamagedSegment):
         read(segments, 1, 0, 1)
+
+
+class WaitingFiles(LocalFiles):
+    """Notes what is removed, and for which directories it waits."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def remove(self, path: Path) -> None:
+        self.done.append(path.name[-4:])
+        super().remove(path)
+
+    def sync_directory(self, path: Path) -> None:
+        self.done.append(path.name)
+        super().sync_directory(path)
+
+
+def test_many_are_deleted_while_the_disk_is_waited_for_once(
+    segments: LocalSegmentStore, tmp_path: Path
+) -> None:
+    for number in (1, 2, 3, 0x1001):
+        write(segments, number, b"12345")
+    files = WaitingFiles()
+    store = LocalSegmentStore(tmp_path, files)
+    store.delete(HOME, map(SegmentNumber, (1, 0x1001, 7, 3)))
+    assert files.done == ["0001", "1001", "0003", "0000", "0001"]
+    assert list(segments.list(HOME)) == [2]
 
 
 def test_what_is_not_ours_is_passed_over(segments: LocalSegmentStore, tmp_path: Path) -> None:
