@@ -1,9 +1,9 @@
 """The part of the index that knows generations, keyring and register. SQL only."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from attrs import define
+from attrs import astuple, define
 from pyroaring import BitMap64
 from zope.interface import implementer
 
@@ -11,6 +11,7 @@ from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import GenerationSummary, Receipt
 from obnam_server.store.database import Database, database_errors
 from obnam_server.store.interfaces import (
+    Counted,
     GenerationRecord,
     IGenerationIndex,
     Location,
@@ -19,7 +20,9 @@ from obnam_server.store.interfaces import (
 from obnam_server.store.session_index import pack_xor, unpack_sum
 
 _SUMMARY = "id, sequence, received, client, previous, partial, chunk_count"
-_COLUMNS = f"{_SUMMARY}, base, chunk_xor, manifest_id, segment, offset, length"
+_COUNTED = "added_count, added_bytes, removed_count, stored_bytes"
+_COLUMNS = f"{_SUMMARY}, base, chunk_xor, manifest_id, segment, offset, length, {_COUNTED}"
+_NOT_COUNTED = (None,) * 4
 
 
 @implementer(IGenerationIndex)
@@ -33,7 +36,7 @@ class GenerationIndex:
         """See `IGenerationIndex`."""
         summary, receipt, manifest = record.summary, record.summary.receipt, record.manifest
         self._database.get().execute(
-            f"INSERT INTO generations ({_COLUMNS}, chunks) VALUES ({', '.join('?' * 14)})",
+            f"INSERT INTO generations ({_COLUMNS}, chunks) VALUES ({', '.join('?' * 18)})",
             (
                 receipt.generation,
                 receipt.sequence,
@@ -48,6 +51,7 @@ class GenerationIndex:
                 manifest.segment,
                 manifest.offset,
                 manifest.length,
+                *(_NOT_COUNTED if record.counted is None else astuple(record.counted)),
                 numbers.serialize(),
             ),
         )
@@ -104,6 +108,31 @@ class GenerationIndex:
             for row in rows:
                 live |= BitMap64.deserialize(row[0])
         return live
+
+    def without_generations(self, numbers: BitMap64, but: Collection[GenerationId]) -> BitMap64:
+        """See `IGenerationIndex`."""
+        left = BitMap64(numbers)
+        with database_errors(self._database.path):
+            rows = self._database.get().execute("SELECT id, chunks FROM generations")
+            for generation, chunks in rows:
+                if not left:
+                    break
+                if generation not in but:
+                    left -= BitMap64.deserialize(chunks)
+        return left
+
+    def counted(
+        self, client: ClientName | None, limit: int
+    ) -> list[tuple[GenerationSummary, Counted]]:
+        """See `IGenerationIndex`."""
+        condition, values = ("AND client = ?", (client,)) if client is not None else ("", ())
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                f"SELECT {_SUMMARY}, {_COUNTED} FROM generations WHERE added_count IS NOT NULL "
+                f"{condition} ORDER BY sequence DESC LIMIT ?",
+                (*values, limit),
+            )
+            return [(_summary(row), Counted(*row[7:])) for row in rows.fetchall()[::-1]]
 
     def latest(self, client: ClientName | None) -> GenerationRecord | None:
         """See `IGenerationIndex`."""
@@ -205,6 +234,7 @@ class GenerationIndex:
                 sum=unpack_sum(row[6], row[8]),
                 manifest_id=ChunkId(row[9]),
                 manifest=Location(row[10], row[11], row[12]),
+                counted=None if row[13] is None else Counted(*row[13:]),
             )
 
 

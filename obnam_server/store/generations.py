@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from attrs import frozen
+from attrs import asdict, frozen
 from pyroaring import BitMap64
 
 from obnam.errors import ChunksMissing, CommitConflict, NotFound, RequestRefused
@@ -28,10 +28,12 @@ from obnam.wire.messages import (
     GenerationSummary,
     Receipt,
 )
+from obnam_server.store.accounting import count
 from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.errors import DamagedSegment, SetDiffers
 from obnam_server.store.interfaces import (
     ChunkNumber,
+    Counted,
     GenerationRecord,
     IIndex,
     SegmentNumber,
@@ -114,6 +116,8 @@ class Generations:
             "xor": commit.chunks.xor_hex,
             "manifest_id": commit.manifest_id.hex(),
         }
+        counted = count(self._index, live.numbers, commit.previous)
+        document["counted"] = asdict(counted)
         numbers = BitMap64(live.numbers)
         numbers.run_optimize()
         written = write_parts(
@@ -128,7 +132,7 @@ class Generations:
             },
         )
         record = GenerationRecord(
-            summary, live.base, commit.chunks, commit.manifest_id, written.places[0]
+            summary, live.base, commit.chunks, commit.manifest_id, written.places[0], counted
         )
         logged = self._audit.change(
             "commit",
@@ -190,12 +194,14 @@ def read_commit(
         summary = GenerationSummary.from_json(document)
         base = document["base"]
         manifest_id = parse_chunk_id(bytes.fromhex(document["manifest_id"]))
+        counted = document.get("counted")
         record = GenerationRecord(
             summary=summary,
             base=None if base is None else parse_generation_id(base),
             sum=SetSum(summary.chunk_count, int(document["xor"], 16)),
             manifest_id=manifest_id,
             manifest=location_of(segment, parts[manifest_id]),
+            counted=None if counted is None else Counted(**counted),
         )
         numbers = BitMap64.deserialize(read_entry(home, segment, parts[CHUNK_SET]))
     except (ValueError, KeyError, TypeError) as error:

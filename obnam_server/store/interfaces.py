@@ -4,7 +4,7 @@ Local files and SQLite stand behind them now (`segments`, `index`); an object st
 database server may later. Everything blocks; nothing here knows of HTTP or of Twisted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NewType
 
@@ -66,14 +66,31 @@ class NumberedChunk:
 
 
 @frozen
+class Counted:
+    """What was counted when a generation was committed, against its client's one before.
+
+    ``stored_bytes``: the size of all segments of the repository then, without that of the commit.
+    """
+
+    added_count: int
+    added_bytes: int
+    removed_count: int
+    stored_bytes: int
+
+
+@frozen
 class GenerationRecord:
-    """What the index keeps of one committed generation, apart from its chunk set."""
+    """What the index keeps of one committed generation, apart from its chunk set.
+
+    ``counted`` is ``None`` for those that a server made which did not count.
+    """
 
     summary: GenerationSummary
     base: GenerationId | None
     sum: SetSum
     manifest_id: ChunkId
     manifest: Location
+    counted: Counted | None = None
 
 
 @frozen
@@ -204,6 +221,9 @@ class IChunkIndex(Interface):
     def damaged_count() -> int:
         """How many chunks were stored once and are damaged or lost."""
 
+    def sealed_bytes(numbers: BitMap64) -> int:
+        """The length of the sealed bytes of those of ``numbers`` that are stored and undamaged."""
+
 
 class ISegmentIndex(Interface):
     """Which segments are known, and what counts up."""
@@ -221,7 +241,7 @@ class ISegmentIndex(Interface):
         """All known segments that hold chunks, in the order of their numbers."""
 
     def used_bytes() -> int:
-        """The sum of their sizes."""
+        """The sum of their sizes; no matter how many there are, it takes no time."""
 
     def next_numbers() -> tuple[SegmentNumber, ChunkNumber]:
         """The lowest segment number and chunk number never given."""
@@ -288,6 +308,15 @@ class IGenerationIndex(Interface):
         """The numbers of the chunks of all generations from a sequence number on.
 
         Those in the trash, too.
+        """
+
+    def without_generations(numbers: BitMap64, but: Collection[GenerationId]) -> BitMap64:
+        """Those of ``numbers`` that no generation has, trash included, but for those of ``but``."""
+
+    def counted(client: ClientName | None, limit: int) -> list[tuple[GenerationSummary, Counted]]:
+        """The newest generations (of one client) that were counted, oldest first.
+
+        Also those in the trash.
         """
 
     def latest(client: ClientName | None) -> GenerationRecord | None:

@@ -22,6 +22,7 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
+from obnam_server.store.accounting import Accounting
 from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.collection import Collection
 from obnam_server.store.decisions import Decisions
@@ -58,6 +59,7 @@ class RepositoryStore:
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
+    accounting: Accounting = field(init=False)
     _numbers: Numbers = field(init=False)
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
@@ -92,6 +94,7 @@ class RepositoryStore:
         self.collection = Collection(
             self._home, self._index, self._numbers, self._sessions, self._clock
         )
+        self.accounting = Accounting(self._index, self._sessions)
 
     @property
     def name(self) -> RepositoryName:
@@ -281,7 +284,7 @@ class RepositoryStore:
             self._index.put_times(times)
 
     def used_bytes(self) -> int:
-        """The size of all segments."""
+        """The size of all segments. Takes no time, however many there are."""
         return self._index.used_bytes()
 
     def generation_count(self) -> int:

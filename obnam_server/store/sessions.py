@@ -173,6 +173,21 @@ class Sessions:
         with self._lock:
             self._live.pop(session, None)
 
+    def needed(self) -> BitMap64:
+        """The numbers of all chunks that sessions have in their sets or rely on besides.
+
+        What sessions from before the server's start had found present is not known. Any thread.
+        """
+        needed = BitMap64()
+        for record in self._index.sessions(None):
+            with self._lock:
+                live = self._live.get(record.session)
+            if live is not None:
+                needed |= live.relied_on()
+            elif (found := self._index.get_session(record.session)) is not None:
+                needed |= found[1]
+        return needed
+
     def expire(self) -> None:
         """Forget sessions that nobody has used for `SESSION_IDLE_S`."""
         limit = self._clock() - _IDLE_NS

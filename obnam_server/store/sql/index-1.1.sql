@@ -11,6 +11,8 @@ ALTER TABLE generations ADD COLUMN receipt_hash BLOB;
 ALTER TABLE generations ADD COLUMN added_count INTEGER;
 ALTER TABLE generations ADD COLUMN added_bytes INTEGER;
 ALTER TABLE generations ADD COLUMN removed_count INTEGER;
+ALTER TABLE generations ADD COLUMN stored_bytes INTEGER;
+INSERT INTO meta (name, value) SELECT 'used_bytes', coalesce(sum(size), 0) FROM segments;
 CREATE TABLE register (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     version INTEGER NOT NULL,

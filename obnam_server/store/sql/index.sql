@@ -2,8 +2,8 @@
 -- rebuild-index`, but for sessions. Times: ns since the epoch. See docs/format/index.md.
 
 -- One row per fact: schema_version_major, schema_version_minor; clean (1: closed properly);
--- next_segment, next_chunk, next_sequence: the lowest numbers never given; "time …": what upkeep
--- notes for itself.
+-- next_segment, next_chunk, next_sequence: the lowest numbers never given; used_bytes: the sizes of
+-- all segments together; "time …": what upkeep notes for itself.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -65,7 +65,8 @@ CREATE TABLE generations (
     receipt_hash BLOB,              -- 32 bytes: what the next receipt names
     added_count INTEGER,            -- chunks that the client's generation before it lacks;
     added_bytes INTEGER,            -- their sealed bytes;
-    removed_count INTEGER           -- chunks that only the one before it has; NULL: not counted yet
+    removed_count INTEGER,          -- chunks that only the one before it has;
+    stored_bytes INTEGER            -- of all segments then, without its own; NULL: not counted
 );
 
 CREATE INDEX generations_by_client ON generations (client, sequence);
