@@ -13,15 +13,12 @@ from pyroaring import BitMap64
 
 from obnam.errors import NotFound
 from obnam.model.ids import ClientName, GenerationId
-from obnam.wire.messages import GenerationSummary
-from obnam_server.store.interfaces import Counted, IIndex
+from obnam_server.store.counted import Counted, Past
+from obnam_server.store.interfaces import IIndex
 from obnam_server.store.sessions import Sessions
 
 DAY_NS = 24 * 3600 * 1_000_000_000
 _EPOCH = date(1970, 1, 1)
-
-GROWTH_COMMITS_MAX = 100_000
-"""Commits that growth is derived from: the newest."""
 
 
 def count(index: IIndex, numbers: BitMap64, previous: GenerationId | None) -> Counted:
@@ -62,9 +59,13 @@ class Accounting:
         theirs -= self._sessions.needed()
         return self._index.sealed_bytes(self._index.without_generations(theirs, chosen))
 
-    def history(self, client: ClientName, limit: int) -> list[tuple[GenerationSummary, Counted]]:
+    def history(self, client: ClientName, limit: int) -> list[Past]:
         """The newest ``limit`` generations of a client that were counted, oldest first."""
-        return self._index.counted(client, limit)
+        return self._index.history(client, limit)
+
+    def last_good(self) -> Mapping[ClientName, int]:
+        """When each client's newest generation that is no checkpoint came (ns since the epoch)."""
+        return self._index.last_good()
 
     def growth(self) -> Mapping[date, int]:
         """The repository's size in bytes on each day (UTC) with a commit, in the order of days.
@@ -73,9 +74,8 @@ class Accounting:
         known any more.
         """
         stored: dict[date, int] = {}
-        for summary, counted in self._index.counted(None, GROWTH_COMMITS_MAX):
-            day = _EPOCH + timedelta(days=summary.receipt.received_ns // DAY_NS)
-            stored[day] = counted.stored_bytes
+        for received_ns, stored_bytes in self._index.stored_bytes():
+            stored[_EPOCH + timedelta(days=received_ns // DAY_NS)] = stored_bytes
         return dict(sorted(stored.items()))
 
     def _set_of(self, generation: GenerationId) -> BitMap64:

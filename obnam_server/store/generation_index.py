@@ -9,9 +9,9 @@ from zope.interface import implementer
 
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import GenerationSummary, Receipt
+from obnam_server.store.counted import Counted, Past
 from obnam_server.store.database import Database, database_errors
 from obnam_server.store.interfaces import (
-    Counted,
     GenerationRecord,
     IGenerationIndex,
     Location,
@@ -121,18 +121,40 @@ class GenerationIndex:
                     left -= BitMap64.deserialize(chunks)
         return left
 
-    def counted(
-        self, client: ClientName | None, limit: int
-    ) -> list[tuple[GenerationSummary, Counted]]:
+    def history(self, client: ClientName, limit: int) -> list[Past]:
         """See `IGenerationIndex`."""
-        condition, values = ("AND client = ?", (client,)) if client is not None else ("", ())
         with database_errors(self._database.path):
             rows = self._database.get().execute(
-                f"SELECT {_SUMMARY}, {_COUNTED} FROM generations WHERE added_count IS NOT NULL "
-                f"{condition} ORDER BY sequence DESC LIMIT ?",
-                (*values, limit),
+                f"SELECT received, partial, chunk_count, {_COUNTED} FROM generations "
+                f"INDEXED BY generations_counted WHERE client = ? AND added_count IS NOT NULL "
+                "ORDER BY sequence DESC LIMIT ?",
+                (client, limit),
             )
-            return [(_summary(row), Counted(*row[7:])) for row in rows.fetchall()[::-1]]
+            return [
+                Past(row[0], bool(row[1]), row[2], Counted(*row[3:]))
+                for row in rows.fetchall()[::-1]
+            ]
+
+    def stored_bytes(self) -> list[tuple[int, int]]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            return (
+                self._database.get()
+                .execute(
+                    "SELECT received, stored_bytes FROM generations INDEXED BY generations_counted "
+                    "WHERE stored_bytes IS NOT NULL ORDER BY sequence"
+                )
+                .fetchall()
+            )
+
+    def last_good(self) -> dict[ClientName, int]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                "SELECT client, max(received) FROM generations INDEXED BY generations_counted "
+                "WHERE partial = 0 AND trashed IS NULL GROUP BY client"
+            )
+            return {ClientName(row[0]): row[1] for row in rows}
 
     def latest(self, client: ClientName | None) -> GenerationRecord | None:
         """See `IGenerationIndex`."""

@@ -30,10 +30,10 @@ from obnam.wire.messages import (
 )
 from obnam_server.store.accounting import count
 from obnam_server.store.audit import RepositoryAudit
+from obnam_server.store.counted import Counted, Past
 from obnam_server.store.errors import DamagedSegment, SetDiffers
 from obnam_server.store.interfaces import (
     ChunkNumber,
-    Counted,
     GenerationRecord,
     IIndex,
     SegmentNumber,
@@ -45,6 +45,9 @@ from obnam_server.store.sessions import Session, Sessions
 
 RECEIPT = part_id("receipt")
 CHUNK_SET = part_id("chunk set")
+
+Alarm = Callable[[ClientName, GenerationId, Past], None]
+"""Looks at the figures of a generation that is about to be committed."""
 
 SERVER = "the server"
 """Who refuses, in errors whose text a client's user may see."""
@@ -60,6 +63,7 @@ class Generations:
     _sessions: Sessions
     _clock: Callable[[], int]
     _audit: RepositoryAudit
+    _alarm: Alarm | None = None
 
     def commit(self, client: ClientName, session: SessionId, commit: Commit) -> Receipt:
         """See `obnam.wire.interfaces.IGenerations.commit`."""
@@ -118,6 +122,11 @@ class Generations:
         }
         counted = count(self._index, live.numbers, commit.previous)
         document["counted"] = asdict(counted)
+        if self._alarm is not None:
+            # Before the commit: should the process die between the two, a generation that is not
+            # there has an alarm, and not the other way round.
+            past = Past(receipt.received_ns, summary.partial, summary.chunk_count, counted)
+            self._alarm(live.client, receipt.generation, past)
         numbers = BitMap64(live.numbers)
         numbers.run_optimize()
         written = write_parts(

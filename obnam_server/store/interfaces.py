@@ -15,6 +15,7 @@ from zope.interface import Attribute, Interface
 from obnam.model.chunk import SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
 from obnam.wire.messages import GenerationSummary
+from obnam_server.store.counted import Counted, Past
 
 SegmentNumber = NewType("SegmentNumber", int)
 """Counts the segments of a repository from 1, in the order in which they were finished."""
@@ -63,19 +64,6 @@ class NumberedChunk:
     chunk_id: ChunkId
     number: ChunkNumber
     location: Location
-
-
-@frozen
-class Counted:
-    """What was counted when a generation was committed, against its client's one before.
-
-    ``stored_bytes``: the size of all segments of the repository then, without that of the commit.
-    """
-
-    added_count: int
-    added_bytes: int
-    removed_count: int
-    stored_bytes: int
 
 
 @frozen
@@ -313,10 +301,21 @@ class IGenerationIndex(Interface):
     def without_generations(numbers: BitMap64, but: Collection[GenerationId]) -> BitMap64:
         """Those of ``numbers`` that no generation has, trash included, but for those of ``but``."""
 
-    def counted(client: ClientName | None, limit: int) -> list[tuple[GenerationSummary, Counted]]:
-        """The newest generations (of one client) that were counted, oldest first.
+    def history(client: ClientName, limit: int) -> list[Past]:
+        """A client's newest generations that were counted, oldest first, those in the trash, too.
 
-        Also those in the trash.
+        Takes no time, however large their sets are.
+        """
+
+    def stored_bytes() -> list[tuple[int, int]]:
+        """When generations were committed (ns since the epoch), oldest first, and what was stored.
+
+        Of those that were counted.
+        """
+
+    def last_good() -> dict[ClientName, int]:
+        """When the newest generation of each client that is no checkpoint was committed (ns since
+        the epoch). Without those in the trash.
         """
 
     def latest(client: ClientName | None) -> GenerationRecord | None:

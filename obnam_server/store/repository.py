@@ -25,6 +25,7 @@ from obnam.wire.messages import (
 from obnam_server.store.accounting import Accounting
 from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.collection import Collection
+from obnam_server.store.counted import Past
 from obnam_server.store.decisions import Decisions
 from obnam_server.store.errors import DamagedSegment, StoreUncertain
 from obnam_server.store.fetch import Reader, plan_runs
@@ -44,6 +45,12 @@ __all__ = ["RepositoryStore", "Upload"]
 P = ParamSpec("P")
 T = TypeVar("T")
 
+Judge = Callable[[Sequence[Past], Past], str | None]
+"""From a client's generations, oldest first, and a new one: why that is unusual, if it is."""
+
+HISTORY_MAX = 1000
+"""Generations of a client that a new one is compared with."""
+
 Wanted = tuple[ChunkId, Location | None]
 """A chunk, and where it lies; ``None``: absent."""
 
@@ -56,6 +63,7 @@ class RepositoryStore:
     _index: IIndex
     _clock: Callable[[], int]
     audit: RepositoryAudit
+    _judge: Judge | None = None
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
@@ -84,7 +92,13 @@ class RepositoryStore:
             with self._index.transaction(durable=False):
                 self._index.forget_wanted()
         self._generations = Generations(
-            self._home, self._index, self._numbers, self._sessions, self._clock, self.audit
+            self._home,
+            self._index,
+            self._numbers,
+            self._sessions,
+            self._clock,
+            self.audit,
+            self._look_at,
         )
         self._keyring = KeyringStore(
             self._home, self._index, self._numbers, self._clock, self.audit
@@ -247,6 +261,14 @@ class RepositoryStore:
             self._index.tidy()
             return receipt
 
+    def _look_at(self, client: ClientName, generation: GenerationId, past: Past) -> None:
+        """WRITER. Raise an alarm when a generation is not like its client's others."""
+        if self._judge is not None:
+            history = self._index.history(client, HISTORY_MAX)
+            reason = self._judge(history, past)
+            if reason is not None:
+                self.decisions.alarm(client, generation, reason)
+
     def list_generations(self, after_sequence: int, limit: int) -> list[GenerationSummary]:
         """At most ``limit`` generations with higher sequence numbers, oldest first."""
         return self._generations.list(after_sequence, limit)
@@ -290,6 +312,10 @@ class RepositoryStore:
     def generation_count(self) -> int:
         """How many generations there are."""
         return self._index.generation_count()
+
+    def session_count(self) -> int:
+        """How many backups are running, or were not ended."""
+        return len(self._index.sessions(None))
 
     def damaged_chunk_count(self) -> int:
         """How many chunks were stored once, and are damaged or lost."""

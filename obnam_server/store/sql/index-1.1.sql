@@ -12,6 +12,10 @@ ALTER TABLE generations ADD COLUMN added_count INTEGER;
 ALTER TABLE generations ADD COLUMN added_bytes INTEGER;
 ALTER TABLE generations ADD COLUMN removed_count INTEGER;
 ALTER TABLE generations ADD COLUMN stored_bytes INTEGER;
+CREATE INDEX generations_counted ON generations (
+    client, sequence, received, partial, trashed,
+    chunk_count, added_count, added_bytes, removed_count, stored_bytes
+);
 INSERT INTO meta (name, value) SELECT 'used_bytes', coalesce(sum(size), 0) FROM segments;
 CREATE TABLE register (
     one INTEGER PRIMARY KEY CHECK (one = 1),

@@ -71,6 +71,12 @@ CREATE TABLE generations (
 
 CREATE INDEX generations_by_client ON generations (client, sequence);
 
+-- The figures of generations without their sets, which can have a MiB each.
+CREATE INDEX generations_counted ON generations (
+    client, sequence, received, partial, trashed,
+    chunk_count, added_count, added_bytes, removed_count, stored_bytes
+);
+
 -- Where the keyring lies: no row, or one.
 CREATE TABLE keyring (
     one INTEGER PRIMARY KEY CHECK (one = 1),

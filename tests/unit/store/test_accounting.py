@@ -15,8 +15,8 @@ from obnam.errors import NotFound
 from obnam.model.ids import GenerationId
 from obnam_server.store.accounting import DAY_NS
 from obnam_server.store.chunk_index import ChunkIndex
+from obnam_server.store.counted import Counted
 from obnam_server.store.database import Database
-from obnam_server.store.interfaces import Counted
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
@@ -60,7 +60,7 @@ class Server:
         self.start()
 
     def counted(self) -> list[Counted]:
-        return [counted for _, counted in self.home.accounting.history(ALICE, 10)]
+        return [past.counted for past in self.home.accounting.history(ALICE, 10)]
 
 
 @pytest.fixture
@@ -177,7 +177,7 @@ def test_growth_by_day(server: Server) -> None:
     server.clock.now_ns += 2 * DAY_NS
     back_up(server.home, BOB, "theirs", "cx")
     first, second = server.counted()
-    (third,) = (counted for _, counted in server.home.accounting.history(BOB, 10))
+    (third,) = (past.counted for past in server.home.accounting.history(BOB, 10))
     assert first.stored_bytes < second.stored_bytes < third.stored_bytes
     assert list(server.home.accounting.growth().items()) == [
         (date(2024, 10, 4), second.stored_bytes),

@@ -1,0 +1,55 @@
+"""Quotas: how many bytes the segments of a repository may have together.
+
+For the administrator: `show` and `set_quota`. What keeps uploads within it is
+`obnam_server.room`.
+"""
+
+from typing import Any
+
+from attrs import frozen
+
+from obnam.errors import NotFound
+from obnam.model.ids import RepositoryName
+from obnam.wire.limits import QUOTA_WARNING_SHARE
+from obnam_server.store.errors import QuotaBelowUse
+from obnam_server.store.store import Store
+
+
+@frozen
+class Quota:
+    """Use and limit of a repository, in bytes. ``quota_bytes`` ``None``: no limit."""
+
+    used_bytes: int
+    quota_bytes: int | None
+
+    @property
+    def is_near(self) -> bool:
+        """Whether it is so full that clients warn of it."""
+        return self.quota_bytes is not None and (
+            self.used_bytes >= QUOTA_WARNING_SHARE * self.quota_bytes
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"used_bytes": self.used_bytes, "quota_bytes": self.quota_bytes}
+
+
+def show(store: Store, name: RepositoryName) -> Quota:
+    """WRITER. Use and quota of a repository. `NotFound`."""
+    if name not in store.repositories():
+        raise NotFound(f"repository {name}")
+    return Quota(store.repository(name).used_bytes(), store.settings.quota(name))
+
+
+def set_quota(
+    store: Store, name: RepositoryName, quota_bytes: int | None, *, force: bool = False
+) -> Quota:
+    """WRITER. Set the quota (bytes), or lift it. `NotFound`, `QuotaBelowUse` unless forced.
+
+    ``ValueError``: not above 0.
+    """
+    found = show(store, name)
+    if quota_bytes is not None and quota_bytes < found.used_bytes and not force:
+        raise QuotaBelowUse(name, quota_bytes, found.used_bytes)
+    store.settings.set_quota(name, quota_bytes)
+    return Quota(found.used_bytes, quota_bytes)
