@@ -302,6 +302,23 @@ class ServerFull(ObnamError):
 
 
 @define(eq=False)
+class OverQuota(ObnamError):
+    """The repository would exceed its quota (507). Sizes in bytes, 0: the server did not say."""
+
+    server: str
+    used_bytes: int
+    quota_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"the repository on {self.server} has {self.used_bytes:,} bytes of at most "
+            f"{self.quota_bytes:,}: no room for more. What was sent so far is kept; ask the "
+            f"server's administrator for a larger quota or to delete generations, and run the "
+            f"command again"
+        )
+
+
+@define(eq=False)
 class ServerMisbehaved(ObnamError):
     """An answer that the protocol does not allow: the server's mistake, not ours."""
 

@@ -24,14 +24,16 @@ from obnam.crypto.seal import Sealer
 from obnam.errors import ChunksMissing, DamagedGeneration, ManifestLost
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.entry import printable
-from obnam.model.ids import ClientName, GenerationId, SessionId
+from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
 from obnam.pool.slabs import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.repository.quota import quota_warning
 from obnam.repository.trust import Link
 from obnam.wire.interfaces import IRepository
+from obnam.wire.messages import RepositoryDescription
 
 CHECKPOINT_S = 600.0
 """So often what is stored so far is committed as a partial generation."""
@@ -87,7 +89,8 @@ class Backup:
     async def _run(self, began_s: float, *, anew: bool) -> BackupResult:
         started_ns = self.now_ns()
         self.progress.stage("scan")
-        client, latest, previous = await self._previous()
+        description, latest, previous = await self._previous()
+        client = description.client
         base = None if anew else await self._base(latest)
         nascent = await self._nascent(previous, base)
         racks = (
@@ -119,6 +122,10 @@ class Backup:
             base = await self._kept(
                 base, await committer.commit(session, nascent, base, previous, final)
             )
+            near = quota_warning(description, sent.sent_bytes)
+            if near is not None:
+                # Nothing is wrong with this backup: it does not count as a warning of it.
+                self.progress.warn(near)
             return BackupResult(
                 generation=base.opened.manifest.generation,
                 entries=scan.counts.entries,
@@ -157,7 +164,9 @@ class Backup:
         finally:
             await self.thread.call(_remove, nascent, base)
 
-    async def _previous(self) -> tuple[ClientName, OpenedGeneration | None, Link | None]:
+    async def _previous(
+        self,
+    ) -> tuple[RepositoryDescription, OpenedGeneration | None, Link | None]:
         """Who we are to the server, our latest generation, and the link that the new one gets.
 
         A latest one whose manifest is lost is followed all the same, if it is the one that is
@@ -179,10 +188,10 @@ class Backup:
                     )
                     raise DamagedGeneration(error.generation, problem) from error
                 self._warn(f"{error}; all files are read again")
-                return client, None, remembered
+                return description, None, remembered
         for warning in await self.generations.check_history(client, latest):
             self._warn(warning)
-        return client, latest, None if latest is None else latest.shown().link
+        return description, latest, None if latest is None else latest.shown().link
 
     async def _base(self, latest: OpenedGeneration | None) -> Base | None:
         """The latest generation with its database; ``None``: start with nothing."""

@@ -5,6 +5,7 @@ from typing import Any
 from attrs import frozen
 
 from obnam.browse.listing import iso_time, local_time
+from obnam.repository.quota import quota_warning
 from obnam.wire.messages import RepositoryDescription
 
 CLOCKS_DIFFER_S = 60
@@ -32,6 +33,9 @@ class Standing:
                 f"{damaged} chunks are damaged on the server; `obnam backup --full` stores anew "
                 f"those that are still in your files"
             )
+        near = quota_warning(self.description)
+        if near is not None:
+            found.append(near)
         if abs(self._ahead_s) > CLOCKS_DIFFER_S:
             found.append(f"the clock of the server differs from this one by {self._ahead_s} s")
         return found

@@ -82,6 +82,7 @@ class MemoryServer:
     pins: dict[GenerationId, str] = field(factory=dict)
     slots: tuple[KeyringSlot, ...] = ()
     slots_version: int = 0
+    quota_bytes: int | None = None
     _session_numbers: "count[int]" = field(factory=lambda: count(1))
 
     def client(self, name: str = "laptop") -> "MemoryRepository":
@@ -189,7 +190,7 @@ class MemoryRepository:
             scopes=SCOPES,
             server_time_ns=self.server.now_ns(),
             used_bytes=sum(map(len, self.server.chunks.values())),
-            quota_bytes=None,
+            quota_bytes=self.server.quota_bytes,
             generation_count=len(self.server.listed(trash=False)),
             damaged_chunk_count=0,
             latest=self.server.latest_of(self.name),
