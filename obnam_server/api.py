@@ -37,7 +37,9 @@ from obnam.wire.messages import (
 )
 from obnam.wire.problems import FORBIDDEN, TOO_LARGE
 from obnam_server.auth import Gate
+from obnam_server.committing import commit_and_tell
 from obnam_server.enrolment import enrol
+from obnam_server.events import Events
 from obnam_server.exchange import (
     etag_of,
     json_answer,
@@ -77,6 +79,7 @@ class Api:
     _work: Work
     _gate: Gate
     _counters: Counters
+    _events: Events
     _clock: IReactorTime
     _now_ns: Callable[[], int]
 
@@ -94,7 +97,7 @@ class Api:
                 scopes=caller.scopes,
                 server_time_ns=self._now_ns(),
                 used_bytes=repository.used_bytes(),
-                quota_bytes=None,
+                quota_bytes=self._store.settings.quota(caller.repository),
                 generation_count=repository.generation_count(),
                 damaged_chunk_count=repository.damaged_chunk_count(),
                 latest=repository.latest(caller.name),
@@ -172,15 +175,18 @@ class Api:
     async def store(self, request: ApiRequest) -> bytes:
         """Store sealed chunks; answered when they are durable."""
         session = session_of(request)
-        body = request.take_upload()
+        body, place = request.take_upload(), request.take_place()
 
         async def steps() -> None:
-            upload: Upload = await body.finished()
             try:
-                await self._work.write(request.repository.accept, session, upload)
-            except BaseException:
-                await self._work.upload(upload.abort)
-                raise
+                upload: Upload = await body.finished()
+                try:
+                    await self._work.write(request.repository.accept, session, upload)
+                except BaseException:
+                    await self._work.upload(upload.abort)
+                    raise
+            finally:
+                place.release()
 
         await self._work.whole(steps())
         self._counters.received_bytes += body.size_bytes
@@ -232,8 +238,8 @@ class Api:
         """Make a session a generation."""
         commit = Commit.from_json(read_json(request))
         session = session_of(request)
-        receipt = await self._work.write(
-            request.repository.commit, request.caller.name, session, commit
+        receipt = await commit_and_tell(
+            self._work, self._events, request.repository, request.caller.name, session, commit
         )
         return json_answer(request, receipt.to_json(), 201)
 
@@ -342,8 +348,9 @@ class Api:
 
     @authorized_route(app, routes, "GET", "/metrics", MANAGE)
     async def metrics(self, request: ApiRequest) -> bytes:
-        """Counters for Prometheus. They concern the whole server, but name nobody."""
-        return octets(request, self._counters.exposition(), CONTENT_TYPE)
+        """Metrics for Prometheus: of the whole server, and by name only of this repository."""
+        page = self._counters.exposition(request.caller.repository)
+        return octets(request, page, CONTENT_TYPE)
 
     # Whatever goes wrong
 

@@ -16,6 +16,7 @@ from obnam.wire.problems import BUSY, FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE
 from obnam_server.auth import Gate
 from obnam_server.metrics import Counters
 from obnam_server.problems import Refused, write_answer
+from obnam_server.room import Place, Room
 from obnam_server.routes import Body, Route, find
 from obnam_server.store.clients import Client
 from obnam_server.store.repository import RepositoryStore
@@ -74,6 +75,7 @@ class Services:
     work: Work
     clock: IReactorTime
     counters: Counters
+    room: Room
     uploads: set[int] = field(factory=set)
 
 
@@ -90,6 +92,7 @@ class ApiRequest(Request):
     caller: Client
     repository: RepositoryStore
     upload: UploadBody | None = None
+    place: Place | None = None
 
     _refused: Failure | None = None
     _admission: Deferred[None] | None = None
@@ -100,6 +103,7 @@ class ApiRequest(Request):
     def __init__(self, channel: "ApiChannel", *args: Any, **more: Any) -> None:
         super().__init__(channel, *args, **more)
         self._services = channel.site.services
+        self.began_s = self._services.clock.seconds()
         self._held: list[bytes] = []
         for name, value in ANSWER_HEADERS:
             self.responseHeaders.setRawHeaders(name, [value])
@@ -123,13 +127,13 @@ class ApiRequest(Request):
         except Refused:
             self._refuse(Failure())
             return
-        admission = Deferred.fromCoroutine(self._admit(self.route))
+        admission = Deferred.fromCoroutine(self._admit(self.route, length or 0))
         self._admission = admission
         admission.addCallbacks(self._let_in, self._refuse)
         if length and not self._admitted and self._refused is None:
             self.channel.pause_body()
 
-    async def _admit(self, route: Route) -> None:
+    async def _admit(self, route: Route, length: int) -> None:
         if route.scopes is not None:
             authorization = self.requestHeaders.getRawHeaders(b"Authorization", [])
             if len(authorization) > 1:
@@ -140,6 +144,8 @@ class ApiRequest(Request):
             self.repository = await self._services.repositories.of_client(self.caller.repository)
         if route.body is Body.STREAMED and len(self._services.uploads) >= UPLOADS_MAX:
             raise Refused(BUSY, headers={"Retry-After": "5"})
+        if route.body is Body.STREAMED:
+            self.place = await self._services.room.take(self.repository, length)
 
     def _let_in(self, _: None) -> None:
         self._admission = None
@@ -217,6 +223,13 @@ class ApiRequest(Request):
             raise Refused(FORBIDDEN)
         return upload
 
+    def take_place(self) -> Place:
+        """The room that the upload has becomes the handler's."""
+        place, self.place = self.place, None
+        if place is None:
+            raise Refused(FORBIDDEN)
+        return place
+
     # The end
 
     def finish(self) -> None:
@@ -236,6 +249,9 @@ class ApiRequest(Request):
         if self.upload is not None:
             self.upload.give_up()
             self.upload = None
+        if self.place is not None:
+            self.place.release()
+            self.place = None
 
 
 def _check_length(route: Route, length: int | None) -> None:

@@ -17,10 +17,13 @@ from twisted.python.failure import Failure
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.api import Api
 from obnam_server.auth import Gate
+from obnam_server.events import Event, Events
 from obnam_server.metrics import Counters
 from obnam_server.requests import Repositories, Services
+from obnam_server.room import Room
 from obnam_server.site import ApiChannel, ApiSite
 from obnam_server.store.store import Store
+from obnam_server.upkeep.anomaly import judge
 from obnam_server.work import Work, shielded
 
 HOUR_NS = 3600 * 10**9
@@ -144,6 +147,8 @@ class ServerInMemory:
     clock: Clock
     work: WorkByHand
     site: ApiSite
+    events: Events
+    announced: list[Event]
     wires: list[Wire] = field(factory=list)
 
     @classmethod
@@ -151,15 +156,26 @@ class ServerInMemory:
         """Open the store, and wire everything as `obnam_server.service` does."""
         clock = Clock()
         now_ns = lambda: HOUR_NS + round(clock.seconds() * 1e9)  # noqa: E731
-        store = Store.open(folder, now_ns)
+        store = Store.open(folder, now_ns, judge=judge)
         work = WorkByHand(clock)  # type: ignore[arg-type]
         counters = Counters()
         gate = Gate(store.clients, work, clock)
-        api = Api(store, work, gate, counters, clock, now_ns)
+        events = Events(now_ns)
+        announced: list[Event] = []
+        events.listen(announced.append)
+        api = Api(store, work, gate, counters, events, clock, now_ns)
         services = Services(
-            api.app.url_map, api.routes, gate, Repositories(store, work), work, clock, counters
+            api.app.url_map,
+            api.routes,
+            gate,
+            Repositories(store, work),
+            work,
+            clock,
+            counters,
+            Room(store.settings, work, events),
         )
-        return cls(store, clock, work, ApiSite(api.app.resource(), services, clock))
+        site = ApiSite(api.app.resource(), services, clock)
+        return cls(store, clock, work, site, events, announced)
 
     def connect(self) -> Wire:
         """A new connection."""
