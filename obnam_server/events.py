@@ -61,6 +61,9 @@ class Event:
         }
 
 
+_Key = tuple[Kind, RepositoryName | None, ClientName | None, GenerationId | None]
+
+
 @define(eq=False)
 class Events:
     """Where events are announced. ``counts``: how many of each kind there were."""
@@ -68,7 +71,7 @@ class Events:
     _now_ns: Callable[[], int]
     counts: Counter[Kind] = field(factory=Counter)
     _listeners: list[Callable[[Event], None]] = field(factory=list)
-    _told_ns: dict[tuple[Kind, RepositoryName | None, ClientName | None], int] = field(factory=dict)
+    _told_ns: dict[_Key, int] = field(factory=dict)
 
     def listen(self, listener: Callable[[Event], None]) -> None:
         """Have ``listener`` called with each event from now on. It must not raise."""
@@ -107,7 +110,7 @@ class Events:
         generation: GenerationId | None = None,
     ) -> None:
         """The same, unless the like was told within `REPEAT_NS`. A restart forgets that it was."""
-        now_ns, key = self._now_ns(), (kind, repository, client)
+        now_ns, key = self._now_ns(), (kind, repository, client, generation)
         told_ns = self._told_ns.get(key)
         if told_ns is not None and 0 <= now_ns - told_ns < REPEAT_NS:
             return
@@ -121,4 +124,4 @@ class Events:
         self, kind: Kind, repository: RepositoryName | None, client: ClientName | None = None
     ) -> None:
         """It does not go on any more: should it begin again, that is told at once."""
-        self._told_ns.pop((kind, repository, client), None)
+        self._told_ns.pop((kind, repository, client, None), None)

@@ -40,6 +40,7 @@ class Watch:
     _now_ns: Callable[[], int]
     _states: Mapping[tuple[RepositoryName, str], TaskState] = field(factory=dict)
     figures: dict[RepositoryName, RepositoryFigures] = field(factory=dict)
+    _problems: dict[RepositoryName, str] = field(factory=dict)
     _told_ns: dict[tuple[RepositoryName, str], int] = field(factory=dict)
     _next: IDelayedCall | None = None
     _looking: Deferred[None] | None = None
@@ -81,8 +82,12 @@ class Watch:
             except NotFound:
                 continue  # Destroyed meanwhile.
             except ObnamError as error:
-                log.error("repository {name}: {error}", name=name, error=error)
+                if self._problems.get(name) != str(error):
+                    log.error("repository {name}: {error}", name=name, error=error)
+                self._problems[name] = str(error)
+                self.figures.pop(name, None)  # old ones would say that all is well
                 continue
+            self._problems.pop(name, None)
             self._announce(found)
             self.figures[name] = found
         for name in self.figures.keys() - set(names):

@@ -49,6 +49,25 @@ def test_a_commit_that_is_repeated_is_told_once(server: ServerInMemory) -> None:
     assert server.events.counts[Kind.ANOMALY] == 1
 
 
+def test_a_new_alarm_after_the_first_was_acknowledged_is_told(server: ServerInMemory) -> None:
+    token = server.token("laptop", "home")
+    latest: GenerationId | None = None
+    for number in range(1, 11):
+        latest = back_up(server, token, number, range(number, number + 100), latest)
+    latest = back_up(server, token, 11, range(1000, 1100), latest)
+    home = server.store.repository(HOME)
+    home.change(home.decisions.acknowledge, LAPTOP)
+    for number in range(12, 12 + 30):
+        latest = backed_up(
+            server.connect(), token, number, *range(1000, 1100), previous=latest
+        ).generation
+    assert [event.generation for event in told(server)] != []
+    before = len(told(server))
+    home.change(home.decisions.acknowledge, LAPTOP)
+    backed_up(server.connect(), token, 99, *range(3000, 3100), previous=latest)
+    assert len(told(server)) == before + 1
+
+
 def test_a_commit_whose_client_goes_away_is_told_all_the_same(server: ServerInMemory) -> None:
     token, wire = server.token("laptop", "home"), server.connect()
     session = begin(wire, token)
