@@ -13,6 +13,7 @@ from attrs import define, field, frozen
 from obnam.model.ids import RepositoryName
 from obnam_server.events import Events, Kind
 from obnam_server.store.figures import SECOND_NS, ClientFigures, RepositoryFigures
+from obnam_server.upkeep.compact import Compacted
 from obnam_server.upkeep.rounds import TaskState
 
 if TYPE_CHECKING:
@@ -25,13 +26,13 @@ CLIENTS_MAX = 5000
 
 @define
 class UpkeepFigures:
-    """What upkeep tells of itself, as it goes on; each by repository, some by task, too.
+    """What upkeep tells of itself, as it goes on.
 
-    ``dead_share``: of the bytes of segments, what no generation needs (0 to 1). ``progress``: of
-    the round that a task (``compaction``, ``scrub``…) is in (0 to 1).
+    ``compactions``: the latest of each repository. ``progress``: how far any other task (``scrub``,
+    say) is with a repository, from 0 to 1.
     """
 
-    dead_share: dict[RepositoryName, float] = field(factory=dict)
+    compactions: dict[RepositoryName, Compacted] = field(factory=dict)
     progress: dict[tuple[RepositoryName, str], float] = field(factory=dict)
 
 
@@ -55,7 +56,7 @@ class Gauges:
         yield from _of_events(self._events)
         yield from _of_repositories(shown)
         yield from _of_clients(list(islice(clients, CLIENTS_MAX)))
-        yield from _of_upkeep(self._upkeep, names)
+        yield from _of_upkeep(self._upkeep, shown)
         yield from _of_tasks({key: each for key, each in self._states.items() if key[0] in names})
         hidden = len(chosen) - len(shown) + max(0, len(clients) - CLIENTS_MAX)
         yield _gauge("not_shown", "Repositories and clients beyond the limit", [((), hidden)])
@@ -115,17 +116,31 @@ def _of_clients(clients: Sequence[tuple[RepositoryName, ClientFigures]]) -> "Ite
     )
 
 
-def _of_upkeep(upkeep: UpkeepFigures, names: set[RepositoryName]) -> "Iterator[Metric]":
+def _of_upkeep(upkeep: UpkeepFigures, shown: Sequence[RepositoryFigures]) -> "Iterator[Metric]":
+    names = {each.name for each in shown}
+    running = [
+        (each.name, upkeep.compactions[each.name], each.quota.used_bytes)
+        for each in shown
+        if each.name in upkeep.compactions
+    ]
     yield _gauge(
         "repository_dead_share",
         "Share of the segments' bytes that nothing needs, from 0 to 1",
-        [((name,), share) for name, share in upkeep.dead_share.items() if name in names],
+        [
+            ((name,), min(1.0, max(0, each.dead_bytes - each.freed_bytes) / max(1, used_bytes)))
+            for name, each, used_bytes in running
+        ],
         "repository",
     )
+    progress = {
+        (name, "compaction"): (each.done + each.left) / each.groups if each.groups else 1.0
+        for name, each, _ in running
+    }
+    progress |= {key: value for key, value in upkeep.progress.items() if key[0] in names}
     yield _gauge(
         "upkeep_progress",
         "How far a task is with the repository, from 0 to 1",
-        [(key, value) for key, value in upkeep.progress.items() if key[0] in names],
+        list(progress.items()),
         "repository",
         "task",
     )

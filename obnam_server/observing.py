@@ -21,9 +21,8 @@ from obnam_server.work import Work
 
 @define(eq=False)
 class Observation:
-    """What watches over a running server. ``upkeep``: for upkeep to say how far it is."""
+    """What watches over a running server."""
 
-    upkeep: UpkeepFigures
     _watch: Watch
     _webhooks: Webhooks | None
 
@@ -34,13 +33,13 @@ class Observation:
         work: Work,
         events: Events,
         counters: Counters,
+        upkeep: UpkeepFigures,
         states: Mapping[tuple[RepositoryName, str], TaskState],
         webhooks: Webhooks | None,
         reactor: ReactorBase,
         now_ns: Callable[[], int],
     ) -> "Observation":
-        """Begin to watch. ``states``: how the tasks of upkeep went."""
-        upkeep = UpkeepFigures()
+        """Begin to watch. ``upkeep``, ``states``: how far its tasks are, and how they went."""
         watch = Watch(store, work, events, reactor, now_ns, states)
         counters.depths = work.depths
         counters.add_source(Gauges(watch.figures, upkeep, states, events))
@@ -48,7 +47,7 @@ class Observation:
             events.listen(webhooks.take)
             webhooks.start()
         watch.start()
-        return cls(upkeep, watch, webhooks)
+        return cls(watch, webhooks)
 
     async def stop_looking(self) -> None:
         """The server is about to stop."""

@@ -24,6 +24,7 @@ from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.config import Settings
 from obnam_server.events import Events
+from obnam_server.gauges import UpkeepFigures
 from obnam_server.metrics import Counters, MetricsPage
 from obnam_server.observing import Observation, webhooks_of
 from obnam_server.reload import ServedCertificate, read_anew
@@ -63,6 +64,7 @@ class ServerService(Service):
     _reloading: Deferred[None] | None = field(init=False, default=None)
     _reload_again: bool = field(init=False, default=False)
     _events: Events = field(init=False)
+    _upkeep: UpkeepFigures = field(init=False, factory=UpkeepFigures)
     _observation: Observation = field(init=False)
 
     def startService(self) -> None:
@@ -190,6 +192,7 @@ class ServerService(Service):
             self._work,
             self._events,
             services.counters,
+            self._upkeep,
             self._rounds.states,
             webhooks,
             self._reactor,
@@ -201,7 +204,8 @@ class ServerService(Service):
             await retain(repository, self._work, self._now_ns())
 
         async def collect_and_compact(repository: RepositoryStore, pace: Pace) -> None:
-            await compact(repository, self._work, pace, self._now_ns(), Compacted())
+            progress = self._upkeep.compactions[repository.name] = Compacted()
+            await compact(repository, self._work, pace, self._now_ns(), progress)
 
         pace = Pace(
             self._reactor,

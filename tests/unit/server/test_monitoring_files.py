@@ -16,6 +16,7 @@ from obnam_server.gauges import Gauges, UpkeepFigures
 from obnam_server.metrics import Counters
 from obnam_server.store.figures import ClientFigures, RepositoryFigures
 from obnam_server.store.quotas import Quota
+from obnam_server.upkeep.compact import Compacted
 from obnam_server.upkeep.rounds import TaskState
 
 MONITORING = Path(__file__).parents[3] / "docs" / "operations" / "monitoring"
@@ -34,7 +35,7 @@ def shown() -> dict[str, set[str]]:
     home = RepositoryFigures(
         HOME, Quota(5, 10), 1, 0, 0, 0, [ClientFigures(LAPTOP, 5 * 10**9, alarm=True, missed=True)]
     )
-    upkeep = UpkeepFigures({HOME: 0.1}, {(HOME, "scrub"): 0.5})
+    upkeep = UpkeepFigures({HOME: Compacted()})
     states = {(HOME, "scrub"): TaskState(done_ns=5)}
     counters.add_source(Gauges({HOME: home}, upkeep, states, Events(lambda: 0)))
     found: dict[str, set[str]] = {}

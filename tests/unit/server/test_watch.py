@@ -12,7 +12,10 @@ from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.events import Kind
 from obnam_server.gauges import Gauges, UpkeepFigures
 from obnam_server.store import quotas
-from obnam_server.store.errors import DamagedSegment
+from obnam_server.store.errors import DamagedIndex, DamagedSegment
+from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.store import Store
+from obnam_server.upkeep.compact import Compacted
 from obnam_server.upkeep.rounds import TaskState
 from obnam_server.watch import EVERY_S, FIRST_S, Watch
 from tests.support.raw_backup import backed_up, begin, chunk_id, commit_of
@@ -139,7 +142,8 @@ def test_the_metrics_of_a_repository(scene: Scene) -> None:
     begin(wire, token)
     backed_up(wire, server.token("other"), 1, 1)
     quotas.set_quota(server.store, HOME, 10**9)
-    scene.upkeep.dead_share[HOME] = 0.25
+    used = server.store.repository(HOME).used_bytes()
+    scene.upkeep.compactions[HOME] = Compacted(4, 2, 1, dead_bytes=used // 2, freed_bytes=used // 4)
     scene.upkeep.progress[HOME, "scrub"] = 0.5
     scene.states[HOME, "scrub"] = TaskState(done_ns=7 * 10**9)
     server.advance(FIRST_S)
@@ -147,7 +151,7 @@ def test_the_metrics_of_a_repository(scene: Scene) -> None:
     home = "{'repository': 'home'}"
     laptop = "{'client': 'laptop', 'repository': 'home'}"
     scrub = "{'repository': 'home', 'task': 'scrub'}"
-    used = server.store.repository(HOME).used_bytes()
+    compaction = "{'repository': 'home', 'task': 'compaction'}"
     assert {name: found[name] for name in found if "home" in name} == {
         f"obnam_server_repository_stored_bytes{home}": used,
         f"obnam_server_repository_quota_bytes{home}": 10**9,
@@ -155,11 +159,12 @@ def test_the_metrics_of_a_repository(scene: Scene) -> None:
         f"obnam_server_repository_trash_generations{home}": 0,
         f"obnam_server_repository_damaged_chunks{home}": 0,
         f"obnam_server_repository_sessions{home}": 1,
-        f"obnam_server_repository_dead_share{home}": 0.25,
+        f"obnam_server_repository_dead_share{home}": pytest.approx(0.25, abs=0.001),
         f"obnam_server_client_last_good_generation_timestamp_seconds{laptop}": 3600,
         f"obnam_server_client_alarm{laptop}": 0,
         f"obnam_server_client_backup_missed{laptop}": 0,
         f"obnam_server_upkeep_progress{scrub}": 0.5,
+        f"obnam_server_upkeep_progress{compaction}": 0.75,
         f"obnam_server_upkeep_last_success_timestamp_seconds{scrub}": 7,
         f"obnam_server_upkeep_failed{scrub}": 0,
     }
@@ -212,3 +217,27 @@ def test_the_number_of_series_is_bounded(scene: Scene, monkeypatch: pytest.Monke
     assert len([name for name in found if "stored_bytes" in name]) == 2
     assert len([name for name in found if "client_alarm" in name]) == 1
     assert found["obnam_server_not_shown"] == 2
+
+
+def test_a_repository_that_cannot_be_opened_is_not_shown_as_well(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the others are looked at all the same."""
+    server = scene.server
+    for name in ("home", "other"):
+        backed_up(server.connect(), server.token(name), 1, 1)
+    server.advance(FIRST_S)
+    assert set(scene.watch.figures) == {"home", "other"}
+    whole = Store.repository
+
+    def fails(store: Store, name: RepositoryName) -> RepositoryStore:
+        if name == HOME:
+            raise DamagedIndex("index.sqlite", "is not a database")
+        return whole(store, name)
+
+    monkeypatch.setattr(Store, "repository", fails)
+    scene.advance(120)
+    assert set(scene.watch.figures) == {"other"}
+    monkeypatch.undo()
+    scene.advance(120)
+    assert set(scene.watch.figures) == {"home", "other"}
