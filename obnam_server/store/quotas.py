@@ -4,6 +4,7 @@ For the administrator: `show` and `set_quota`. What keeps uploads within it is
 `obnam_server.room`.
 """
 
+import re
 from typing import Any
 
 from attrs import frozen
@@ -13,6 +14,13 @@ from obnam.model.ids import RepositoryName
 from obnam.wire.limits import QUOTA_WARNING_SHARE
 from obnam_server.store.errors import QuotaBelowUse
 from obnam_server.store.store import Store
+
+_BINARY = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+_UNITS: dict[str, int] = {
+    unit: base**power
+    for base, units in ((1000, ("B", "kB", "MB", "GB", "TB", "PB")), (1024, _BINARY))
+    for power, unit in enumerate(units)
+}
 
 
 @frozen
@@ -53,3 +61,16 @@ def set_quota(
         raise QuotaBelowUse(name, quota_bytes, found.used_bytes)
     store.settings.set_quota(name, quota_bytes)
     return Quota(found.used_bytes, quota_bytes)
+
+
+def parse_size(text: str) -> int:
+    """Bytes, from what people write: ``500GB``, ``1.5 TiB``, ``1000000``. ``ValueError``."""
+    found = re.fullmatch(r"(\d{1,15})(?:\.(\d{1,6}))?\s*([A-Za-z]*)", text.strip(), re.ASCII)
+    units = {unit.lower(): size for unit, size in _UNITS.items()}
+    if found is None or (found[3] or "B").lower() not in units:
+        raise ValueError(f"write a size like 500GB or 1.5TiB, not {text!r}")
+    fraction = found[2] or ""
+    size = units[(found[3] or "B").lower()] * int(found[1] + fraction) // 10 ** len(fraction)
+    if not 0 < size < 1 << 63:
+        raise ValueError(f"{text!r} is no size that a repository can have")
+    return size
