@@ -70,7 +70,8 @@ def parse_size(text: str) -> int:
     if found is None or (found[3] or "B").lower() not in units:
         raise ValueError(f"write a size like 500GB or 1.5TiB, not {text!r}")
     fraction = found[2] or ""
-    size = units[(found[3] or "B").lower()] * int(found[1] + fraction) // 10 ** len(fraction)
+    number = int(found[1] + fraction)
+    size = units[(found[3] or "B").lower()] * number // int(10 ** len(fraction))
     if not 0 < size < 1 << 63:
         raise ValueError(f"{text!r} is no size that a repository can have")
     return size
