@@ -21,7 +21,7 @@ from obnam_server.store.session_index import pack_xor, unpack_sum
 
 _SUMMARY = "id, sequence, received, client, previous, partial, chunk_count"
 _COUNTED = "added_count, added_bytes, removed_count, stored_bytes"
-_COLUMNS = f"{_SUMMARY}, base, chunk_xor, manifest_id, segment, offset, length, {_COUNTED}"
+_COLUMNS = f"{_SUMMARY}, base, chunk_xor, manifest_id, segment, offset, length"
 _NOT_COUNTED = (None,) * 4
 
 
@@ -36,7 +36,8 @@ class GenerationIndex:
         """See `IGenerationIndex`."""
         summary, receipt, manifest = record.summary, record.summary.receipt, record.manifest
         self._database.get().execute(
-            f"INSERT INTO generations ({_COLUMNS}, chunks) VALUES ({', '.join('?' * 18)})",
+            f"INSERT INTO generations ({_COLUMNS}, {_COUNTED}, chunks) "
+            f"VALUES ({', '.join('?' * 18)})",
             (
                 receipt.generation,
                 receipt.sequence,
@@ -256,7 +257,6 @@ class GenerationIndex:
                 sum=unpack_sum(row[6], row[8]),
                 manifest_id=ChunkId(row[9]),
                 manifest=Location(row[10], row[11], row[12]),
-                counted=None if row[13] is None else Counted(*row[13:]),
             )
 
 

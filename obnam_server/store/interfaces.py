@@ -70,7 +70,8 @@ class NumberedChunk:
 class GenerationRecord:
     """What the index keeps of one committed generation, apart from its chunk set.
 
-    ``counted`` is ``None`` for those that a server made which did not count.
+    ``counted``: only on the way in, `IGenerationIndex.history` gives it back. It is ``None`` for
+    those that a server made which did not count.
     """
 
     summary: GenerationSummary
