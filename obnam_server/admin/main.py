@@ -19,6 +19,7 @@ from obnam_server.admin.audit_commands import audit
 from obnam_server.admin.client_commands import client
 from obnam_server.admin.context import FAILED, WRONG_USAGE, Context
 from obnam_server.admin.init_command import init
+from obnam_server.admin.limit_commands import alarm, quota
 from obnam_server.admin.repository_commands import repository
 from obnam_server.admin.status_commands import rebuild_index_, status_
 from obnam_server.administration.answers import error_name
@@ -43,7 +44,7 @@ def cli(context: click.Context, path: Path, as_json: bool) -> None:
     context.obj = Context(path, as_json)
 
 
-for command in (init, client, repository, status_, audit, rebuild_index_):
+for command in (init, client, repository, quota, alarm, status_, audit, rebuild_index_):
     cli.add_command(command)
 
 

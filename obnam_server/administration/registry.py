@@ -7,7 +7,7 @@ To add one: a function ``(store, arguments) -> Json`` in a module here, a row in
 from collections.abc import Mapping
 
 from obnam.errors import NotFound
-from obnam_server.administration import clients, repositories, whole
+from obnam_server.administration import clients, limits, repositories, whole
 from obnam_server.administration.operation import Operation
 
 OPERATIONS: Mapping[str, Operation] = {
@@ -15,6 +15,7 @@ OPERATIONS: Mapping[str, Operation] = {
     for operation in (
         *clients.OPERATIONS,
         *repositories.OPERATIONS,
+        *limits.OPERATIONS,
         *whole.OPERATIONS,
     )
 }

@@ -1,9 +1,12 @@
 """Alarms and missed backups, for the administrator: what there are, and settling them."""
 
+from collections.abc import Sequence
+
 from attrs import frozen
 
-from obnam.errors import NotFound
+from obnam.errors import NotFound, UnknownFormat
 from obnam.model.ids import ClientName, RepositoryName
+from obnam_server.store.errors import StoreError
 from obnam_server.store.register import Alarm
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
@@ -18,13 +21,28 @@ class RaisedAlarm:
     alarm: Alarm
 
 
-def raised(store: Store) -> list[RaisedAlarm]:
-    """WRITER. All alarms of all repositories, by repository and client."""
-    return [
-        RaisedAlarm(name, client, alarm)
-        for name in store.repositories()
-        for client, alarm in sorted(store.repository(name).decisions.register().alarms.items())
-    ]
+@frozen
+class Raised:
+    """All alarms, by repository and client; ``problems``: repositories that cannot be opened."""
+
+    alarms: Sequence[RaisedAlarm]
+    problems: Sequence[str]
+
+
+def raised(store: Store) -> Raised:
+    """WRITER. All alarms of all repositories."""
+    alarms: list[RaisedAlarm] = []
+    problems: list[str] = []
+    for name in store.repositories():
+        try:
+            register = store.repository(name).decisions.register()
+        except (StoreError, UnknownFormat) as error:
+            problems.append(f"repository {name}: {error}")
+            continue
+        alarms += [
+            RaisedAlarm(name, client, alarm) for client, alarm in sorted(register.alarms.items())
+        ]
+    return Raised(alarms, problems)
 
 
 def acknowledge(store: Store, name: RepositoryName, client: ClientName) -> Alarm:

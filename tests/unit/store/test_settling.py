@@ -27,14 +27,14 @@ def store(tmp_path: Path) -> Iterator[Store]:
 
 
 def test_an_alarm_is_acknowledged_once(store: Store) -> None:
-    assert alarms.raised(store) == []
+    assert alarms.raised(store).alarms == []
     home = store.repository(HOME)
     for client in (BOB, ALICE):
         home.change(home.decisions.alarm, client, generation_id("one"), "odd")
-    first, second = alarms.raised(store)
+    first, second = alarms.raised(store).alarms
     assert (first.repository, first.client, second.client) == (HOME, ALICE, BOB)
     assert alarms.acknowledge(store, HOME, ALICE) == first.alarm
-    assert alarms.raised(store) == [second]
+    assert alarms.raised(store).alarms == [second]
     with pytest.raises(NotFound, match="alarm of client alice"):
         alarms.acknowledge(store, HOME, ALICE)
     with pytest.raises(NotFound, match="repository none"):
