@@ -6,7 +6,13 @@ from typing import Any
 
 import click
 
-from obnam.model.ids import ClientName, RepositoryName, parse_client_name, parse_repository_name
+from obnam.model.ids import (
+    ClientName,
+    RepositoryName,
+    parse_client_name,
+    parse_generation_id,
+    parse_repository_name,
+)
 from obnam_server.admin.context import DONE_WITH_WARNINGS, Context, named
 from obnam_server.store.quotas import parse_size
 
@@ -22,18 +28,35 @@ def _size(context: Any, parameter: Any, value: str) -> int | None:
         raise click.BadParameter(str(error), context, parameter) from error
 
 
+def _generations(context: Any, parameter: Any, value: tuple[str, ...]) -> tuple[str, ...]:
+    check = named(parse_generation_id)
+    return tuple(check(context, parameter, each) or each for each in value)
+
+
 @click.group()
 def quota() -> None:
-    """How large a repository may be."""
+    """How large a repository may be, and what takes the room."""
 
 
 @quota.command("show")
 @_REPOSITORY
 @click.pass_obj
 def show_quota(context: Context, repository: RepositoryName) -> None:
-    """Use and quota of REPOSITORY."""
+    """Use and quota of REPOSITORY, and how it grew in the last days with a backup."""
     found = context.call("quota-show", repository=repository)
-    context.say(found, [_quota_line(found)])
+    days = [f"{day}\t{stored:,} bytes" for day, stored in found["growth"].items()]
+    context.say(found, [_quota_line(found), *days])
+
+
+@quota.command()
+@_REPOSITORY
+@click.argument("generations", nargs=-1, required=True, callback=_generations)
+@click.pass_obj
+def cost(context: Context, repository: RepositoryName, generations: tuple[str, ...]) -> None:
+    """What GENERATIONS need, and what deleting all of them would free."""
+    found = context.call("cost", repository=repository, generations=list(generations))
+    lines = [f"{each}\tneeds {size:,} bytes" for each, size in found["size_bytes"].items()]
+    context.say(found, [*lines, f"deleting frees {found['freed_bytes']:,} bytes"])
 
 
 @quota.command("set")

@@ -2,21 +2,49 @@
 
 from typing import Any
 
-from obnam.model.ids import parse_client_name, parse_repository_name
+from obnam.model.ids import parse_client_name, parse_generation_id, parse_repository_name
 from obnam.wire.members import BadMessage, Json
 from obnam_server.administration.operation import Access, Arguments, Operation
 from obnam_server.store import alarms, quotas
 from obnam_server.store.register import Alarm
 from obnam_server.store.store import Store
 
+DAYS_SHOWN = 31
+"""The newest days of the growth."""
+
 SECONDS_MAX = 10 * 366 * 24 * 3600
 """Ten years: a backup that is missed later than that is not."""
 
 
 def show_quota(store: Store, arguments: Arguments) -> Json:
-    """Use and quota of one ``repository``. `NotFound`."""
+    """Use and quota of one ``repository``, and its ``growth``: day → bytes. `NotFound`."""
     name = arguments.parsed("repository", parse_repository_name)
-    return {"repository": name, **quotas.show(store, name).to_json()}
+    found = quotas.show(store, name)
+    growth = list(store.repository(name).accounting.growth().items())[-DAYS_SHOWN:]
+    return {
+        "repository": name,
+        **found.to_json(),
+        "growth": {day.isoformat(): stored_bytes for day, stored_bytes in growth},
+    }
+
+
+def cost(store: Store, arguments: Arguments) -> Json:
+    """What ``generations`` of a ``repository`` need, and what deleting all of them would free.
+
+    `NotFound`.
+    """
+    name = arguments.parsed("repository", parse_repository_name)
+    try:
+        wanted = [parse_generation_id(text) for text in arguments.texts("generations")]
+    except ValueError as error:
+        raise BadMessage(str(error)) from error
+    quotas.show(store, name)  # there is such a repository
+    accounting = store.repository(name).accounting
+    return {
+        "repository": name,
+        "size_bytes": {each: accounting.size_bytes(each) for each in wanted},
+        "freed_bytes": accounting.freed_bytes(wanted),
+    }
 
 
 def set_quota(store: Store, arguments: Arguments) -> Json:
@@ -73,6 +101,7 @@ def _alarm(alarm: Alarm) -> dict[str, Any]:
 
 OPERATIONS = (
     Operation("quota-show", show_quota, Access.OPEN),
+    Operation("cost", cost, Access.OPEN),
     Operation("quota-set", set_quota, Access.CHANGE),
     Operation("alarm-list", list_alarms, Access.OPEN),
     Operation("alarm-acknowledge", acknowledge, Access.CHANGE),

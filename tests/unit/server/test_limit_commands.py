@@ -8,7 +8,7 @@ import pytest
 
 from obnam_server.admin.main import main
 from obnam_server.store.store import Store
-from tests.support.stored import ALICE, HOME, START_NS, Clock, back_up, generation_id
+from tests.support.stored import ALICE, HOME, START_NS, Clock, back_up, generation_id, sealed
 
 Command = Callable[..., tuple[int, str, str]]
 
@@ -42,6 +42,17 @@ def test_a_quota_is_set_and_lifted(run: Command) -> None:
     found = json.loads(run("--json", "quota", "show", "home")[1])
     assert (found["repository"], found["quota_bytes"]) == ("home", 1_500_000)
     assert "no quota" in run("quota", "set", "home", "none")[1]
+
+
+def test_growth_and_cost(run: Command) -> None:
+    found = json.loads(run("--json", "quota", "show", "home")[1])
+    (day,) = found["growth"]
+    assert run("quota", "show", "home")[1].splitlines()[1].startswith(f"{day}\t")
+    one = generation_id("one")
+    size = sum(len(sealed(name)) for name in "ab")
+    code, out, _ = run("quota", "cost", "home", one)
+    assert code == 0
+    assert out == f"{one}\tneeds {size:,} bytes\ndeleting frees {size:,} bytes\n"
 
 
 def test_a_quota_below_use_is_refused(run: Command) -> None:
@@ -82,6 +93,9 @@ def test_missed_backups(run: Command, tmp_path: Path) -> None:
     [
         (("quota", "show", "none"), 1, "none"),
         (("quota", "set", "none", "1GB"), 1, "none"),
+        (("quota", "cost", "none", "0" * 32), 1, "none"),
+        (("quota", "cost", "home", "0" * 32), 1, "0" * 32),
+        (("quota", "cost", "home", "latest"), 2, "latest"),
         (("quota", "set", "home", "much"), 2, "write a size"),
         (("quota", "set", "home", "0"), 2, "size"),
         (("alarm", "missed", "home", "soon"), 2, "hours"),
