@@ -193,55 +193,6 @@ class HostileEntry(ObnamError):
 
 
 @define(eq=False)
-class HistoryBroken(ObnamError):
-    """The server shows an older, forked or incomplete history of a client's generations."""
-
-    client: str
-    problem: str
-    because: ClassVar[str] = "It may have been restored from an old copy, or it lies"
-
-    def __str__(self) -> str:
-        said = f"the server does not show the whole history of client {self.client}: {self.problem}"
-        return f"{said}. {self.because}. Ask its administrator, then say: obnam accept-history"
-
-
-class ServerRolledBack(HistoryBroken):
-    """The server has an older copy of a repository than the one that it signed receipts for."""
-
-
-class ServerForked(HistoryBroken):
-    """The server has signed two histories of one repository: two receipts with one number."""
-
-    because = "It went on from an old copy of itself, or it lies; `obnam receipt` shows the proof"
-
-
-@define(eq=False)
-class ServerKeyChanged(ObnamError):
-    """The server signs receipts with another key than the one that is known here, or with none."""
-
-    known: str
-    shown: str | None
-
-    def __str__(self) -> str:
-        before = f"the server's key was {self.known}, and now it"
-        if self.shown is None:
-            return f"{before} shows none: it is another server, or an older Obnam; update it"
-        way = f"If its administrator confirms this key, say: obnam accept-server {self.shown}"
-        return f"{before} is {self.shown}: it is another server, or was set up anew. {way}"
-
-
-@define(eq=False)
-class BadReceipt(ObnamError):
-    """A commit went through, but the server's signed receipt for it is missing or wrong."""
-
-    generation: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"generation {self.generation} is committed, but {self.problem}; see `obnam list`"
-
-
-@define(eq=False)
 class GenerationKept(ObnamError):
     """A generation cannot be deleted, or what is in the trash not pinned. ``problem``: why."""
 
@@ -335,6 +286,23 @@ class ServerFull(ObnamError):
         return (
             f"{self.server} is full. What was sent so far is kept; "
             f"make room on the server and run the command again"
+        )
+
+
+@define(eq=False)
+class OverQuota(ObnamError):
+    """The repository would exceed its quota (507). Sizes in bytes, 0: the server did not say."""
+
+    server: str
+    used_bytes: int
+    quota_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"the repository on {self.server} has {self.used_bytes:,} bytes of at most "
+            f"{self.quota_bytes:,}: no room for more. What was sent so far is kept; ask the "
+            f"server's administrator for a larger quota or to delete generations, and run the "
+            f"command again"
         )
 
 

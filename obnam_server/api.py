@@ -32,13 +32,15 @@ from obnam.wire.messages import (
     EnrolmentRequest,
     Keyring,
     PinRequest,
-    RepositoryDescription,
     SessionRequest,
     TokenRequest,
 )
 from obnam.wire.problems import FORBIDDEN, TOO_LARGE
 from obnam_server.auth import Gate
+from obnam_server.committing import commit_and_tell
+from obnam_server.describing import describe
 from obnam_server.enrolment import enrol
+from obnam_server.events import Events
 from obnam_server.exchange import (
     etag_of,
     first_of,
@@ -80,6 +82,7 @@ class Api:
     _work: Work
     _gate: Gate
     _counters: Counters
+    _events: Events
     _clock: IReactorTime
     _now_ns: Callable[[], int]
 
@@ -88,25 +91,8 @@ class Api:
     @authorized_route(app, routes, "GET", "/v1/repository", READ)
     async def describe(self, request: ApiRequest) -> bytes:
         """Names, scopes, use, and the client's latest generation."""
-        caller, repository = request.caller, request.repository
-
-        def look() -> RepositoryDescription:
-            return RepositoryDescription(
-                repository=caller.repository,
-                client=caller.name,
-                scopes=caller.scopes,
-                server_time_ns=self._now_ns(),
-                used_bytes=repository.used_bytes(),
-                quota_bytes=None,
-                generation_count=repository.generation_count(),
-                damaged_chunk_count=repository.damaged_chunk_count(),
-                latest=repository.latest(caller.name),
-                repository_id=repository.repository_id,
-                server_key=self._store.key.public,
-                newest=repository.newest(),
-            )
-
-        return json_answer(request, (await self._work.read(look)).to_json())
+        found = await self._work.read(describe, self._store, request.repository, request.caller)
+        return json_answer(request, found.to_json())
 
     @authorized_route(
         app, routes, "POST", "/v1/enrolment", OPEN, body=Body.KEPT, limit_bytes=4 * TEXT_MAX
@@ -192,15 +178,18 @@ class Api:
         """Store sealed chunks; answered when they are durable."""
         session = session_of(request)
         repository, client = request.repository, request.caller.name
-        body = request.take_upload()
+        body, place = request.take_upload(), request.take_place()
 
         async def steps() -> None:
-            upload: Upload = await body.finished()
             try:
-                await self._work.write(repository.accept, session, upload, client)
-            except BaseException:
-                await self._work.upload(upload.abort)
-                raise
+                upload: Upload = await body.finished()
+                try:
+                    await self._work.write(repository.accept, session, upload, client)
+                except BaseException:
+                    await self._work.upload(upload.abort)
+                    raise
+            finally:
+                place.release()
 
         await self._work.whole(steps())
         self._counters.received_bytes += body.size_bytes
@@ -252,8 +241,8 @@ class Api:
         """Make a session a generation."""
         commit = Commit.from_json(read_json(request))
         session = session_of(request)
-        receipt = await self._work.write(
-            request.repository.commit, request.caller.name, session, commit
+        receipt = await commit_and_tell(
+            self._work, self._events, request.repository, request.caller.name, session, commit
         )
         return json_answer(request, receipt.to_json(), 201)
 
@@ -370,8 +359,9 @@ class Api:
 
     @authorized_route(app, routes, "GET", "/metrics", MANAGE)
     async def metrics(self, request: ApiRequest) -> bytes:
-        """Counters for Prometheus. They concern the whole server, but name nobody."""
-        return octets(request, self._counters.exposition(), CONTENT_TYPE)
+        """Metrics for Prometheus: of the whole server, and by name only of this repository."""
+        page = self._counters.exposition(request.caller.repository)
+        return octets(request, page, CONTENT_TYPE)
 
     # Whatever goes wrong
 

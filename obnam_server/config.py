@@ -8,13 +8,14 @@ import yaml
 from attrs import frozen
 
 from obnam.errors import ConfigurationError
+from obnam_server.webhook_settings import WebhookSettings, parse_webhooks
 
 DEFAULT_LISTEN = ("tcp:8443",)
 """Where the server listens when ``listen`` is not given: port 8443 on all addresses, TLS."""
 
 TEXTS = ("data_directory", "certificate", "private_key", "public_url", "metrics_listen")
 NUMBERS = ("upkeep_every_minutes", "upkeep_bytes_per_second")
-KEYS = (*TEXTS, *NUMBERS, "listen")
+KEYS = (*TEXTS, *NUMBERS, "listen", "webhooks")
 
 UPKEEP_EVERY_MINUTES = 60
 UPKEEP_BYTES_PER_SECOND = 32_000_000
@@ -43,6 +44,7 @@ class Settings:
     metrics_listen: str | None = None
     upkeep_every_minutes: int = UPKEEP_EVERY_MINUTES
     upkeep_bytes_per_second: int = UPKEEP_BYTES_PER_SECOND
+    webhooks: tuple[WebhookSettings, ...] = ()
 
 
 def load(path: Path) -> Settings:
@@ -110,6 +112,7 @@ def _checked(path: Path, data: object) -> Settings:
         upkeep_bytes_per_second=_number(
             path, data, "upkeep_bytes_per_second", UPKEEP_BYTES_PER_SECOND, 100_000
         ),
+        webhooks=parse_webhooks(path, data.get("webhooks")),
     )
 
 

@@ -19,6 +19,7 @@ from obnam_server.crowd import Crowd
 from obnam_server.metrics import Counters
 from obnam_server.problems import Refused, write_answer
 from obnam_server.queues import Queue, Queues, share_of_memory
+from obnam_server.room import Place, Room
 from obnam_server.routes import Body, Route, find
 from obnam_server.store.clients import Client
 from obnam_server.store.repository import RepositoryStore
@@ -93,6 +94,7 @@ class Services:
     clock: IReactorTime
     counters: Counters
     queues: Queues
+    room: Room
     crowd: Crowd = field(factory=Crowd)
 
 
@@ -109,6 +111,7 @@ class ApiRequest(Request):
     caller: Client
     repository: RepositoryStore
     upload: UploadBody | None = None
+    place: Place | None = None
 
     _refused: Failure | None = None
     _turn: tuple[Queue, int] | None = None
@@ -120,6 +123,7 @@ class ApiRequest(Request):
     def __init__(self, channel: "ApiChannel", *args: Any, **more: Any) -> None:
         super().__init__(channel, *args, **more)
         self._services = channel.site.services
+        self.began_s = self._services.clock.seconds()
         self._held: list[bytes] = []
         for name, value in ANSWER_HEADERS:
             self.responseHeaders.setRawHeaders(name, [value])
@@ -163,6 +167,7 @@ class ApiRequest(Request):
                 )
             self.repository = await self._services.repositories.of_client(self.caller.repository)
         if route.body is Body.STREAMED:
+            self.place = await self._services.room.take(self.repository, length)
             await self.take_turn(self._services.queues.uploads, length)
         elif length > KEPT_FREELY_MAX:
             await self.take_turn(self._services.queues.bodies, length)
@@ -270,6 +275,13 @@ class ApiRequest(Request):
             raise Refused(FORBIDDEN)
         return upload
 
+    def take_place(self) -> Place:
+        """The room that the upload has becomes the handler's."""
+        place, self.place = self.place, None
+        if place is None:
+            raise Refused(FORBIDDEN)
+        return place
+
     # The end
 
     def finish(self) -> None:
@@ -291,6 +303,9 @@ class ApiRequest(Request):
         if self.upload is not None:
             self.upload.give_up()
             self.upload = None
+        if self.place is not None:
+            self.place.release()
+            self.place = None
 
 
 def _check_length(route: Route, length: int | None) -> None:

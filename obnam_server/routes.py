@@ -4,6 +4,7 @@
 Both are looked up when a request's headers are in, before its body is.
 """
 
+import re
 from collections.abc import Callable
 from enum import Enum
 from functools import wraps
@@ -52,6 +53,8 @@ class Route:
     scopes: frozenset[str] | None
     body: Body
     limit_bytes: int
+    template: str
+    """Its URL with names for what varies: ``/v1/chunks/<chunk>``."""
 
 
 class ChunkIdConverter(BaseConverter):
@@ -114,7 +117,8 @@ def authorized_route(
 
     def decorate(handler: Handler) -> Handler:
         endpoint = handler.__name__
-        routes[endpoint] = route = Route(scopes, body, limit_bytes)
+        template = re.sub(r"<\w+:(\w+)>", r"<\1>", url)
+        routes[endpoint] = route = Route(scopes, body, limit_bytes, f"{method} {template}")
 
         @wraps(handler)
         def checked(api: object, request: Any, **ids: object) -> object:

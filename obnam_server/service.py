@@ -23,15 +23,20 @@ from obnam_server.administration.port import AdminPort
 from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.config import Settings
+from obnam_server.events import Events
 from obnam_server.failures import Failures
+from obnam_server.gauges import UpkeepFigures
 from obnam_server.metrics import Counters, MetricsPage
+from obnam_server.observing import Observation, webhooks_of
 from obnam_server.queues import Queues
 from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.requests import Repositories, Services
+from obnam_server.room import Room
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.tls import certificate_files, server_options
+from obnam_server.upkeep.anomaly import judge
 from obnam_server.upkeep.compact import Compacted, compact
 from obnam_server.upkeep.pace import Pace
 from obnam_server.upkeep.retain import retain
@@ -61,6 +66,9 @@ class ServerService(Service):
     _certificate: ServedCertificate | None = field(init=False, default=None)
     _reloading: Deferred[None] | None = field(init=False, default=None)
     _reload_again: bool = field(init=False, default=False)
+    _events: Events = field(init=False)
+    _upkeep: UpkeepFigures = field(init=False, factory=UpkeepFigures)
+    _observation: Observation = field(init=False)
 
     def startService(self) -> None:
         """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
@@ -69,7 +77,7 @@ class ServerService(Service):
         `CannotListen`.
         """
         super().startService()
-        self._store = Store.open(self._settings.data_directory, self._now_ns)
+        self._store = Store.open(self._settings.data_directory, self._now_ns, judge=judge)
         self._work = Work(self._reactor)
         self._work.start()
         api, services = self._wire()
@@ -79,6 +87,7 @@ class ServerService(Service):
         if self._settings.metrics_listen is not None:
             site = Site(MetricsPage(services.counters), timeout=SILENCE_S, reactor=self._reactor)
             self._listen((self._settings.metrics_listen,), lambda _: site)
+        self._observation = self._wire_observation(services)
         if self._settings.upkeep_every_minutes:
             self._rounds.start()
         started_ns = self._now_ns()
@@ -136,12 +145,14 @@ class ServerService(Service):
         await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
         remove_listening(self._settings.data_directory)
         await self._rounds.stop()
+        await self._observation.stop_looking()
         drained = self._site.drain()
         drained.addTimeout(STOP_S, self._reactor, lambda result, _: self._site.abort())
         await drained
         await self._work.idle()
         await self._admin.close()
         await self._work.idle()
+        await self._observation.stop()
         await self._work.write(self._store.close)
         self._work.stop()
         log.info("obnam-server has stopped")
@@ -154,7 +165,10 @@ class ServerService(Service):
     def _wire(self) -> tuple[Api, Services]:
         counters = Counters()
         gate = Gate(self._store.clients, self._work, Failures(self._reactor.seconds))
-        api = Api(self._store, self._work, gate, counters, self._reactor, self._now_ns)
+        self._events = Events(self._now_ns)
+        api = Api(
+            self._store, self._work, gate, counters, self._events, self._reactor, self._now_ns
+        )
         services = Services(
             url_map=api.app.url_map,
             routes=api.routes,
@@ -164,15 +178,39 @@ class ServerService(Service):
             clock=self._reactor,
             counters=counters,
             queues=Queues.empty(self._reactor),
+            room=Room(self._store.settings, self._work, self._events),
         )
         return api, services
+
+    def _wire_observation(self, services: Services) -> Observation:
+        services.counters.connections = lambda: len(self._site.channels)
+        services.counters.uploads = lambda: services.room.count
+        webhooks = webhooks_of(
+            self._settings.webhooks,
+            self._settings.data_directory,
+            self._work,
+            self._reactor,
+            self._now_ns,
+        )
+        return Observation.begin(
+            self._store,
+            self._work,
+            self._events,
+            services.counters,
+            self._upkeep,
+            self._rounds.states,
+            webhooks,
+            self._reactor,
+            self._now_ns,
+        )
 
     def _wire_upkeep(self) -> Rounds:
         async def apply_retention(repository: RepositoryStore, pace: Pace) -> None:
             await retain(repository, self._work, self._now_ns())
 
         async def collect_and_compact(repository: RepositoryStore, pace: Pace) -> None:
-            await compact(repository, self._work, pace, self._now_ns(), Compacted())
+            progress = self._upkeep.compactions[repository.name] = Compacted()
+            await compact(repository, self._work, pace, self._now_ns(), progress)
 
         every_s = self._settings.upkeep_every_minutes * 60.0
 

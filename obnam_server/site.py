@@ -22,6 +22,7 @@ from twisted.web.server import Site
 
 from obnam.wire.limits import REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
 from obnam.wire.problems import CONTENT_TYPE
+from obnam_server.metrics import NO_ROUTE
 from obnam_server.requests import SOCKET_BYTES, ApiRequest, Services
 from obnam_server.sources import source_of
 from obnam_server.uploads import UploadBody
@@ -219,7 +220,11 @@ class ApiSite(Site):
 
     def log(self, request: Request) -> None:
         """An answer was given: count it."""
-        self.services.counters.answered(request.method, request.code)
+        counters = self.services.counters
+        counters.answered(request.method, request.code)
+        if isinstance(request, ApiRequest):
+            route = NO_ROUTE if request.route is None else request.route.template
+            counters.took(route, request.code, self.services.clock.seconds() - request.began_s)
 
     def drain(self) -> "Deferred[None]":
         """Finish the requests under way, take no new ones; fires when all are gone."""

@@ -6,6 +6,7 @@ What was begun runs to its end, even when nobody waits for it any more: a client
 cancels only the waiting.
 """
 
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any, ParamSpec, TypeVar
 
@@ -43,6 +44,8 @@ class Work:
     _readers: ThreadPool = field(factory=lambda: ThreadPool(0, READER_THREADS, "reader"))
     _uploads: ThreadPool = field(factory=lambda: ThreadPool(0, UPLOAD_THREADS, "upload"))
     _upkeep: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "upkeep"))
+    depths: Counter[str] = field(factory=Counter)
+    """Calls that wait or run, by the name of their pool."""
     _under_way: int = 0
     _waiting: list[Deferred[None]] = field(factory=list)
 
@@ -91,8 +94,13 @@ class Work:
         if self._reactor is None:
             return execute(call, *args, **kwargs)
         self._under_way += 1
+        self.depths[str(pool.name)] += 1
         work: Deferred[T] = deferToThreadPool(self._reactor, pool, call, *args, **kwargs)
-        return shielded(work.addBoth(self._done))
+        return shielded(work.addBoth(self._left, str(pool.name)).addBoth(self._done))
+
+    def _left(self, result: R, pool: str) -> R:
+        self.depths[pool] -= 1
+        return result
 
     def _done(self, result: R) -> R:
         self._under_way -= 1

@@ -16,7 +16,7 @@ EVERYTHING = (*PROGRAM, "tests", "benchmarks")
 LINES_MAX = 400
 
 TIERS = (
-    ("errors", "model", "memory"),
+    ("errors", "history_errors", "model", "memory"),
     ("wire", "chunking", "crypto"),
     ("live", "generation", "progress", "pool", "repository"),
     ("backup", "restore", "verify", "browse"),
@@ -34,6 +34,7 @@ CRYPTO_LIBRARIES = ("nacl", "blake3")
 # Deferred; and TLS is the same at both ends.
 WITHOUT_TWISTED = (
     "obnam/errors.py",
+    "obnam/history_errors.py",
     "obnam/model/",
     "obnam/wire/",
     "obnam/chunking/",

@@ -23,13 +23,15 @@ from obnam.backup.scan import Scan, ScanCounts, ScanSettings
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
 from obnam.errors import (
-    BadReceipt,
     ChunksMissing,
     ConfigurationError,
     DamagedGeneration,
     ManifestLost,
 )
 from obnam.generation.nascent import NascentGeneration
+from obnam.history_errors import (
+    BadReceipt,
+)
 from obnam.model.entry import printable
 from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
@@ -37,6 +39,7 @@ from obnam.pool.slabs import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.repository.quota import quota_warning
 from obnam.repository.trust import Link
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import RepositoryDescription
@@ -139,6 +142,10 @@ class Backup:
             base = await self._kept(
                 base, await committer.commit(session, nascent, base, previous, final)
             )
+            near = quota_warning(description, sent.sent_bytes)
+            if near is not None:
+                # Nothing is wrong with this backup: it does not count as a warning of it.
+                self.progress.warn(near)
             return BackupResult(
                 generation=base.opened.manifest.generation,
                 entries=scan.counts.entries,

@@ -6,7 +6,12 @@ from itertools import pairwise
 
 from attrs import frozen
 
-from obnam.errors import DamagedGeneration, HistoryBroken
+from obnam.errors import (
+    DamagedGeneration,
+)
+from obnam.history_errors import (
+    HistoryBroken,
+)
 from obnam.model.ids import ClientName, GenerationId
 from obnam.model.reference import Candidate, Prefix, parse, resolve
 from obnam.repository.generations import Generations

@@ -7,9 +7,16 @@ from attrs import frozen
 
 from obnam.browse.accepting import check_shown
 from obnam.browse.listing import iso_time, local_time
-from obnam.errors import DamagedGeneration, HistoryBroken, ServerKeyChanged
+from obnam.errors import (
+    DamagedGeneration,
+)
+from obnam.history_errors import (
+    HistoryBroken,
+    ServerKeyChanged,
+)
 from obnam.repository.generations import Generations
 from obnam.repository.proofs import Proof
+from obnam.repository.quota import quota_warning
 from obnam.repository.state import Loss
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import RepositoryDescription
@@ -46,6 +53,9 @@ class Standing:
                 f"{damaged} chunks are damaged on the server; `obnam backup` stores anew what is "
                 f"still in your files, `obnam damage` names the files concerned"
             )
+        near = quota_warning(self.description)
+        if near is not None:
+            found.append(near)
         if abs(self._ahead_s) > CLOCKS_DIFFER_S:
             found.append(f"the clock of the server differs from this one by {self._ahead_s} s")
         return found

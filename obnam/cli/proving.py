@@ -12,7 +12,12 @@ import click
 
 from obnam import credentials
 from obnam.cli.session import Session, session
-from obnam.errors import HistoryBroken, UsageError
+from obnam.errors import (
+    UsageError,
+)
+from obnam.history_errors import (
+    HistoryBroken,
+)
 
 if TYPE_CHECKING:
     from obnam.repository.proofs import Proof

@@ -82,9 +82,11 @@ def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
             return errors.CommitConflict(asked.previous, _text(document, "latest") or None)
         case problems.CHUNKS_MISSING.name, _:
             first = _missing_ids(document)
-            return errors.ChunksMissing(_count(document, len(first)), first)
+            return errors.ChunksMissing(max(_count(document, "count"), len(first)), first)
         case problems.KEPT.name, _:
             return errors.GenerationKept(asked.what, said)
+        case problems.OVER_QUOTA.name, _:
+            return errors.OverQuota(server, _count(document, "used"), _count(document, "quota"))
         case _, 401:
             advice = "ask the server's administrator for a new invitation"
             return errors.AccessDenied(server, f"{said}; {advice}")
@@ -174,11 +176,12 @@ def _missing_ids(document: Json | None) -> tuple[ChunkId, ...]:
     return tuple(found)
 
 
-def _count(document: Json | None, at_least: int) -> int:
-    value = (document or {}).get("count")
-    if isinstance(value, bool) or not isinstance(value, int):
-        return at_least
-    return max(value, at_least)
+def _count(document: Json | None, name: str) -> int:
+    """A member that is a number, or 0."""
+    value = (document or {}).get(name)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 63:
+        return 0
+    return value
 
 
 def _seconds(text: str | None) -> float | None:

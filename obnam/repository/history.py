@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING
 from attrs import define, evolve, field
 
 from obnam.errors import (
+    NotFound,
+)
+from obnam.history_errors import (
     BadReceipt,
     HistoryBroken,
-    NotFound,
     ServerForked,
     ServerKeyChanged,
     ServerRolledBack,

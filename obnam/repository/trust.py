@@ -12,7 +12,9 @@ from itertools import pairwise
 
 from attrs import frozen
 
-from obnam.errors import HistoryBroken
+from obnam.history_errors import (
+    HistoryBroken,
+)
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 
 

@@ -40,6 +40,9 @@ KEYRING_SLOTS_MAX = 32
 KEYRING_SLOT_MAX = 4096
 """One sealed slot of the keyring."""
 
+QUOTA_WARNING_SHARE = 0.9
+"""From this share of a repository's quota on, clients and the server warn of it."""
+
 TEXT_MAX = 1024
 """Any short text: a label, a description, an error's detail (characters)."""
 

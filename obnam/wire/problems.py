@@ -59,6 +59,7 @@ TOO_MANY_FAILURES = Problem(
 BUSY = Problem("busy", 503, "The server is busy; come back later")
 INTERNAL = Problem("internal", 500, "The server failed")
 FULL = Problem("full", 507, "The server has no room")
+OVER_QUOTA = Problem("over-quota", 507, "The repository would exceed its quota")
 
 ALL = (
     BAD_REQUEST,
@@ -79,6 +80,7 @@ ALL = (
     BUSY,
     INTERNAL,
     FULL,
+    OVER_QUOTA,
 )
 
 

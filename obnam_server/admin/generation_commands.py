@@ -1,4 +1,4 @@
-"""``obnam-server generation …`` and ``obnam-server alarm …``: deciding over generations by hand."""
+"""``obnam-server generation …``: deciding over generations by hand, and legal holds."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 from obnam.model.entry import printable
-from obnam.model.ids import ClientName, RepositoryName, parse_client_name, parse_repository_name
+from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam_server.admin.context import Context, named
 
 _REPOSITORY = click.argument("repository", callback=named(parse_repository_name))
@@ -106,16 +106,6 @@ def release(context: Context, repository: RepositoryName) -> None:
     """End the legal hold of REPOSITORY."""
     found = context.call("repository-release", repository=repository)
     context.say(found, [f"{repository}: its policy is in force again"])
-
-
-@click.command()
-@_REPOSITORY
-@click.argument("client", callback=named(parse_client_name))
-@click.pass_obj
-def acknowledge(context: Context, repository: RepositoryName, client: ClientName) -> None:
-    """You have looked at the alarm of CLIENT in REPOSITORY: retention goes on."""
-    found = context.call("alarm-acknowledge", repository=repository, client=client)
-    context.say(found, [f"{client}: the alarm is over, retention goes on"])
 
 
 def _line(each: Mapping[str, Any]) -> str:

@@ -18,8 +18,9 @@ from obnam.errors import ObnamError
 from obnam_server.admin.audit_commands import audit
 from obnam_server.admin.client_commands import client
 from obnam_server.admin.context import FAILED, WRONG_USAGE, Context
-from obnam_server.admin.generation_commands import acknowledge, generation, hold, release
+from obnam_server.admin.generation_commands import generation, hold, release
 from obnam_server.admin.init_command import init
+from obnam_server.admin.limit_commands import alarm, quota
 from obnam_server.admin.repository_commands import repository
 from obnam_server.admin.retention_commands import retention
 from obnam_server.admin.status_commands import rebuild_index_, status_
@@ -54,7 +55,8 @@ for command in (
     client,
     repository,
     generation,
-    acknowledge,
+    quota,
+    alarm,
     retention,
     collect,
     compact,

@@ -1,9 +1,9 @@
-"""Deciding over generations by hand: delete, undelete, pin, hold, and looking at alarms."""
+"""Deciding over generations by hand: delete, undelete, pin, hold."""
 
 from collections.abc import Sequence
 
 from obnam.errors import NotFound, UsageError
-from obnam.model.ids import GenerationId, parse_client_name, parse_repository_name
+from obnam.model.ids import GenerationId, parse_repository_name
 from obnam.wire.members import Json
 from obnam_server.administration.operation import Access, Arguments, Operation
 from obnam_server.store.decisions import KeptGeneration
@@ -89,16 +89,6 @@ def release(store: Store, arguments: Arguments) -> Json:
     return {"released": repository.name}
 
 
-def acknowledge(store: Store, arguments: Arguments) -> Json:
-    """Somebody looked at the alarm of a ``client``: retention goes on. `NotFound`: no alarm."""
-    repository = repository_of(store, arguments)
-    client = arguments.parsed("client", parse_client_name)
-    if client not in repository.decisions.register().alarms:
-        raise NotFound(f"an alarm of client {client}")
-    repository.change(repository.decisions.acknowledge, client)
-    return {"acknowledged": client}
-
-
 def _chosen(store: Store, arguments: Arguments) -> tuple[RepositoryStore, list[GenerationId]]:
     """The repository, and the generations that are named, by their ids or how those begin."""
     repository = repository_of(store, arguments)
@@ -124,5 +114,4 @@ OPERATIONS = (
     Operation("generation-unpin", unpin, Access.CHANGE),
     Operation("repository-hold", hold, Access.CHANGE),
     Operation("repository-release", release, Access.CHANGE),
-    Operation("alarm-acknowledge", acknowledge, Access.CHANGE),
 )

@@ -10,6 +10,7 @@ from obnam.errors import NotFound
 from obnam_server.administration import (
     clients,
     generations,
+    limits,
     repositories,
     retention,
     upkeep,
@@ -25,6 +26,7 @@ OPERATIONS: Mapping[str, AnyOperation] = {
         *repositories.OPERATIONS,
         *retention.OPERATIONS,
         *upkeep.OPERATIONS,
+        *limits.OPERATIONS,
         *whole.OPERATIONS,
     )
 }

@@ -22,6 +22,7 @@ from obnam_server.store.audit import Audit
 from obnam_server.store.database import Database, database_errors
 from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.layout import prepare_directory
+from obnam_server.store.repository_settings import RepositorySettings
 
 SCHEMA_VERSION = (1, 1)
 DATABASE_NAME = "server.sqlite"
@@ -70,6 +71,10 @@ class Clients:
         database = Database(data / DATABASE_NAME, "server", SCHEMA_VERSION)
         database.prepare()
         return cls(database, clock, audit)
+
+    def repository_settings(self) -> RepositorySettings:
+        """What was set for repositories: it is kept in the same file."""
+        return RepositorySettings(self._database)
 
     def invite(
         self,

@@ -169,6 +169,11 @@ class Decisions:
             changed = evolve(register, alarms={**register.alarms, client: alarm})
             self._put(changed, "alarm", of=client, generation=generation, reason=reason)
 
+    def alarm_over(self, client: ClientName, generation: GenerationId) -> str | None:
+        """The reason of a client's alarm, if it is this generation that raised it."""
+        alarm = self._register.get().alarms.get(client)
+        return alarm.mark.reason if alarm and alarm.generation == generation else None
+
     def acknowledge(self, client: ClientName) -> None:
         """WRITER. Somebody has looked. No alarm is fine."""
         register = self._register.get()

@@ -5,7 +5,7 @@ The API turns each into one answer; the texts name the thing and the way out.
 
 from attrs import define
 
-from obnam.errors import GenerationKept, ObnamError, RequestRefused
+from obnam.errors import GenerationKept, ObnamError, RequestRefused, UsageError
 
 
 class StoreError(ObnamError):
@@ -97,6 +97,21 @@ class DamagedSegment(StoreError):
 
     def __str__(self) -> str:
         return f"segment {self.segment}: {self.problem}"
+
+
+@define(eq=False)
+class QuotaBelowUse(UsageError):
+    """A quota is not set, because the repository has more already."""
+
+    repository: str
+    quota_bytes: int
+    used_bytes: int
+
+    def __str__(self) -> str:
+        return (
+            f"repository {self.repository} has {self.used_bytes:,} bytes already, more than "
+            f"{self.quota_bytes:,}: nothing could be backed up. Give a larger quota, or force it"
+        )
 
 
 class SetDiffers(RequestRefused):

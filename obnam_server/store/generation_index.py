@@ -1,14 +1,15 @@
 """The part of the index that knows generations, keyring and register. SQL only."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
-from attrs import define, field
+from attrs import astuple, define, field
 from pyroaring import BitMap64
 from zope.interface import implementer
 
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import Countersignature, GenerationSummary, Receipt
+from obnam_server.store.counted import Counted, Past
 from obnam_server.store.database import Database, database_errors
 from obnam_server.store.generation_union import GenerationUnion
 from obnam_server.store.interfaces import (
@@ -23,7 +24,9 @@ _SUMMARY = (
     "id, sequence, received, client, previous, partial, chunk_count, manifest_id, "
     "signature, receipt_hash"
 )
+_COUNTED = "added_count, added_bytes, removed_count, stored_bytes"
 _COLUMNS = f"{_SUMMARY}, base, chunk_xor, segment, offset, length"
+_NOT_COUNTED = (None,) * 4
 
 
 @implementer(IGenerationIndex)
@@ -39,7 +42,8 @@ class GenerationIndex:
         summary, receipt, manifest = record.summary, record.summary.receipt, record.manifest
         signed = receipt.countersigned
         self._database.get().execute(
-            f"INSERT INTO generations ({_COLUMNS}, chunks) VALUES ({', '.join('?' * 16)})",
+            f"INSERT INTO generations ({_COLUMNS}, {_COUNTED}, chunks) "
+            f"VALUES ({', '.join('?' * 20)})",
             (
                 receipt.generation,
                 receipt.sequence,
@@ -56,6 +60,7 @@ class GenerationIndex:
                 manifest.segment,
                 manifest.offset,
                 manifest.length,
+                *(_NOT_COUNTED if record.counted is None else astuple(record.counted)),
                 numbers.serialize(),
             ),
         )
@@ -126,6 +131,53 @@ class GenerationIndex:
                 "SELECT id, chunks FROM generations WHERE trashed IS NULL ORDER BY sequence DESC"
             ):
                 yield GenerationId(name), BitMap64.deserialize(chunks)
+
+    def without_generations(self, numbers: BitMap64, but: Collection[GenerationId]) -> BitMap64:
+        """See `IGenerationIndex`."""
+        left = BitMap64(numbers)
+        with database_errors(self._database.path):
+            rows = self._database.get().execute("SELECT id, chunks FROM generations")
+            for generation, chunks in rows:
+                if not left:
+                    break
+                if generation not in but:
+                    left -= BitMap64.deserialize(chunks)
+        return left
+
+    def history(self, client: ClientName, limit: int) -> list[Past]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                f"SELECT received, partial, chunk_count, {_COUNTED} FROM generations "
+                f"INDEXED BY generations_counted WHERE client = ? AND added_count IS NOT NULL "
+                "ORDER BY sequence DESC LIMIT ?",
+                (client, limit),
+            )
+            return [
+                Past(row[0], bool(row[1]), row[2], Counted(*row[3:]))
+                for row in rows.fetchall()[::-1]
+            ]
+
+    def stored_bytes(self) -> list[tuple[int, int]]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            return (
+                self._database.get()
+                .execute(
+                    "SELECT received, stored_bytes FROM generations INDEXED BY generations_counted "
+                    "WHERE stored_bytes IS NOT NULL ORDER BY sequence"
+                )
+                .fetchall()
+            )
+
+    def last_good(self) -> dict[ClientName, int]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            rows = self._database.get().execute(
+                "SELECT client, max(received) FROM generations INDEXED BY generations_counted "
+                "WHERE partial = 0 AND trashed IS NULL GROUP BY client"
+            )
+            return {ClientName(row[0]): row[1] for row in rows}
 
     def latest(self, client: ClientName | None) -> GenerationRecord | None:
         """See `IGenerationIndex`."""

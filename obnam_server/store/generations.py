@@ -9,7 +9,7 @@ import json
 from collections.abc import Callable, Sequence
 from itertools import islice
 
-from attrs import evolve, frozen
+from attrs import asdict, evolve, frozen
 from pyroaring import BitMap64
 
 from obnam.errors import ChunksMissing, CommitConflict, NotFound, RequestRefused
@@ -30,7 +30,9 @@ from obnam.wire.messages import (
     Receipt,
 )
 from obnam.wire.receipts import NO_RECEIPT, Countersignature, Statement
+from obnam_server.store.accounting import count
 from obnam_server.store.audit import RepositoryAudit
+from obnam_server.store.counted import Counted, Past
 from obnam_server.store.errors import DamagedSegment, SetDiffers
 from obnam_server.store.interfaces import (
     ChunkNumber,
@@ -54,6 +56,9 @@ from obnam_server.store.sessions import Session, Sessions
 RECEIPT = part_id("receipt")
 CHUNK_SET = part_id("chunk set")
 
+Alarm = Callable[[ClientName, GenerationId, Past], None]
+"""Looks at the figures of a generation that is about to be committed."""
+
 SERVER = "the server"
 """Who refuses, in errors whose text a client's user may see."""
 
@@ -69,6 +74,7 @@ class Generations:
     _clock: Callable[[], int]
     _audit: RepositoryAudit
     _key: ServerKey
+    _alarm: Alarm | None = None
 
     def commit(self, client: ClientName, session: SessionId, commit: Commit) -> Receipt:
         """See `obnam.wire.interfaces.IGenerations.commit`."""
@@ -131,6 +137,13 @@ class Generations:
             "xor": commit.chunks.xor_hex,
             "manifest_id": commit.manifest_id.hex(),
         }
+        counted = count(self._index, live.numbers, commit.previous)
+        document["counted"] = asdict(counted)
+        if self._alarm is not None:
+            # Before the commit: should the process die between the two, a generation that is not
+            # there has an alarm, and not the other way round.
+            past = Past(receipt.received_ns, summary.partial, summary.chunk_count, counted)
+            self._alarm(live.client, receipt.generation, past)
         numbers = BitMap64(live.numbers)
         numbers.run_optimize()
         written = write_parts(
@@ -145,7 +158,7 @@ class Generations:
             },
         )
         record = GenerationRecord(
-            summary, live.base, commit.chunks, commit.manifest_id, written.places[0]
+            summary, live.base, commit.chunks, commit.manifest_id, written.places[0], counted
         )
         logged = self._audit.change(
             "commit",
@@ -249,12 +262,14 @@ def read_commit(
         summary = GenerationSummary.from_json(document)
         base = document["base"]
         manifest_id = parse_chunk_id(bytes.fromhex(document["manifest_id"]))
+        counted = document.get("counted")
         record = GenerationRecord(
             summary=summary,
             base=None if base is None else parse_generation_id(base),
             sum=SetSum(summary.chunk_count, int(document["xor"], 16)),
             manifest_id=manifest_id,
             manifest=location_of(segment, parts[manifest_id]),
+            counted=None if counted is None else Counted(**counted),
         )
         numbers = BitMap64.deserialize(read_entry(home, segment, parts[CHUNK_SET]))
     except (ValueError, KeyError, TypeError) as error:

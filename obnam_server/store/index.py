@@ -66,14 +66,20 @@ class SqliteIndex(ChunkIndex, DamageIndex, SessionIndex, GenerationIndex):
 
     def put_segment(self, summary: SegmentSummary, kind: int, created_ns: int) -> None:
         """See `ISegmentIndex`."""
+        self.forget_segment(summary.segment)
         self._database.get().execute(
-            "INSERT OR REPLACE INTO segments (number, kind, size, created) VALUES (?, ?, ?, ?)",
+            "INSERT INTO segments (number, kind, size, created) VALUES (?, ?, ?, ?)",
             (summary.segment, kind, summary.size_bytes, created_ns),
         )
+        self._add_used(summary.size_bytes)
 
     def forget_segment(self, segment: SegmentNumber) -> None:
         """See `ISegmentIndex`."""
-        self._database.get().execute("DELETE FROM segments WHERE number = ?", (segment,))
+        connection = self._database.get()
+        row = connection.execute("SELECT size FROM segments WHERE number = ?", (segment,))
+        for (size_bytes,) in row.fetchall():
+            connection.execute("DELETE FROM segments WHERE number = ?", (segment,))
+            self._add_used(-size_bytes)
 
     def segments(self) -> dict[SegmentNumber, int]:
         """See `ISegmentIndex`."""
@@ -129,8 +135,7 @@ class SqliteIndex(ChunkIndex, DamageIndex, SessionIndex, GenerationIndex):
     def used_bytes(self) -> int:
         """See `ISegmentIndex`."""
         with database_errors(self._database.path):
-            row = self._database.get().execute("SELECT coalesce(sum(size), 0) FROM segments")
-            return int(row.fetchone()[0])
+            return self._meta("used_bytes", 0)
 
     def next_numbers(self) -> tuple[SegmentNumber, ChunkNumber]:
         """See `ISegmentIndex`."""
@@ -170,6 +175,13 @@ class SqliteIndex(ChunkIndex, DamageIndex, SessionIndex, GenerationIndex):
     def _put_meta(self, name: str, value: int) -> None:
         self._database.get().execute(
             "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)", (name, value)
+        )
+
+    def _add_used(self, size_bytes: int) -> None:
+        self._database.get().execute(
+            "INSERT INTO meta (name, value) VALUES ('used_bytes', ?) "
+            "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value",
+            (size_bytes,),
         )
 
     def _raise_meta(self, name: str, value: int) -> None:

@@ -4,7 +4,7 @@ Local files and SQLite stand behind them now (`segments`, `index`); an object st
 database server may later. Everything blocks; nothing here knows of HTTP or of Twisted.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import NewType
 
@@ -13,8 +13,10 @@ from pyroaring import BitMap64
 from zope.interface import Attribute, Interface
 
 from obnam.model.chunk import SetSum
-from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
+from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import GenerationSummary
+from obnam_server.store.counted import Counted, Past
+from obnam_server.store.session_interfaces import ISessionIndex
 
 SegmentNumber = NewType("SegmentNumber", int)
 """Counts the segments of a repository from 1, in the order in which they were finished."""
@@ -67,24 +69,18 @@ class NumberedChunk:
 
 @frozen
 class GenerationRecord:
-    """What the index keeps of one committed generation, apart from its chunk set."""
+    """What the index keeps of one committed generation, apart from its chunk set.
+
+    ``counted``: only on the way in, `IGenerationIndex.history` gives it back. It is ``None`` for
+    those that a server made which did not count.
+    """
 
     summary: GenerationSummary
     base: GenerationId | None
     sum: SetSum
     manifest_id: ChunkId
     manifest: Location
-
-
-@frozen
-class SessionRecord:
-    """What the index keeps of one session, apart from its chunk set. Times: ns since the epoch."""
-
-    session: SessionId
-    client: ClientName
-    base: GenerationId | None
-    sum: SetSum
-    touched_ns: int
+    counted: Counted | None = None
 
 
 @frozen
@@ -177,6 +173,9 @@ class IChunkIndex(Interface):
     def damaged_count() -> int:
         """How many chunks were stored once and are damaged or lost."""
 
+    def sealed_bytes(numbers: BitMap64) -> int:
+        """The length of the sealed bytes of those of ``numbers`` that are stored and undamaged."""
+
 
 class IDamageIndex(Interface):
     """Damaged chunks, and how far the scrub has come."""
@@ -255,7 +254,7 @@ class ISegmentIndex(Interface):
         """At most ``limit`` segments with higher numbers, in their order: number, kind, size."""
 
     def used_bytes() -> int:
-        """The sum of their sizes."""
+        """The sum of their sizes; no matter how many there are, it takes no time."""
 
     def next_numbers() -> tuple[SegmentNumber, ChunkNumber]:
         """The lowest segment number and chunk number never given."""
@@ -268,32 +267,6 @@ class ISegmentIndex(Interface):
 
     def put_times(times: Mapping[str, int]) -> None:
         """Note some."""
-
-
-class ISessionIndex(Interface):
-    """Sessions, so that they survive a restart."""
-
-    def put_session(record: SessionRecord) -> None:
-        """Note a new session whose set is that of its base."""
-
-    def change_session(
-        session: SessionId, added: BitMap64, removed: BitMap64, total: SetSum, touched_ns: int
-    ) -> None:
-        """Note one change of a session's set (first added, then removed) and its new sum."""
-
-    def touch_session(session: SessionId, touched_ns: int) -> None:
-        """Note that a session was used."""
-
-    def get_session(
-        session: SessionId, client: ClientName | None
-    ) -> tuple[SessionRecord, BitMap64] | None:
-        """A session (of one client) and its set."""
-
-    def sessions(client: ClientName | None) -> list[SessionRecord]:
-        """All sessions (of one client), the longest unused first."""
-
-    def end_session(session: SessionId) -> None:
-        """Forget a session. An unknown one is fine."""
 
 
 class IGenerationIndex(Interface):
@@ -324,6 +297,26 @@ class IGenerationIndex(Interface):
         """The numbers of the chunks of all generations from a sequence number on.
 
         Those in the trash, too.
+        """
+
+    def without_generations(numbers: BitMap64, but: Collection[GenerationId]) -> BitMap64:
+        """Those of ``numbers`` that no generation has, trash included, but for those of ``but``."""
+
+    def history(client: ClientName, limit: int) -> list[Past]:
+        """A client's newest generations that were counted, oldest first, those in the trash, too.
+
+        Takes no time, however large their sets are.
+        """
+
+    def stored_bytes() -> list[tuple[int, int]]:
+        """When generations were committed (ns since the epoch), oldest first, and what was stored.
+
+        Of those that were counted.
+        """
+
+    def last_good() -> dict[ClientName, int]:
+        """When the newest generation of each client that is no checkpoint was committed (ns since
+        the epoch). Without those in the trash.
         """
 
     def latest(client: ClientName | None) -> GenerationRecord | None:

@@ -4,7 +4,6 @@ Methods marked WRITER change state and are called from one thread, one after the
 from any thread. Whatever a method answers is durable by then.
 """
 
-import threading
 import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,9 +22,11 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
+from obnam_server.store.accounting import Accounting
 from obnam_server.store.audit import RepositoryAudit
 from obnam_server.store.checking import Checking
 from obnam_server.store.collection import Collection
+from obnam_server.store.counted import Past
 from obnam_server.store.damage import DamageRecords, needed
 from obnam_server.store.decisions import Decisions
 from obnam_server.store.errors import DamagedSegment, StoreFull, StoreUncertain
@@ -42,12 +43,19 @@ from obnam_server.store.scrubbing import Scrubbing
 from obnam_server.store.segment_format import SegmentKind
 from obnam_server.store.server_key import ServerKey
 from obnam_server.store.sessions import Sessions
+from obnam_server.store.unreadable import Unreadable
 from obnam_server.store.upload import Upload
 
 __all__ = ["RepositoryStore", "Upload"]
 
 P = ParamSpec("P")
 T = TypeVar("T")
+
+Judge = Callable[[Sequence[Past], Past], str | None]
+"""From a client's generations, oldest first, and a new one: why that is unusual, if it is."""
+
+HISTORY_MAX = 1000
+"""Generations of a client that a new one is compared with."""
 
 Wanted = tuple[ChunkId, Location | None]
 """A chunk, and where it lies; ``None``: absent."""
@@ -62,19 +70,20 @@ class RepositoryStore:
     _clock: Callable[[], int]
     audit: RepositoryAudit
     _key: ServerKey
+    _judge: Judge | None = None
     problems: Sequence[str] = field(init=False)
     decisions: Decisions = field(init=False)
     collection: Collection = field(init=False)
     scrubbing: Scrubbing = field(init=False)
     checking: Checking = field(init=False)
+    accounting: Accounting = field(init=False)
     _numbers: Numbers = field(init=False)
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
     _keyring: KeyringStore = field(init=False)
     gone: bool = field(init=False, default=False)
     _uncertain: StoreUncertain | None = field(init=False, default=None)
-    _unreadable: set[ChunkId] = field(init=False, factory=set)
-    _lock: threading.Lock = field(init=False, factory=threading.Lock)
+    _unreadable: Unreadable = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self._home.segments.settle(self._home.name)
@@ -84,6 +93,7 @@ class RepositoryStore:
             first, last = min(recovery.adopted), max(recovery.adopted)
             count = len(recovery.adopted)
             self.audit.note("commits-adopted", first=first, last=last, count=count)
+        self._unreadable = Unreadable(self._home, self._index)
         self._numbers = Numbers(self._index, *self._index.next_numbers())
         self._sessions = Sessions(self._index, self._numbers, self._clock)
         self._sessions.expire()
@@ -98,6 +108,7 @@ class RepositoryStore:
             self._clock,
             self.audit,
             self._key,
+            self._look_at,
         )
         self._keyring = KeyringStore(
             self._home, self._index, self._numbers, self._clock, self.audit
@@ -128,6 +139,7 @@ class RepositoryStore:
             self._home, self._index, mending, records, self._clock, self.audit
         )
         self.checking = Checking(self._home, self._index, mending)
+        self.accounting = Accounting(self._index, self._sessions)
 
     @property
     def name(self) -> RepositoryName:
@@ -186,7 +198,7 @@ class RepositoryStore:
         live = self._sessions.get(session, client)
         with self._numbers.reliance:
             stored = self._index.stored_numbers(ids)
-            for chunk_id in self._unreadable_of(ids):
+            for chunk_id in self._unreadable.among(ids):
                 stored.pop(chunk_id, None)
             live.protect(stored.values())
         return [chunk_id not in stored for chunk_id in ids]
@@ -196,7 +208,7 @@ class RepositoryStore:
     def locate(self, ids: Sequence[ChunkId]) -> list[Location | None]:
         """Where chunks are; ``None``: absent, or found to be damaged."""
         found = self._index.locate(ids)
-        for chunk_id in self._unreadable_of(ids):
+        for chunk_id in self._unreadable.among(ids):
             found.pop(chunk_id, None)
         return [found.get(chunk_id) for chunk_id in ids]
 
@@ -235,24 +247,10 @@ class RepositoryStore:
         ids = [chunk_id for chunk_id, _ in wanted]
         now = list(zip(ids, self.locate(ids), strict=True))
         if now == wanted:
-            self._find_unreadable(ids)
+            self._unreadable.find(ids)
         elif [place and place.length for _, place in now] == [p and p.length for _, p in wanted]:
             return now
         return []
-
-    def _find_unreadable(self, ids: Sequence[ChunkId]) -> None:
-        for chunk_id, location in self._index.locate(ids).items():
-            try:
-                read(self._home, location)
-            except DamagedSegment:
-                with self._lock:
-                    self._unreadable.add(chunk_id)
-
-    def _unreadable_of(self, ids: Sequence[ChunkId]) -> list[ChunkId]:
-        if not self._unreadable:
-            return []
-        with self._lock:
-            return [chunk_id for chunk_id in ids if chunk_id in self._unreadable]
 
     # Sessions
 
@@ -289,6 +287,14 @@ class RepositoryStore:
             receipt = self._generations.commit(client, session, commit)
             self._index.tidy()
             return receipt
+
+    def _look_at(self, client: ClientName, generation: GenerationId, past: Past) -> None:
+        """WRITER. Raise an alarm when a generation is not like its client's others."""
+        if self._judge is not None:
+            history = self._index.history(client, HISTORY_MAX)
+            reason = self._judge(history, past)
+            if reason is not None:
+                self.decisions.alarm(client, generation, reason)
 
     def list_generations(self, after_sequence: int, limit: int) -> list[GenerationSummary]:
         """At most ``limit`` generations with higher sequence numbers, oldest first."""
@@ -335,17 +341,20 @@ class RepositoryStore:
             self._index.put_times(times)
 
     def used_bytes(self) -> int:
-        """The size of all segments."""
+        """The size of all segments. Takes no time, however many there are."""
         return self._index.used_bytes()
 
     def generation_count(self) -> int:
         """How many generations there are."""
         return self._index.generation_count()
 
+    def session_count(self) -> int:
+        """How many backups are running, or were not ended."""
+        return len(self._index.sessions(None))
+
     def damaged_chunk_count(self) -> int:
         """How many chunks were stored once, and are damaged or lost."""
-        with self._lock:
-            return self._index.damaged_count() + len(self._unreadable)
+        return self._unreadable.damaged_count()
 
     def retire(self) -> None:
         """WRITER. Its files are gone: nothing changes any more.
@@ -370,7 +379,7 @@ class RepositoryStore:
         self._check_not_gone()
         if self._uncertain is not None:
             raise StoreUncertain(self._uncertain.path, self._uncertain.problem)
-        self._note_unreadable()
+        self._unreadable.note()
         try:
             yield
         except StoreUncertain as error:
@@ -380,12 +389,3 @@ class RepositoryStore:
     def _check_not_gone(self) -> None:
         if self.gone:
             raise NotFound(f"repository {self.name}")
-
-    def _note_unreadable(self) -> None:
-        """Let the index know of damage that readers met."""
-        if not self._unreadable:
-            return
-        with self._lock:
-            with self._index.transaction(durable=True):
-                self._index.damage(list(self._unreadable))
-            self._unreadable.clear()

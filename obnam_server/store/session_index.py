@@ -9,7 +9,7 @@ from zope.interface import implementer
 from obnam.model.chunk import SetSum
 from obnam.model.ids import CHUNK_ID_BYTES, ClientName, GenerationId, SessionId
 from obnam_server.store.database import Database, database_errors
-from obnam_server.store.interfaces import ISessionIndex, SessionRecord
+from obnam_server.store.session_interfaces import ISessionIndex, SessionRecord
 
 _COLUMNS = "id, client, base, chunk_count, chunk_xor, touched"
 

@@ -17,8 +17,12 @@ from obnam.errors import NotFound, SessionLost
 from obnam.model.chunk import SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
 from obnam.wire.limits import SESSION_IDLE_S
-from obnam_server.store.interfaces import ChunkNumber, IIndex, SessionRecord
+from obnam_server.store.interfaces import (
+    ChunkNumber,
+    IIndex,
+)
 from obnam_server.store.numbers import Numbers
+from obnam_server.store.session_interfaces import SessionRecord
 
 SESSIONS_PER_CLIENT_MAX = 16
 """Beyond these the client's longest unused session is forgotten: each costs memory."""
@@ -178,6 +182,21 @@ class Sessions:
         """The index has forgotten the session."""
         with self._lock:
             self._live.pop(session, None)
+
+    def needed(self) -> BitMap64:
+        """The numbers of all chunks that sessions have in their sets or rely on besides.
+
+        What sessions from before the server's start had found present is not known. Any thread.
+        """
+        needed = BitMap64()
+        for record in self._index.sessions(None):
+            with self._lock:
+                live = self._live.get(record.session)
+            if live is not None:
+                needed |= live.relied_on()
+            elif (found := self._index.get_session(record.session, None)) is not None:
+                needed |= found[1]
+        return needed
 
     def expire(self) -> None:
         """Forget sessions that nobody has used for `SESSION_IDLE_S`."""

@@ -17,7 +17,8 @@ from obnam_server.store.errors import StoreFailed
 from obnam_server.store.files import LOCAL_FILES, IFiles
 from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
-from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.repository import Judge, RepositoryStore
+from obnam_server.store.repository_settings import RepositorySettings
 from obnam_server.store.segments import LocalSegmentStore
 from obnam_server.store.server_key import ServerKey
 
@@ -36,18 +37,27 @@ class Store:
     _files: IFiles
     _lock: layout.Lock
     _segments: LocalSegmentStore
+    _judge: Judge | None = None
+    settings: RepositorySettings = field(init=False)
     _opened: dict[RepositoryName, RepositoryStore] = field(init=False, factory=dict)
     _retired: dict[RepositoryName, weakref.ref[RepositoryStore]] = field(init=False, factory=dict)
     _ending: threading.Event = field(init=False, factory=threading.Event)
 
+    def __attrs_post_init__(self) -> None:
+        self.settings = self.clients.repository_settings()
+
     @classmethod
     def open(
-        cls, data_directory: Path, clock: Callable[[], int], files: IFiles = LOCAL_FILES
+        cls,
+        data_directory: Path,
+        clock: Callable[[], int],
+        files: IFiles = LOCAL_FILES,
+        judge: Judge | None = None,
     ) -> "Store":
         """Open a data directory, or make it where there is nothing yet.
 
-        ``clock``: ns since the epoch. `StoreInUse`, `BadDataDirectory`, `UnknownFormat`,
-        `StoreFull`, `StoreFailed`.
+        ``clock``: ns since the epoch. ``judge``: what raises alarms at commits. `StoreInUse`,
+        `BadDataDirectory`, `UnknownFormat`, `StoreFull`, `StoreFailed`.
         """
         data = data_directory.absolute()
         layout.prepare_directory(data, files)
@@ -61,7 +71,7 @@ class Store:
             lock.release()
             raise
         segments = LocalSegmentStore(layout.repositories_of(data), files)
-        return cls(clients, audit, key, data, clock, files, lock, segments)
+        return cls(clients, audit, key, data, clock, files, lock, segments, judge)
 
     def now_ns(self) -> int:
         """The time by the store's clock, ns since the epoch."""
@@ -80,7 +90,7 @@ class Store:
             home = RepositoryHome(name, layout.repository_id(self.data, name), self._segments)
             index = SqliteIndex(layout.repositories_of(self.data) / name / INDEX_NAME)
             opened = self._opened[name] = RepositoryStore(
-                home, index, self._clock, RepositoryAudit(self.audit, name), self.key
+                home, index, self._clock, RepositoryAudit(self.audit, name), self.key, self._judge
             )
         return opened
 
@@ -103,6 +113,7 @@ class Store:
         if name not in self.repositories():
             raise NotFound(f"repository {name}")
         revoked = self.clients.revoke_all(name)
+        self.settings.forget(name)
         layout.put_away(self.data, name, self._files)
         opened = self._opened.pop(name, None)
         if opened is not None:

@@ -15,6 +15,7 @@ from tests.support.stored import (
     held,
     index_path,
     rebuilt_rows,
+    segment_paths,
 )
 
 FIRST = Path(__file__).with_name("index-1.0.sql")
@@ -36,6 +37,7 @@ def turn_back(path: Path) -> None:
             connection.execute(
                 f"INSERT INTO main.{table} ({columns}) SELECT {columns} FROM now.{table}"
             )
+    connection.execute("DELETE FROM main.meta WHERE name = 'used_bytes'")
     connection.execute("UPDATE main.meta SET value = 0 WHERE name = 'schema_version_minor'")
     connection.commit()
     connection.execute("DETACH now")
@@ -74,6 +76,7 @@ def test_it_is_brought_up(tmp_path: Path) -> None:
     store = Store.open(data, Clock())
     home = store.repository(HOME)
     assert home.problems == []
+    assert home.used_bytes() == sum(p.stat().st_size for p in segment_paths(data))
     assert held(home, "abcd") == all_right("abcd")
     home.change(home.decisions.delete, [generation_id("one")], "admin", "old")
     home.change(home.decisions.undelete, [generation_id("one")])

@@ -94,6 +94,7 @@ class MemoryServer:
     signing_key: SigningKey = field(factory=lambda: SigningKey(bytes(range(32))))
     repository_id: bytes = bytes(range(16))
     damaged: set[ChunkId] = field(factory=set)
+    quota_bytes: int | None = None
     _session_numbers: "count[int]" = field(factory=lambda: count(1))
 
     def client(self, name: str = "laptop") -> "MemoryRepository":
@@ -225,7 +226,7 @@ class MemoryRepository:
             scopes=SCOPES,
             server_time_ns=self.server.now_ns(),
             used_bytes=sum(map(len, self.server.chunks.values())),
-            quota_bytes=None,
+            quota_bytes=self.server.quota_bytes,
             generation_count=len(self.server.listed(trash=False)),
             damaged_chunk_count=len(self.server.damaged),
             latest=self.server.latest_of(self.name),

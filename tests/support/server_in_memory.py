@@ -17,12 +17,15 @@ from twisted.python.failure import Failure
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.api import Api
 from obnam_server.auth import Gate
+from obnam_server.events import Event, Events
 from obnam_server.failures import Failures
 from obnam_server.metrics import Counters
 from obnam_server.queues import Queues
 from obnam_server.requests import Repositories, Services
+from obnam_server.room import Room
 from obnam_server.site import ApiChannel, ApiSite
 from obnam_server.store.store import Store
+from obnam_server.upkeep.anomaly import judge
 from obnam_server.work import Work, shielded
 
 HOUR_NS = 3600 * 10**9
@@ -146,6 +149,8 @@ class ServerInMemory:
     clock: Clock
     work: WorkByHand
     site: ApiSite
+    events: Events
+    announced: list[Event]
     wires: list[Wire] = field(factory=list)
 
     @classmethod
@@ -153,11 +158,14 @@ class ServerInMemory:
         """Open the store, and wire everything as `obnam_server.service` does."""
         clock = Clock()
         now_ns = lambda: HOUR_NS + round(clock.seconds() * 1e9)  # noqa: E731
-        store = Store.open(folder, now_ns)
+        store = Store.open(folder, now_ns, judge=judge)
         work = WorkByHand(clock)  # type: ignore[arg-type]
         counters = Counters()
         gate = Gate(store.clients, work, Failures(clock.seconds))
-        api = Api(store, work, gate, counters, clock, now_ns)
+        events = Events(now_ns)
+        announced: list[Event] = []
+        events.listen(announced.append)
+        api = Api(store, work, gate, counters, events, clock, now_ns)
         services = Services(
             api.app.url_map,
             api.routes,
@@ -167,8 +175,10 @@ class ServerInMemory:
             clock,
             counters,
             Queues.empty(clock),
+            Room(store.settings, work, events),
         )
-        return cls(store, clock, work, ApiSite(api.app.resource(), services, clock))
+        site = ApiSite(api.app.resource(), services, clock)
+        return cls(store, clock, work, site, events, announced)
 
     def connect(self, host: str = "127.0.0.1") -> Wire:
         """A new connection from ``host``; from none: through a Unix socket."""

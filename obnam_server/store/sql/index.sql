@@ -3,7 +3,8 @@
 
 -- One row per fact: schema_version_major, schema_version_minor; clean (1: closed properly);
 -- next_segment, next_chunk, next_sequence: the lowest numbers never given; healed_chunks: how many
--- damaged ones were stored again; "time …": what upkeep notes for itself.
+-- damaged ones were stored again; used_bytes: the sizes of all segments together; "time …": what
+-- upkeep notes for itself.
 CREATE TABLE meta (
     name TEXT PRIMARY KEY,
     value INTEGER NOT NULL
@@ -69,10 +70,17 @@ CREATE TABLE generations (
     receipt_hash BLOB,              -- 32 bytes: of the receipt before it, which is signed with it
     added_count INTEGER,            -- chunks that the client's generation before it lacks;
     added_bytes INTEGER,            -- their sealed bytes;
-    removed_count INTEGER           -- chunks that only the one before it has; NULL: not counted yet
+    removed_count INTEGER,          -- chunks that only the one before it has;
+    stored_bytes INTEGER            -- of all segments then, without its own; NULL: not counted
 );
 
 CREATE INDEX generations_by_client ON generations (client, sequence);
+
+-- The figures of generations without their sets, which can have a MiB each.
+CREATE INDEX generations_counted ON generations (
+    client, sequence, received, partial, trashed,
+    chunk_count, added_count, added_bytes, removed_count, stored_bytes
+);
 
 -- What lists of generations show. Many rows are read here without their sets, which lie before the
 -- last columns, and have some KiB each, or a MiB.

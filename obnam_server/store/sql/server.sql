@@ -30,3 +30,17 @@ CREATE TABLE codes (
 ) WITHOUT ROWID;
 
 CREATE INDEX codes_by_client ON codes (client);
+
+-- What was set for repositories; a repository may have no row.
+CREATE TABLE repositories (
+    name TEXT PRIMARY KEY,
+    quota INTEGER                   -- of all its segments together (bytes); NULL: no limit
+) WITHOUT ROWID;
+
+-- When a backup is missed: so long after the client's last good generation.
+CREATE TABLE alert_after (
+    repository TEXT NOT NULL,
+    client TEXT NOT NULL,           -- '': all clients of the repository that have no row
+    seconds INTEGER NOT NULL,
+    PRIMARY KEY (repository, client)
+) WITHOUT ROWID;

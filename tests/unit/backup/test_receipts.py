@@ -9,12 +9,14 @@ from nacl.signing import SigningKey
 
 from obnam.browse import accepting, catalogue, standing
 from obnam.errors import (
+    UsageError,
+)
+from obnam.history_errors import (
     BadReceipt,
     HistoryBroken,
     ServerForked,
     ServerKeyChanged,
     ServerRolledBack,
-    UsageError,
 )
 from obnam.model.ids import ClientName
 from obnam.repository import state

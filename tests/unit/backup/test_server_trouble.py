@@ -164,3 +164,19 @@ async def test_a_full_backup_asks_for_everything(laptop: Laptop) -> None:
     assert {p: e.content for p, e in (await laptop.below(generation)).items()} == {
         p: e.content for p, e in entries.items()
     }
+
+
+@ensure
+async def test_a_repository_that_is_nearly_full(laptop: Laptop) -> None:
+    """It is said, and is no warning of the backup's: nothing is wrong with it."""
+    (laptop.root / "file").write_bytes(noise(1, 3_000_000))
+    await laptop.back_up()
+    used = sum(map(len, laptop.server.chunks.values()))
+    laptop.server.quota_bytes = 2 * used
+    await laptop.back_up()
+    assert laptop.warnings == []
+    (laptop.root / "more").write_bytes(noise(2, 3_000_000))
+    await laptop.back_up()
+    (warning,) = laptop.warnings
+    assert f"of at most {2 * used:,}" in warning
+    assert laptop.results[-1].warnings == 0

@@ -15,10 +15,12 @@ from obnam.browse.deciding import Decided
 from obnam.errors import (
     AccessDenied,
     GenerationKept,
-    HistoryBroken,
     ManifestLost,
     ServerUnreachable,
     UnknownReference,
+)
+from obnam.history_errors import (
+    HistoryBroken,
 )
 from obnam.model.ids import ClientName, GenerationId
 from obnam.progress import NullProgress

@@ -47,6 +47,7 @@ def problem(kind: problems.Problem, **members: object) -> bytes:
         (problems.BUSY, errors.ServerBusy, True),
         (problems.INTERNAL, errors.ServerBusy, True),
         (problems.FULL, errors.ServerFull, False),
+        (problems.OVER_QUOTA, errors.OverQuota, False),
     ],
     ids=lambda value: getattr(value, "name", ""),
 )
@@ -73,6 +74,15 @@ async def test_members_of_problems(scene: Scene) -> None:
     with pytest.raises(errors.ChunksMissing) as missing:
         await scene.repository.missing(SESSION, [A])
     assert (missing.value.count, missing.value.first) == (7, (A, B))
+    for members, figures in (
+        ({"used": 95, "quota": 100}, (95, 100)),
+        ({"used": "all", "quota": -1}, (0, 0)),
+        ({"used": True, "quota": 1 << 80}, (0, 0)),
+    ):
+        scene.reply(problem(problems.OVER_QUOTA, **members))
+        with pytest.raises(errors.OverQuota) as full:
+            await scene.repository.missing(SESSION, [A])
+        assert (full.value.used_bytes, full.value.quota_bytes) == figures
     scene.reply(problem(problems.CONFLICT, latest=GENERATION))
     with pytest.raises(errors.CommitConflict) as conflict:
         await scene.repository.missing(SESSION, [A])

@@ -3,7 +3,11 @@
 import pytest
 from attrs import evolve
 
-from obnam.errors import HistoryBroken, ServerForked, ServerRolledBack
+from obnam.history_errors import (
+    HistoryBroken,
+    ServerForked,
+    ServerRolledBack,
+)
 from obnam.repository.history import judge
 from tests.support.receipts import Notary
 

@@ -6,6 +6,7 @@ import pytest
 
 from obnam.errors import ConfigurationError
 from obnam_server.config import KEYS, load
+from obnam_server.events import USUAL, Kind
 
 
 def write(folder: Path, text: str) -> Path:
@@ -91,3 +92,70 @@ def test_a_unix_socket_is_only_for_its_owner(tmp_path: Path) -> None:
 def test_a_public_url_ends_without_a_slash(tmp_path: Path) -> None:
     text = "data_directory: d\npublic_url: https://example.org:1/\n"
     assert load(write(tmp_path, text)).public_url == "https://example.org:1"
+
+
+HOOKS = "data_directory: d\nwebhooks:\n"
+
+
+def test_webhooks(tmp_path: Path) -> None:
+    (tmp_path / "secret").write_text("a secret of some length\n")
+    (tmp_path / "secret").chmod(0o640)
+    text = (
+        "  - url: https://example.org/hook\n    secret_file: secret\n"
+        "  - {url: 'http://127.0.0.1:8000/', events: [commit, anomaly]}\n"
+        "  - url: http://[::1]:8000/\n  - url: http://localhost/x\n"
+    )
+    first, second, *_ = load(write(tmp_path, HOOKS + text)).webhooks
+    assert (first.url, first.kinds) == ("https://example.org/hook", USUAL)
+    assert first.secret == b"a secret of some length"
+    assert second.kinds == {Kind.COMMIT, Kind.ANOMALY}
+    assert second.secret is None
+    assert "secret of" not in repr(first)
+    assert "example.org" not in repr(first)
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("  url: https://example.org", "must be a list"),
+        ("  - https://example.org", "must have a url"),
+        ("  - events: [anomaly]", "must have a url"),
+        ("  - {url: https://example.org, to: x}", "unknown key 'to'"),
+        ("  - url: http://example.org", "http only to this host"),
+        ("  - url: http://127.0.0.1.example.org", "http only to this host"),
+        ("  - url: ftp://example.org", "https://"),
+        ("  - url: 3", "https://"),
+        ("  - url: https://user:word@example.org", "https://"),
+        ("  - url: https://exämple.org", "https://"),
+        ("  - {url: https://example.org, events: []}", "events must be a list of anomaly"),
+        ("  - {url: https://example.org, events: [anomalies]}", "events must be"),
+        ("  - {url: https://example.org, events: anomaly}", "events must be"),
+        ("  - {url: https://example.org, secret_file: 3}", "secret_file"),
+        ("  - url: https://example.org\n  - url: https://example.org", "there twice"),
+        ("\n".join(f"  - url: https://example.org/{n}" for n in range(17)), "at most 16"),
+    ],
+)
+def test_bad_webhooks(tmp_path: Path, text: str, named: str) -> None:
+    message = refusal(tmp_path, HOOKS + text)
+    assert "webhooks: " in message
+    assert named in message
+
+
+@pytest.mark.parametrize(
+    ("secret", "mode", "named"),
+    [
+        (None, 0o600, "cannot be read"),
+        ("a secret of some length", 0o604, "others can read it"),
+        ("short", 0o600, "16 to 4096"),
+        ("s" * 5000, 0o600, "16 to 4096"),
+    ],
+)
+def test_bad_secrets(tmp_path: Path, secret: str | None, mode: int, named: str) -> None:
+    if secret is not None:
+        (tmp_path / "secret").write_text(secret)
+        (tmp_path / "secret").chmod(mode)
+    path = write(tmp_path, HOOKS + "  - {url: https://example.org, secret_file: secret}")
+    with pytest.raises(ConfigurationError) as caught:
+        load(path)
+    assert str(caught.value).startswith(str(tmp_path / "secret"))
+    assert named in str(caught.value)

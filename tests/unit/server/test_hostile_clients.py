@@ -206,7 +206,8 @@ def test_a_client_that_goes_before_the_answer_stores_all_the_same(server: Server
     session = begin(wire, token)
     head = wire.head("POST", "/v1/chunks", frames(1), token=token, session=session)
     wire.channel.dataReceived(head)  # no thread has done anything yet
-    server.work._queue.popleft()()  # but let the client in
+    server.work._queue.popleft()()  # but let the client in,
+    server.work._queue.popleft()()  # and found that there is room
     wire.lose()
     path = f"/v1/chunks/{chunk_id(1).hex()}"
     assert server.connect().request("GET", path, token=token).status == 200

@@ -1,0 +1,36 @@
+"""A commit, and telling of it: also when the client has gone away meanwhile."""
+
+from obnam.model.ids import ClientName, SessionId
+from obnam.wire.messages import Commit, Receipt
+from obnam_server.events import Events, Kind
+from obnam_server.store.repository import RepositoryStore
+from obnam_server.work import Work
+
+
+async def commit_and_tell(
+    work: Work,
+    events: Events,
+    repository: RepositoryStore,
+    client: ClientName,
+    session: SessionId,
+    commit: Commit,
+) -> Receipt:
+    """Commit; announce that, and the alarm that it raised. See `RepositoryStore.commit`."""
+
+    def committed() -> tuple[Receipt, str | None]:
+        receipt = repository.commit(client, session, commit)
+        return receipt, repository.decisions.alarm_over(client, receipt.generation)
+
+    async def steps() -> Receipt:
+        receipt, alarm = await work.write(committed)
+        generation, name = receipt.generation, repository.name
+        if alarm is not None:
+            text = f"{alarm}. All generations of the client are kept until that is acknowledged"
+            events.announce_seldom(
+                Kind.ANOMALY, text, repository=name, client=client, generation=generation
+            )
+        text = f"generation {receipt.sequence} of the repository"
+        events.announce(Kind.COMMIT, text, repository=name, client=client, generation=generation)
+        return receipt
+
+    return await work.whole(steps())
