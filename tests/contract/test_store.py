@@ -60,7 +60,7 @@ class StoreRepository:
     @returns_deferred
     async def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> Sequence[bool]:
         _at_most(limits.MISSING_IDS_MAX, len(ids))
-        return self.store_.missing(session, ids)
+        return self.store_.missing(session, ids, self.client)
 
     @returns_deferred
     async def store(self, session: SessionId, body: memoryview) -> None:
@@ -69,7 +69,7 @@ class StoreRepository:
         except BadFrame as error:
             raise RequestRefused("store", str(error)) from error
         try:
-            self.store_.accept(session, upload)
+            self.store_.accept(session, upload, self.client)
         except BaseException:
             upload.abort()
             raise

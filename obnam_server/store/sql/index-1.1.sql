@@ -20,7 +20,7 @@ CREATE INDEX generations_counted ON generations (
     client, sequence, received, partial, trashed,
     chunk_count, added_count, added_bytes, removed_count, stored_bytes
 );
-INSERT INTO meta (name, value) SELECT 'used_bytes', coalesce(sum(size), 0) FROM segments;
+INSERT OR REPLACE INTO meta (name, value) SELECT 'used_bytes', coalesce(sum(size), 0) FROM segments;
 CREATE TABLE register (
     one INTEGER PRIMARY KEY CHECK (one = 1),
     version INTEGER NOT NULL,

@@ -57,14 +57,13 @@ def test_a_new_alarm_after_the_first_was_acknowledged_is_told(server: ServerInMe
     latest = back_up(server, token, 11, range(1000, 1100), latest)
     home = server.store.repository(HOME)
     home.change(home.decisions.acknowledge, LAPTOP)
+    wire = server.connect()
     for number in range(12, 12 + 30):
-        latest = backed_up(
-            server.connect(), token, number, *range(1000, 1100), previous=latest
-        ).generation
+        latest = backed_up(wire, token, number, *range(1000, 1100), previous=latest).generation
     assert [event.generation for event in told(server)] != []
     before = len(told(server))
     home.change(home.decisions.acknowledge, LAPTOP)
-    backed_up(server.connect(), token, 99, *range(3000, 3100), previous=latest)
+    backed_up(wire, token, 99, *range(3000, 3100), previous=latest)
     assert len(told(server)) == before + 1
 
 
