@@ -5,8 +5,8 @@ and 10 million chunks, unless told otherwise). Then, while no server runs, a pro
 decides what upkeep would do (`benchmarks.large_decisions`). At last a real `twistd obnam-server` is
 started on it, and clients ask it, over TLS: alone first, then while the server's own first round of
 upkeep goes on, which begins a minute after the start. All the while a new connection asks for
-`/health` again and again. It ends once compaction is well under way: the scrub, which is next, would
-find that most segments hold nothing.
+`/health` again and again. It ends once compaction is well under way: the scrub, which is next,
+would find that most segments hold nothing.
 """
 
 import argparse
