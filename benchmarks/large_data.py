@@ -149,7 +149,11 @@ def _load(made: Made, history: History) -> None:
     )
     connection.executemany(
         "INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)",
-        [("next_segment", len(history.segments) + 1), ("next_chunk", len(history.segment_of))],
+        [
+            ("next_segment", len(history.segments) + 1),
+            ("next_chunk", len(history.segment_of)),
+            ("used_bytes", sum(size_bytes for _, _, size_bytes, _ in history.segments)),
+        ],
     )
     connection.execute("COMMIT")
     connection.close()
