@@ -4,12 +4,13 @@ A segment's body is made of the same frames as an answer. So chunks that lie one
 as those of one file mostly do, are read with one call, headers included.
 """
 
+from collections import deque
 from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
 from obnam.model.ids import ChunkId
-from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header, write_header
+from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
 from obnam.wire.limits import MIB
 from obnam_server.store.interfaces import Location
 from obnam_server.store.parts import RepositoryHome
@@ -63,25 +64,47 @@ def plan_runs(
         yield Run(run, chunks)
 
 
-class Reader:
-    """Reads runs one after another through one buffer, which saves clearing a new one for each."""
+def read_run(home: RepositoryHome, run: Run) -> Sequence[bytes]:
+    """The frames of one run, in pieces of `PIECE_BYTES`. `DamagedSegment`, `StoreFailed`.
 
-    def __init__(self, home: RepositoryHome) -> None:
-        self._home = home
-        self._buffer = bytearray()
+    All of it is read before any of it is sent: what cannot be read can still be elsewhere.
+    """
+    if run.place is None:
+        return [b"".join([pack_header(chunk_id, 0) for chunk_id, _ in run.chunks])]
+    segment, offset, length = run.place.segment, run.place.offset, run.place.length
+    headers = deque(_headers(run.chunks))
+    pieces = []
+    for start in range(0, length, PIECE_BYTES):
+        size = min(PIECE_BYTES, length - start)
+        piece = home.segments.read(home.name, segment, offset + start, size)
+        pieces.append(_with_headers(piece, start, headers))
+    return pieces
 
-    def read(self, run: Run) -> Iterator[bytes]:
-        """The frames of one run, in pieces of `PIECE_BYTES`. `DamagedSegment`, `StoreFailed`."""
-        if run.place is None:
-            yield b"".join([pack_header(chunk_id, 0) for chunk_id, _ in run.chunks])
-            return
-        if len(self._buffer) < run.place.length:
-            self._buffer = bytearray(max(run.place.length, RUN_BYTES))
-        data = memoryview(self._buffer)[: run.place.length]
-        self._home.segments.read(self._home.name, run.place.segment, run.place.offset, data)
-        at = 0
-        for chunk_id, length in run.chunks:
-            # As the index has them: a flipped bit in one header must not spoil the whole answer.
-            at = write_header(data, at, chunk_id, length) + length
-        for at in range(0, len(data), PIECE_BYTES):
-            yield bytes(data[at : at + PIECE_BYTES])
+
+def _headers(chunks: Sequence[tuple[ChunkId, int]]) -> Iterator[tuple[int, bytes]]:
+    """Where in a run each frame begins, and its header as the index has it."""
+    at = 0
+    for chunk_id, length in chunks:
+        yield at, pack_header(chunk_id, length)
+        at += FRAME_HEADER_BYTES + length
+
+
+def _with_headers(piece: bytes, start: int, headers: deque[tuple[int, bytes]]) -> bytes:
+    """A piece from ``start`` of a run on, with the next ``headers``; those it holds are taken.
+
+    A flipped bit in one header must not spoil the whole answer. As good as always
+    they are right already, and then the piece need not be copied.
+    """
+    stop = start + len(piece)
+    mended: bytearray | None = None
+    while headers and headers[0][0] < stop:
+        at, header = headers[0]
+        first, last = max(at, start), min(at + len(header), stop)
+        wanted = header[first - at : last - at]
+        if piece[first - start : last - start] != wanted:
+            mended = bytearray(piece) if mended is None else mended
+            mended[first - start : last - start] = wanted
+        if at + len(header) > stop:
+            break  # The rest of it is in the next piece.
+        headers.popleft()
+    return piece if mended is None else bytes(mended)

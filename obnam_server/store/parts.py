@@ -133,9 +133,7 @@ def read_trailer(home: RepositoryHome, segment: SegmentNumber) -> tuple[Footer, 
 
 def read(home: RepositoryHome, location: Location) -> bytes:
     """The bytes at ``location``. `DamagedSegment`, `StoreFailed`."""
-    data = bytearray(location.length)
-    home.segments.read(home.name, location.segment, location.offset, memoryview(data))
-    return bytes(data)
+    return home.segments.read(home.name, location.segment, location.offset, location.length)
 
 
 def read_entry(home: RepositoryHome, segment: SegmentNumber, entry: Entry) -> bytes:

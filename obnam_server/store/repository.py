@@ -30,7 +30,7 @@ from obnam_server.store.counted import Past
 from obnam_server.store.damage import DamageRecords, needed
 from obnam_server.store.decisions import Decisions
 from obnam_server.store.errors import DamagedSegment, StoreFull, StoreUncertain
-from obnam_server.store.fetch import Reader, plan_runs
+from obnam_server.store.fetch import plan_runs, read_run
 from obnam_server.store.generations import Generations
 from obnam_server.store.interfaces import IIndex, Location
 from obnam_server.store.keyring import KeyringStore
@@ -225,13 +225,12 @@ class RepositoryStore:
         answer are looked at then, and what cannot be read is absent from then on: asking again,
         once, gets everything else.
         """
-        reader = Reader(self._home)
         left: Sequence[Wanted] = list(zip(ids, self.locate(ids), strict=True))
         while left:
             given = 0
             try:
                 for run in plan_runs(left):
-                    yield from reader.read(run)
+                    yield from read_run(self._home, run)
                     given += len(run.chunks)
                 return
             except DamagedSegment:

@@ -155,7 +155,7 @@ class _Reader:
         self._home = home
         self._segment = segment
         self._limit = limit
-        self._buffer = memoryview(bytearray(PIECE_BYTES))
+        self._buffer = memoryview(b"")
         self._start = self._end = 0
 
     def digest(self, entry: Entry) -> Generator[int, None, bytes | None]:
@@ -176,10 +176,11 @@ class _Reader:
 
     def _fill(self, start: int, length: int) -> bool:
         try:
-            self._home.segments.read(self._home.name, self._segment, start, self._buffer[:length])
+            data = self._home.segments.read(self._home.name, self._segment, start, length)
         except DamagedSegment:
             self._start = self._end = 0
             return False
+        self._buffer = memoryview(data)
         self._start, self._end = start, start + length
         return True
 

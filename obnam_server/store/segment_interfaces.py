@@ -38,10 +38,8 @@ class ISegmentStore(Interface):
     def begin(repository: RepositoryName) -> ISegmentWriter:
         """Begin a segment. `StoreFull`."""
 
-    def read(
-        repository: RepositoryName, segment: SegmentNumber, offset: int, into: memoryview
-    ) -> None:
-        """Fill ``into`` from ``offset``. `DamagedSegment` when it cannot be filled whole."""
+    def read(repository: RepositoryName, segment: SegmentNumber, offset: int, length: int) -> bytes:
+        """``length`` bytes from ``offset`` on. `DamagedSegment` when there are not so many."""
 
     def size_bytes(repository: RepositoryName, segment: SegmentNumber) -> int:
         """The size of a finished segment. `DamagedSegment` when there is none."""

@@ -138,17 +138,18 @@ class LocalSegmentStore:
         return LocalSegmentWriter(self._files, home / "segments", temporary, descriptor)
 
     def read(
-        self, repository: RepositoryName, segment: SegmentNumber, offset: int, into: memoryview
-    ) -> None:
+        self, repository: RepositoryName, segment: SegmentNumber, offset: int, length: int
+    ) -> bytes:
         """See `ISegmentStore`."""
         try:
             opened = self._opened(repository, segment)
-            done = 0
-            while done < len(into):
-                count = os.preadv(opened.descriptor, [into[done:]], offset + done)
-                if not count:
-                    raise DamagedSegment(name_of(segment), f"ends before byte {offset + len(into)}")
-                done += count
+            data = os.pread(opened.descriptor, length, offset)
+            while len(data) < length:
+                more = os.pread(opened.descriptor, length - len(data), offset + len(data))
+                if not more:
+                    raise DamagedSegment(name_of(segment), f"ends before byte {offset + length}")
+                data += more
+            return data
         except OSError as error:
             self._failed_to_read(repository, segment, error)
 

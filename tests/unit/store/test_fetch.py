@@ -1,12 +1,20 @@
 """What is read together."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from obnam.wire.frames import FRAME_HEADER_BYTES
+from obnam_server.store import fetch
+from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.fetch import Run, plan_runs
 from obnam_server.store.interfaces import Location, SegmentNumber
-from tests.support.stored import chunk_id
+from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.store import Store
+from tests.support.stored import ALICE, HOME, Clock, body_of, chunk_id, put, segment_paths
 
 A, B, C = chunk_id("a"), chunk_id("b"), chunk_id("c")
 
@@ -67,3 +75,63 @@ def test_everything_once_and_in_order(places: list[Location | None], limit_bytes
             else:
                 assert place == at(run.place.segment, offset + FRAME_HEADER_BYTES, 10)
                 offset += FRAME_HEADER_BYTES + 10
+
+
+# Reading, in pieces of any size: headers lie across their borders, too.
+
+NAMES = "abcdefgh"
+any_size = pytest.mark.parametrize("piece_bytes", [1, 36, 37, 38, 50, 1000, fetch.PIECE_BYTES])
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Iterator[RepositoryStore]:
+    store = Store.open(tmp_path, Clock())
+    home = store.create_repository(HOME)
+    put(home, home.begin_session(ALICE, None), NAMES)
+    yield home
+    store.close()
+
+
+@any_size
+def test_an_answer_is_what_was_stored(
+    home: RepositoryStore, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    monkeypatch.setattr(fetch, "PIECE_BYTES", piece_bytes)
+    pieces = list(home.frames([chunk_id(name) for name in NAMES]))
+    assert b"".join(pieces) == body_of(NAMES)
+    assert max(map(len, pieces)) == min(piece_bytes, len(body_of(NAMES)))
+
+
+@any_size
+def test_damaged_headers_are_not_sent(
+    home: RepositoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    """The chunks behind them are whole, and so are the others of the answer."""
+    monkeypatch.setattr(fetch, "PIECE_BYTES", piece_bytes)
+    (path,) = segment_paths(tmp_path)
+    content = bytearray(path.read_bytes())
+    for name in "acdh":
+        start = content.index(chunk_id(name))
+        for at in (start, start + FRAME_HEADER_BYTES - 1):
+            content[at] ^= 1
+    path.write_bytes(content)
+    assert b"".join(home.frames([chunk_id(name) for name in NAMES])) == body_of(NAMES)
+
+
+@any_size
+def test_nothing_is_sent_of_a_run_that_cannot_be_read_whole(
+    home: RepositoryStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    """Else the rest could not be read elsewhere, when it was moved meanwhile."""
+    monkeypatch.setattr(fetch, "PIECE_BYTES", piece_bytes)
+    (path,) = segment_paths(tmp_path)
+    content, body = path.read_bytes(), body_of(NAMES)
+    path.write_bytes(content[: content.index(body) + len(body) - 10])
+    ids = [chunk_id(name) for name in NAMES]
+    got = []
+    with pytest.raises(DamagedSegment):
+        for piece in home.frames(ids):
+            got.append(piece)
+    assert got == []
+    found = [location is not None for location in home.locate(ids)]
+    assert found == [True] * (len(NAMES) - 1) + [False]
