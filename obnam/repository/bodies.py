@@ -7,7 +7,7 @@ kept made a client of 850 MB).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 from typing import Protocol as StructuralType
 
 from attrs import define, field
@@ -21,7 +21,10 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from obnam.model.ids import ChunkId
+from obnam.repository.shortcut import Shortcut
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, unpack_header
+
+T = TypeVar("T")
 
 PIECE_BYTES = 256 * 1024
 """Written to the transport in one call: of 64 KiB, 256 KiB, 1 MiB and all at once the fastest."""
@@ -174,8 +177,16 @@ class FramesInto:
         if end > len(self.into):
             raise TooLong(f"frames of more than {len(self.into)} bytes")
         self.into[self._length : end] = data
-        self._length = end
-        while self._next_header + FRAME_HEADER_BYTES <= end:
+        self.taken(len(data))
+
+    def room(self, size_bytes: int) -> memoryview:
+        """Where the next bytes are to lie, for who writes them there: so many at most."""
+        return self.into[self._length : self._length + size_bytes]
+
+    def taken(self, size_bytes: int) -> None:
+        """So many bytes lie there now: look at the headers that are complete."""
+        self._length += size_bytes
+        while self._next_header + FRAME_HEADER_BYTES <= self._length:
             self._read_header()
 
     def _read_header(self) -> None:
@@ -208,23 +219,52 @@ class BodyProtocol(Protocol):
         self._heard = heard
         self._left = length
         self._wrong: Exception | None = None
+        self._shortcut: Shortcut | None = None
         self.done: Deferred[None] = Deferred(lambda _: self._stop())
 
-    def _stop(self) -> None:
+    def _let_go(self) -> None:
         self._receiver = None
+        shortcut, self._shortcut = self._shortcut, None
+        if shortcut is not None:
+            shortcut.close()
+
+    def connectionMade(self) -> None:  # noqa: N802
+        """Take the short way where there is one."""
+        if isinstance(self._receiver, FramesInto):
+            self._shortcut = Shortcut.into(self, self.transport)
+
+    @property
+    def left_bytes(self) -> int | None:
+        """See `Body`."""
+        return self._left
+
+    def room(self, size_bytes: int) -> memoryview | None:
+        """See `Body`."""
+        receiver = self._receiver
+        return receiver.room(size_bytes) if isinstance(receiver, FramesInto) else None
+
+    def placed(self, size_bytes: int) -> None:
+        """See `Body`."""
+        if isinstance(self._receiver, FramesInto):
+            self._receive(self._receiver.taken, size_bytes, size_bytes)
+
+    def _stop(self) -> None:
+        self._let_go()
         if self.transport is not None:
             # IPushProducer: all that twisted.web lets a response's reader do to the connection.
             self.transport.stopProducing()  # type: ignore[attr-defined]
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
         """The next piece of the body."""
-        if self._receiver is None:
-            return
+        if self._receiver is not None:
+            self._receive(self._receiver.take, data, len(data))
+
+    def _receive(self, take: Callable[[T], None], what: T, size_bytes: int) -> None:
         self._heard()
         if self._left is not None:
-            self._left -= len(data)
+            self._left -= size_bytes
         try:
-            self._receiver.take(data)
+            take(what)
         except (BadFrame, TooLong) as error:
             # Told in `connectionLost`, when twisted.web is through with the connection; it keeps
             # it for the next request if this was the whole body, so it must not be closed then.
@@ -234,7 +274,8 @@ class BodyProtocol(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:  # noqa: N802
         """The body's end, or the connection's."""
-        receiver, self._receiver = self._receiver, None
+        receiver = self._receiver
+        self._let_go()
         if self.done.called:
             return  # Cancelled.
         if self._wrong is not None:

@@ -9,6 +9,8 @@ Overrides methods of `TLSMemoryBIOProtocol` that have had their names and meanin
 Twisted 11.1; the contract suite over TLS would show it if they ever changed.
 """
 
+from typing import Protocol
+
 from OpenSSL import SSL
 from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
@@ -16,7 +18,7 @@ from twisted.protocols.policies import ProtocolWrapper
 from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
-from obnam.wire.openssl import RECORD_BYTES, Room, allow_large_writes
+from obnam.wire.openssl import RECORD_BYTES, Room, allow_large_writes, given, open_into
 
 SEALED_AT_ONCE = 512 * 1024
 """Bytes of sealed records handed to the connection below in one call."""
@@ -28,13 +30,36 @@ _room = Room(max(SEALED_AT_ONCE, OPENED_AT_ONCE))
 """Where records are put together: one for all connections, since there is one reactor thread."""
 
 
+class Place(Protocol):
+    """Where the next bytes of a connection are to lie in the end: opened there, not copied."""
+
+    def room(self) -> memoryview | None:
+        """Room for those bytes, which may come as far as it reaches; or do as always."""
+
+    def filled(self, size_bytes: int) -> None:
+        """So many bytes lie there now, from its start on."""
+
+
 class BulkTlsTransport(BufferingTLSTransport):
     """Twisted's TLS transport, in larger steps."""
+
+    place: Place | None = None
+    """Set while there is one."""
 
     def makeConnection(self, transport: ITransport) -> None:  # noqa: N802
         """Have OpenSSL take large pieces, too."""
         super().makeConnection(transport)
         allow_large_writes(self._tlsConnection)
+
+    def dataReceived(self, data: bytes) -> None:  # noqa: N802
+        """Open what came in, without a copy of it."""
+        if not self._handshakeDone:
+            super().dataReceived(data)
+            return
+        with given(self._tlsConnection, data):
+            if self._appSendBuffer:
+                self._unbufferPendingWrites()
+            self._flushReceiveBIO()
 
     def _write(self, bytes: bytes) -> None:
         """Seal all of it, then send what came of it."""
@@ -67,6 +92,10 @@ class BulkTlsTransport(BufferingTLSTransport):
         size = 0
         while not self._lostTLSConnection:
             try:
+                place = None if size else self.place
+                memory = place.room() if place else None
+                if place and memory:
+                    open_into(self._tlsConnection, memory, place.filled)
                 size += _room.open_record(self._tlsConnection, size)
             except SSL.WantReadError:
                 break

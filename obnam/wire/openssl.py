@@ -3,10 +3,13 @@
 
 `SSL.Connection.recv` makes room for 16 KiB, has OpenSSL write there, and copies it: 0.46 s of CPU
 time for a gigabyte, and 0.30 s when OpenSSL writes into one buffer that is there already. pyOpenSSL
-has no public way to say so. `DirectRoom` uses its private names, which are as old as its use of
-cffi (2014); `PublicRoom` does the same with the public ones, for the day when those have changed.
+has no public way to say so. `DirectRoom`, `given` and `open_into` use its private names, which are
+as old as its use of cffi (2014); for the day when those have changed, the same is done with the
+public ones.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from OpenSSL import SSL
@@ -24,7 +27,10 @@ try:
 except ImportError:
     _known = False
 else:
-    _used = ("SSL_read", "BIO_read", "SSL_clear_mode")
+    _used = (
+        *("SSL_read", "SSL_clear_mode", "SSL_set_bio", "BIO_read", "BIO_new"),
+        *("BIO_s_mem", "BIO_new_mem_buf", "BIO_get_mem_data", "BIO_set_mem_eof_return"),
+    )
     _known = all(hasattr(_lib, name) for name in _used)
     _known = _known and hasattr(SSL.Connection, "_raise_ssl_error")
 
@@ -36,6 +42,71 @@ def allow_large_writes(connection: SSL.Connection) -> None:
     """
     if _known:
         _lib.SSL_clear_mode(connection._ssl, _PARTIAL_WRITE)
+
+
+@contextmanager
+def given(connection: SSL.Connection, data: bytes) -> Iterator[None]:
+    """Have ``connection`` open what came in from where it lies, during the context.
+
+    `SSL.Connection.bio_write` clears memory and copies it there. What is left at the end is
+    kept by the connection all the same. Only after the handshake.
+    """
+    if not _known or _lib.BIO_get_mem_data(connection._into_ssl, _ffi.NULL):
+        connection.bio_write(data)
+        yield
+        return
+    with _ffi.from_buffer(data) as start:
+        own = _checked(_lib.BIO_new(_lib.BIO_s_mem()))
+        _read_from(connection, _checked(_lib.BIO_new_mem_buf(start, len(data))))
+        try:
+            yield
+        finally:
+            left = _lib.BIO_get_mem_data(connection._into_ssl, _ffi.NULL)
+            _read_from(connection, own)
+            if left:
+                connection.bio_write(data[-left:])
+
+
+def _checked(source: Any) -> Any:
+    """A new BIO that says "later" when it is empty, and not "that was all"."""
+    if source == _ffi.NULL:
+        raise MemoryError
+    _lib.BIO_set_mem_eof_return(source, -1)
+    return source
+
+
+def _read_from(connection: SSL.Connection, source: Any) -> None:
+    """Have ``source`` in place of the BIO that a connection reads from, which is freed."""
+    _lib.SSL_set_bio(connection._ssl, source, connection._from_ssl)
+    connection._into_ssl = source
+
+
+def open_into(
+    connection: SSL.Connection, memory: memoryview, filled: Callable[[int], None]
+) -> None:
+    """Open records into ``memory``, one behind the other, until it is full.
+
+    Raises the errors of `SSL.Connection.recv` before that, as a rule ``WantReadError``. In any
+    case ``filled`` is called with the number of bytes that lie there, if there are any.
+    """
+    size, end = 0, len(memory)
+    try:
+        if not _known:
+            while size < end:
+                size += connection.recv_into(memory[size : size + RECORD_BYTES])
+            return
+        # Released at once, not by whoever keeps the traceback: what still refers to a memoryview
+        # that is collected with a circle of garbage crashes CPython (3.11).
+        with _ffi.from_buffer("char[]", memory, require_writable=True) as start:
+            while size < end:
+                left = min(RECORD_BYTES, end - size)
+                length: int = _lib.SSL_read(connection._ssl, start + size, left)
+                if length <= 0:
+                    connection._raise_ssl_error(connection._ssl, length)
+                size += length
+    finally:
+        if size:
+            filled(size)
 
 
 class PublicRoom:

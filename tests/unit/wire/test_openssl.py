@@ -1,5 +1,6 @@
 """Records in and out of OpenSSL: both rooms do the same, and tell the same errors."""
 
+import gc
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -8,7 +9,16 @@ import pytest
 import trustme
 from OpenSSL import SSL
 
-from obnam.wire.openssl import RECORD_BYTES, DirectRoom, PublicRoom, Room, allow_large_writes
+from obnam.wire import openssl
+from obnam.wire.openssl import (
+    RECORD_BYTES,
+    DirectRoom,
+    PublicRoom,
+    Room,
+    allow_large_writes,
+    given,
+    open_into,
+)
 
 ROOM_BYTES = 256 * 1024
 
@@ -111,3 +121,122 @@ def test_the_direct_one_is_used_and_takes_large_writes_whole() -> None:
     pair = Pair(Room(ROOM_BYTES))
     allow_large_writes(pair.client)
     assert pair.client.send(bytes(ROOM_BYTES)) == ROOM_BYTES
+
+
+# What comes in, from where it lies
+
+ways = pytest.mark.parametrize("known", [True, False], ids=["lent", "copied"])
+
+
+@ways
+@both
+@pytest.mark.parametrize("piece_bytes", [1000, 16 * 1024, 256 * 1024])
+def test_pieces_of_any_size(
+    make_room: MakeRoom, known: bool, piece_bytes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssl, "_known", known)
+    pair = Pair(make_room(ROOM_BYTES))
+    data = os.urandom(ROOM_BYTES + 1)
+    sent, opened, sealed = 0, b"", b""
+    while sent < len(data):
+        sent += pair.client.send(data[sent:])
+        sealed += pair.sealed(pair.client)
+    for at in range(0, len(sealed), piece_bytes):
+        with given(pair.server, sealed[at : at + piece_bytes]):
+            opened += pair.opened(pair.server)
+    assert opened == data
+
+
+@ways
+def test_what_is_left_is_kept(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openssl, "_known", known)
+    pair = Pair(Room(ROOM_BYTES))
+    records = []
+    for word in (b"one ", b"two ", b"three ", b"four"):
+        pair.client.send(word)
+        records.append(pair.sealed(pair.client))
+    with given(pair.server, records[0] + records[1]):
+        size = pair.room.open_record(pair.server, 0)
+        assert pair.room.first(size) == b"one "
+    with pytest.raises(RuntimeError), given(pair.server, records[2]):
+        raise RuntimeError
+    pair.server.bio_write(records[3])
+    assert pair.opened(pair.server) == b"two three four"
+
+
+@ways
+def test_the_end_of_the_connection_is_told(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openssl, "_known", known)
+    pair = Pair(Room(ROOM_BYTES))
+    pair.client.send(b"hello")
+    with given(pair.server, pair.sealed(pair.client)):
+        assert pair.opened(pair.server) == b"hello"
+    pair.server.bio_shutdown()
+    with pytest.raises(SSL.Error, match=r"(?i)unexpected eof"):
+        pair.room.open_record(pair.server, 0)
+
+
+def test_nothing_is_copied(monkeypatch: pytest.MonkeyPatch) -> None:
+    pair = Pair(Room(ROOM_BYTES))
+    pair.client.send(b"hello")
+    sealed = pair.sealed(pair.client)
+    monkeypatch.delattr(SSL.Connection, "bio_write")
+    with given(pair.server, sealed):
+        assert pair.opened(pair.server) == b"hello"
+
+
+# Into memory of others
+
+
+@ways
+def test_memory_is_filled_to_its_end(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(openssl, "_known", known)
+    pair = Pair(Room(ROOM_BYTES))
+    pair.client.send(b"0123")
+    pair.client.send(b"456789")
+    pair.carry(pair.client, pair.server)
+    memory, filled = bytearray(b"." * 10), list[int]()
+    open_into(pair.server, memoryview(memory)[2:8], filled.append)
+    assert (bytes(memory), filled) == (b"..012345..", [6])
+    with pytest.raises(SSL.WantReadError):
+        open_into(pair.server, memoryview(memory)[1:], filled.append)
+    assert (bytes(memory), filled) == (b".6789345..", [6, 4])
+    with pytest.raises(SSL.WantReadError):
+        open_into(pair.server, memoryview(memory), filled.append)
+    assert filled == [6, 4]
+
+
+@ways
+def test_what_came_before_a_changed_record_is_told(
+    known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(openssl, "_known", known)
+    pair = Pair(Room(ROOM_BYTES))
+    pair.client.send(b"good")
+    pair.carry(pair.client, pair.server)
+    pair.client.send(b"bad")
+    sealed = bytearray(pair.sealed(pair.client))
+    sealed[-1] ^= 1
+    pair.server.bio_write(bytes(sealed))
+    memory, filled = bytearray(b"." * 10), list[int]()
+    with pytest.raises(SSL.Error, match="bad record mac"):
+        open_into(pair.server, memoryview(memory), filled.append)
+    assert (bytes(memory), filled) == (b"good......", [4])
+
+
+@ways
+def test_garbage_with_memory_in_it(known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A failure keeps what its methods had in their hands, and is often part of a circle."""
+    monkeypatch.setattr(openssl, "_known", known)
+    pair = Pair(Room(ROOM_BYTES))
+    memory = bytearray(10)
+    for _ in range(10):
+        view = memoryview(memory)[:5]  # Older than the rest: it is cleared first.
+        circle: list[object] = []
+        try:
+            open_into(pair.server, view, circle.append)
+        except SSL.WantReadError as error:
+            circle += [circle, error]
+        del view, circle
+        gc.collect()
+    memory.clear()  # Nothing refers to it any more.
