@@ -52,7 +52,10 @@ class ServerProcess:
         self.socket = folder / "server.socket"
         listen = f"unix:{self.socket}" if unix else "tcp:0:interface=127.0.0.1"
         folder.mkdir(parents=True, exist_ok=True)
-        self.config.write_text(f"data_directory: {self.data}\nlisten: ['{listen}']\n{more}")
+        # No rounds by themselves: what a test sees must not hang on how long it has been running.
+        self.config.write_text(
+            f"data_directory: {self.data}\nlisten: ['{listen}']\nupkeep_every_minutes: 0\n{more}"
+        )
         self.log: list[str] = []
         self._child: subprocess.Popen[str] | None = None
         self._reader: Thread | None = None
