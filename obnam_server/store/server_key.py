@@ -68,16 +68,6 @@ class ServerKey:
         return self._private
 
 
-def public_key_of(data: Path) -> bytes | None:
-    """The public half of a data directory's key; ``None``: the server was never started.
-
-    `BadDataDirectory`, `StoreFailed`.
-    """
-    path = data / KEY_NAME
-    with disk_errors(path):
-        return _read(path)[0] if path.exists() else None
-
-
 def _make(path: Path, files: IFiles) -> None:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
