@@ -127,17 +127,16 @@ def test_large_frames_are_read_in_pieces(server: SpoiltServer) -> None:
 def test_a_disk_that_cannot_read_is_damage_and_a_full_table_of_files_is_not(
     server: SpoiltServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    real, code = os.preadv, errno.EIO
+    real, code = os.pread, errno.EIO
     at = FIRST + len(sealed("a")) + 37
     size = server.path(CHUNKS_1).stat().st_size
 
-    def failing(descriptor: int, buffers: list[memoryview], offset: int) -> int:
-        end = offset + len(buffers[0])
-        if os.fstat(descriptor).st_size == size and offset <= at < end:
+    def failing(descriptor: int, length: int, offset: int) -> bytes:
+        if os.fstat(descriptor).st_size == size and offset <= at < offset + length:
             raise OSError(code, os.strerror(code))
-        return real(descriptor, buffers, offset)
+        return real(descriptor, length, offset)
 
-    monkeypatch.setattr("os.preadv", failing)
+    monkeypatch.setattr("os.pread", failing)
     code = errno.ENOMEM
     with pytest.raises(StoreFailed):
         server.scrub()
