@@ -2,16 +2,15 @@
 
 from pathlib import Path
 
-from attrs import define, field
+from attrs import define
 
 from obnam.model.ids import ChunkId
 from obnam_server.store.interfaces import ScrubPass, SegmentNumber
-from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.scrubbing import Noted
 from obnam_server.store.segments import path_of
-from obnam_server.store.store import Store
-from tests.support.stored import ALICE, HOME, Clock, chunk_id, segment_paths
+from tests.support.one_repository import OneRepository
+from tests.support.stored import ALICE, chunk_id, segment_paths
 
 FIRST = 32 + 37
 """Where the sealed bytes of a segment's first chunk lie."""
@@ -52,26 +51,8 @@ def break_chunk(data: Path, home: RepositoryStore, chunk_id: ChunkId) -> None:
 
 
 @define
-class SpoiltServer:
-    """A store that can be stopped, started, and given a new index."""
-
-    data: Path
-    clock: Clock = field(factory=Clock)
-    store: Store = field(init=False)
-    home: RepositoryStore = field(init=False)
-
-    def start(self) -> None:
-        self.store = Store.open(self.data, self.clock)
-        self.home = self.store.create_repository(HOME)
-
-    def restart(self) -> None:
-        self.store.close()
-        self.start()
-
-    def rebuild(self) -> None:
-        self.store.close()
-        rebuild_index(self.data, HOME, self.clock)
-        self.start()
+class SpoiltServer(OneRepository):
+    """A store whose files are spoilt."""
 
     def path(self, number: int) -> Path:
         (found,) = [p for p in segment_paths(self.data) if int(p.name, 16) == number]

@@ -6,20 +6,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import define, field
+from attrs import define
 
 from obnam.wire.messages import KeyringSlot
 from obnam_server.store.checking import Finding
 from obnam_server.store.interfaces import SegmentNumber
 from obnam_server.store.mending import Repair
-from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.repository import RepositoryStore
-from obnam_server.store.store import Store
+from tests.support.one_repository import OneRepository
 from tests.support.scrubbed import flip, scrub_now
 from tests.support.stored import (
     ALICE,
-    HOME,
-    Clock,
     all_right,
     back_up,
     body_of,
@@ -39,23 +35,8 @@ SLOT = KeyringSlot("0" * 32, "slot", b"sealed")
 
 
 @define
-class Server:
+class Server(OneRepository):
     """A store whose files and rows can be spoilt while it runs."""
-
-    data: Path
-    clock: Clock = field(factory=Clock)
-    store: Store = field(init=False)
-    home: RepositoryStore = field(init=False)
-
-    def start(self) -> None:
-        self.store = Store.open(self.data, self.clock)
-        self.home = self.store.create_repository(HOME)
-
-    def rebuild(self) -> list[str]:
-        self.store.close()
-        problems = rebuild_index(self.data, HOME, self.clock)
-        self.start()
-        return problems
 
     def path(self, number: int) -> Path:
         (found,) = [p for p in segment_paths(self.data) if int(p.name, 16) == number]

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from attrs import define, field
+from attrs import define
 
 from obnam.errors import ChunksMissing, SessionLost
 from obnam.model.ids import SessionId
@@ -16,14 +16,12 @@ from obnam_server.store.errors import CollectionWaits, DamagedSegment, StoreFull
 from obnam_server.store.index import SqliteIndex
 from obnam_server.store.interfaces import SegmentNumber
 from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.segment_format import ENTRY_BYTES
-from obnam_server.store.store import Store
+from tests.support.one_repository import SoundRepository
 from tests.support.stored import (
     ALICE,
     BOB,
     HOME,
-    Clock,
     all_right,
     back_up,
     body_of,
@@ -32,9 +30,7 @@ from tests.support.stored import (
     finished,
     generation_id,
     held,
-    index_path,
     put,
-    rebuilt_rows,
     sealed,
     segment_paths,
 )
@@ -49,27 +45,8 @@ def written(rewrite: Rewrite) -> Rewrite:
 
 
 @define
-class Server:
-    data: Path
-    clock: Clock = field(factory=Clock)
-    store: Store = field(init=False)
-    home: RepositoryStore = field(init=False)
-
-    def start(self) -> None:
-        self.store = Store.open(self.data, self.clock)
-        self.home = self.store.create_repository(HOME)
-        assert self.home.problems == []
-
-    def restart(self) -> None:
-        self.store.close()
-        self.start()
-
-    def rebuild(self) -> None:
-        self.store.close()
-        before = rebuilt_rows(index_path(self.data))
-        assert rebuild_index(self.data, HOME, self.clock) == []
-        assert rebuilt_rows(index_path(self.data)) == before
-        self.start()
+class Server(SoundRepository):
+    """A store that is compacted by hand."""
 
     def forget(self, *names: str) -> None:
         """For good."""

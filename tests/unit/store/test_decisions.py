@@ -4,51 +4,27 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import define, field
+from attrs import define
 
 from obnam.errors import NotFound
 from obnam.model.ids import GenerationId
 from obnam_server.store.errors import Kept
-from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
+from tests.support.one_repository import SoundRepository
 from tests.support.stored import (
     ALICE,
     BOB,
     HOME,
-    Clock,
     back_up,
     generation_id,
     index_path,
-    rebuilt_rows,
     segment_paths,
 )
 
 
 @define
-class Server:
+class Server(SoundRepository):
     """A store with three backups of one client, and one of another."""
-
-    data: Path
-    clock: Clock = field(factory=Clock)
-    store: Store = field(init=False)
-    home: RepositoryStore = field(init=False)
-
-    def start(self) -> None:
-        self.store = Store.open(self.data, self.clock)
-        self.home = self.store.create_repository(HOME)
-        assert self.home.problems == []
-
-    def restart(self) -> None:
-        self.store.close()
-        self.start()
-
-    def rebuild(self) -> None:
-        self.store.close()
-        before = rebuilt_rows(index_path(self.data))
-        assert rebuild_index(self.data, HOME, self.clock) == []
-        assert rebuilt_rows(index_path(self.data)) == before
-        self.start()
 
     def listed(self) -> list[GenerationId]:
         return [each.receipt.generation for each in self.home.list_generations(0, 100)]

@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import define, field
 
 from obnam.errors import ChunksMissing, RequestRefused, SessionLost
 from obnam.model.ids import SessionId
@@ -12,15 +11,12 @@ from obnam.wire.frames import BadFrame, pack_header
 from obnam.wire.limits import SESSION_IDLE_S, UPLOAD_BODY_MAX
 from obnam.wire.messages import KeyringSlot
 from obnam_server.store.errors import DamagedSegment
-from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX
-from obnam_server.store.store import Store
 from obnam_server.store.upload import UPLOAD_FRAMES_MAX
+from tests.support.one_repository import OneRepository
 from tests.support.stored import (
     ALICE,
     BOB,
-    HOME,
-    Clock,
     all_right,
     back_up,
     body_of,
@@ -35,27 +31,9 @@ from tests.support.stored import (
 )
 
 
-@define
-class Server:
-    """A store that can be stopped and started."""
-
-    data: Path
-    clock: Clock = field(factory=Clock)
-    store: Store = field(init=False)
-    home: RepositoryStore = field(init=False)
-
-    def start(self) -> None:
-        self.store = Store.open(self.data, self.clock)
-        self.home = self.store.create_repository(HOME)
-
-    def restart(self) -> None:
-        self.store.close()
-        self.start()
-
-
 @pytest.fixture
-def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data")
+def server(tmp_path: Path) -> Iterator[OneRepository]:
+    server = OneRepository(tmp_path / "data")
     server.start()
     yield server
     server.store.close()
@@ -65,13 +43,13 @@ def server(tmp_path: Path) -> Iterator[Server]:
 
 
 @pytest.mark.parametrize("piece_bytes", [1, 7, 36, 37, 38, 1000, 1 << 20])
-def test_however_a_body_is_cut(server: Server, piece_bytes: int) -> None:
+def test_however_a_body_is_cut(server: OneRepository, piece_bytes: int) -> None:
     session = server.home.begin_session(ALICE, None)
     server.home.accept(session, finished(server.home, body_of("abc"), piece_bytes))
     assert held(server.home, "abc") == all_right("abc")
 
 
-def test_a_segment_is_its_body_and_a_little_more(server: Server) -> None:
+def test_a_segment_is_its_body_and_a_little_more(server: OneRepository) -> None:
     put(server.home, server.home.begin_session(ALICE, None), "ab")
     (path,) = segment_paths(server.data)
     content, body = path.read_bytes(), body_of("ab")
@@ -80,7 +58,7 @@ def test_a_segment_is_its_body_and_a_little_more(server: Server) -> None:
     assert server.home.used_bytes() == len(content)
 
 
-def test_nothing_is_stored_before_it_is_accepted(server: Server) -> None:
+def test_nothing_is_stored_before_it_is_accepted(server: OneRepository) -> None:
     session = server.home.begin_session(ALICE, None)
     upload = finished(server.home, body_of("a"))
     assert server.home.missing(session, [chunk_id("a")]) == [True]
@@ -91,14 +69,14 @@ def test_nothing_is_stored_before_it_is_accepted(server: Server) -> None:
         server.home.accept(SessionId("0" * 32), upload)
 
 
-def test_an_accepted_upload_stays(server: Server) -> None:
+def test_an_accepted_upload_stays(server: OneRepository) -> None:
     upload = finished(server.home, body_of("a"))
     server.home.accept(server.home.begin_session(ALICE, None), upload)
     upload.abort()
     assert held(server.home, "a") == all_right("a")
 
 
-def test_accepting_what_is_not_finished(server: Server) -> None:
+def test_accepting_what_is_not_finished(server: OneRepository) -> None:
     upload = server.home.begin_upload()
     with pytest.raises(ValueError, match="not finished"):
         server.home.accept(server.home.begin_session(ALICE, None), upload)
@@ -120,14 +98,14 @@ def test_accepting_what_is_not_finished(server: Server) -> None:
     ],
     ids=["empty", "short", "long", "algorithm", "absent", "large", "many"],
 )
-def test_what_is_no_body(server: Server, body: bytes) -> None:
+def test_what_is_no_body(server: OneRepository, body: bytes) -> None:
     with pytest.raises(BadFrame):
         finished(server.home, body, piece_bytes=1 << 20)
     assert segment_paths(server.data) == []
     assert list((server.data / "repositories/home/incoming").iterdir()) == []
 
 
-def test_an_upload_repeated_takes_no_room(server: Server) -> None:
+def test_an_upload_repeated_takes_no_room(server: OneRepository) -> None:
     session = server.home.begin_session(ALICE, None)
     put(server.home, session, "abc")
     used = server.home.used_bytes()
@@ -136,7 +114,7 @@ def test_an_upload_repeated_takes_no_room(server: Server) -> None:
     assert len(segment_paths(server.data)) == 1
 
 
-def test_two_uploads_of_the_same_chunk_at_once(server: Server) -> None:
+def test_two_uploads_of_the_same_chunk_at_once(server: OneRepository) -> None:
     session = server.home.begin_session(ALICE, None)
     first, second = finished(server.home, body_of("ab")), finished(server.home, body_of("bc"))
     server.home.accept(session, second)
@@ -150,7 +128,7 @@ def test_two_uploads_of_the_same_chunk_at_once(server: Server) -> None:
     assert held(server.home, "abc") == all_right("abc")
 
 
-def test_the_same_chunk_twice_in_one_body(server: Server) -> None:
+def test_the_same_chunk_twice_in_one_body(server: OneRepository) -> None:
     put(server.home, server.home.begin_session(ALICE, None), "aba")
     assert held(server.home, "ab") == all_right("ab")
 
@@ -158,7 +136,7 @@ def test_the_same_chunk_twice_in_one_body(server: Server) -> None:
 # Sessions
 
 
-def test_sessions_survive_a_restart(server: Server) -> None:
+def test_sessions_survive_a_restart(server: OneRepository) -> None:
     base = back_up(server.home, ALICE, "one", "abc")
     session = server.home.begin_session(ALICE, base)
     server.home.refer(ALICE, session, [chunk_id("d"), chunk_id("e")], [chunk_id("a")])
@@ -170,7 +148,7 @@ def test_sessions_survive_a_restart(server: Server) -> None:
     assert receipt.sequence == 2
 
 
-def test_a_chunk_referred_to_long_before_it_is_stored(server: Server) -> None:
+def test_a_chunk_referred_to_long_before_it_is_stored(server: OneRepository) -> None:
     session = server.home.begin_session(ALICE, None)
     server.home.refer(ALICE, session, [chunk_id("a")], [])
     server.restart()
@@ -181,7 +159,7 @@ def test_a_chunk_referred_to_long_before_it_is_stored(server: Server) -> None:
     server.home.commit(ALICE, session, commit_of("one", None, "a"))
 
 
-def test_idle_sessions_are_forgotten(server: Server) -> None:
+def test_idle_sessions_are_forgotten(server: OneRepository) -> None:
     session, other = (server.home.begin_session(ALICE, None) for _ in range(2))
     half = int(SESSION_IDLE_S * 1e9 / 2)
     server.clock.now_ns += half
@@ -196,7 +174,7 @@ def test_idle_sessions_are_forgotten(server: Server) -> None:
         server.home.missing(session, [])
 
 
-def test_a_client_has_a_bounded_number_of_sessions(server: Server) -> None:
+def test_a_client_has_a_bounded_number_of_sessions(server: OneRepository) -> None:
     kept = server.home.begin_session(BOB, None)
     first = server.home.begin_session(ALICE, None)
     rest = [server.home.begin_session(ALICE, None) for _ in range(SESSIONS_PER_CLIENT_MAX)]
@@ -209,14 +187,14 @@ def test_a_client_has_a_bounded_number_of_sessions(server: Server) -> None:
 # Commits
 
 
-def test_a_generation_id_is_used_once(server: Server) -> None:
+def test_a_generation_id_is_used_once(server: OneRepository) -> None:
     back_up(server.home, ALICE, "one", "a")
     session = server.home.begin_session(BOB, None)
     with pytest.raises(RequestRefused):
         server.home.commit(BOB, session, commit_of("one", None, ""))
 
 
-def test_generations_in_pages(server: Server) -> None:
+def test_generations_in_pages(server: OneRepository) -> None:
     for n in range(5):
         back_up(server.home, ALICE, str(n), "a")
     assert [s.receipt.sequence for s in server.home.list_generations(0, 3)] == [1, 2, 3]
@@ -224,7 +202,7 @@ def test_generations_in_pages(server: Server) -> None:
     assert server.home.generation_count() == 5
 
 
-def test_generations_survive_a_restart(server: Server) -> None:
+def test_generations_survive_a_restart(server: OneRepository) -> None:
     back_up(server.home, ALICE, "one", "ab")
     before = server.home.get_generation(generation_id("one"))
     server.restart()
@@ -236,7 +214,7 @@ def test_generations_survive_a_restart(server: Server) -> None:
 # Keyring
 
 
-def test_an_old_keyring_is_gone_for_good(server: Server) -> None:
+def test_an_old_keyring_is_gone_for_good(server: OneRepository) -> None:
     def found(sealed: bytes) -> bool:
         return any(sealed in p.read_bytes() for p in segment_paths(server.data))
 
@@ -254,7 +232,7 @@ def test_an_old_keyring_is_gone_for_good(server: Server) -> None:
 # Chunks that cannot be read
 
 
-def test_an_unreadable_chunk_is_missing_and_healed(server: Server) -> None:
+def test_an_unreadable_chunk_is_missing_and_healed(server: OneRepository) -> None:
     base = back_up(server.home, ALICE, "one", "ab")
     path = segment_paths(server.data)[0]
     path.write_bytes(path.read_bytes()[: 32 + len(body_of("a")) + 50])
@@ -273,7 +251,7 @@ def test_an_unreadable_chunk_is_missing_and_healed(server: Server) -> None:
     server.home.commit(ALICE, session, commit_of("two", base, "ab"))
 
 
-def test_all_that_is_unreadable_is_found_at_once(server: Server) -> None:
+def test_all_that_is_unreadable_is_found_at_once(server: OneRepository) -> None:
     """However many there are, and wherever they lie: whoever asks has to ask again only once."""
     back_up(server.home, ALICE, "one", "abcd")
     path = segment_paths(server.data)[0]
@@ -284,7 +262,7 @@ def test_all_that_is_unreadable_is_found_at_once(server: Server) -> None:
     assert server.home.damaged_chunk_count() == 3
 
 
-def test_reading_one_chunk(server: Server) -> None:
+def test_reading_one_chunk(server: OneRepository) -> None:
     put(server.home, server.home.begin_session(ALICE, None), "ab")
     place = server.home.locate([chunk_id("b")])[0]
     assert place is not None
