@@ -183,13 +183,3 @@ class _Reader:
         self._buffer = memoryview(data)
         self._start, self._end = start, start + length
         return True
-
-
-def check_whole(
-    home: RepositoryHome, index: IIndex, segment: SegmentNumber, kind: int, size_bytes: int
-) -> Checked:
-    """Check a segment in one go. `StoreFailed`."""
-    check = SegmentCheck(home, index, segment, kind, size_bytes)
-    while check.step():
-        pass
-    return check.checked()
