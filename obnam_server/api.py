@@ -59,7 +59,8 @@ from obnam_server.problems import Refused, write_answer
 from obnam_server.queues import share_of_memory
 from obnam_server.requests import ApiRequest
 from obnam_server.routes import MANAGE, OPEN, READ, STORE, Body, Route, authorized_route, new_app
-from obnam_server.store.repository import RepositoryStore, Upload
+from obnam_server.store.fetch import size_of
+from obnam_server.store.repository import Upload
 from obnam_server.store.store import Store
 from obnam_server.streams import ANSWERS_MEMORY, LEAST_READ_AHEAD, READ_AHEAD, Stream
 from obnam_server.upkeep.retain import trash
@@ -207,24 +208,21 @@ class Api:
     async def fetch(self, request: ApiRequest) -> None:
         """Sealed chunks as frames, in the order asked."""
         ids = unpack_ids(request.read_body(), FETCH_IDS_MAX)
-        repository = request.repository
-
-        def size_bytes() -> int:
-            found = repository.locate(ids)
-            return sum(FRAME_HEADER_BYTES + (each.length if each else 0) for each in found)
-
-        length = await self._work.read(size_bytes)
+        wanted = await self._work.read(request.repository.wanted, ids)
+        length = size_of(wanted)
         if length > FETCH_BODY_MAX:
             raise Refused(TOO_LARGE, f"the answer would be larger than {FETCH_BODY_MAX} bytes")
-        await self._stream(request, repository.frames(ids), length)
+        await self._stream(request, request.repository.frames(wanted), length)
 
     @authorized_route(app, routes, "GET", "/v1/chunks/<chunk:chunk>", READ)
     async def get_chunk(self, request: ApiRequest, chunk: ChunkId) -> None:
         """One sealed chunk."""
-        location = (await self._work.read(request.repository.locate, [chunk]))[0]
+        wanted = await self._work.read(request.repository.wanted, [chunk])
+        location = wanted[0][1]
         if location is None:
             raise NotFound("chunk")
-        await self._stream(request, _one_chunk(request.repository, chunk), location.length)
+        frame = request.repository.frames(wanted)
+        await self._stream(request, _without_header(frame), location.length)
 
     # Generations
 
@@ -383,8 +381,7 @@ class Api:
         self._counters.sent_bytes += length
 
 
-def _one_chunk(repository: RepositoryStore, chunk: ChunkId) -> Iterator[bytes]:
-    """The sealed bytes of one chunk, without the header of its frame."""
-    pieces = repository.frames([chunk])
-    yield next(pieces)[FRAME_HEADER_BYTES:]
-    yield from pieces
+def _without_header(frame: Iterator[bytes]) -> Iterator[bytes]:
+    """The sealed bytes of the one chunk in ``frame``."""
+    yield next(frame)[FRAME_HEADER_BYTES:]
+    yield from frame

@@ -5,13 +5,14 @@ as those of one file mostly do, are read with one call, headers included.
 """
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import frozen
 
 from obnam.model.ids import ChunkId
 from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
 from obnam.wire.limits import MIB
+from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.interfaces import Location
 from obnam_server.store.parts import RepositoryHome
 
@@ -23,6 +24,10 @@ PIECE_BYTES = 256 * 1024
 slower, because nothing says "enough" until all of it is encrypted and in memory."""
 
 
+Wanted = tuple[ChunkId, Location | None]
+"""A chunk, and where it lies; ``None``: absent."""
+
+
 @frozen
 class Run:
     """Chunks that lie one behind the other; ``place`` ``None``: absent ones."""
@@ -31,9 +36,7 @@ class Run:
     chunks: Sequence[tuple[ChunkId, int]]
 
 
-def plan_runs(
-    wanted: Sequence[tuple[ChunkId, Location | None]], limit_bytes: int = RUN_BYTES
-) -> Iterator[Run]:
+def plan_runs(wanted: Sequence[Wanted], limit_bytes: int = RUN_BYTES) -> Iterator[Run]:
     """Cut ``wanted`` into runs, in its order; each of ``limit_bytes`` at most, or one chunk.
 
     The place of a run begins with the first frame's header.
@@ -62,6 +65,35 @@ def plan_runs(
         chunks.append((chunk_id, location.length if location else 0))
     if chunks:
         yield Run(run, chunks)
+
+
+def size_of(wanted: Sequence[Wanted]) -> int:
+    """Bytes of the frames of ``wanted``."""
+    return sum(FRAME_HEADER_BYTES + (place.length if place else 0) for _, place in wanted)
+
+
+def read_frames(
+    home: RepositoryHome,
+    wanted: Sequence[Wanted],
+    moved: Callable[[Sequence[Wanted]], Sequence[Wanted]],
+) -> Iterator[bytes]:
+    """The frames of ``wanted``, in its order, in pieces of at most 256 KiB.
+
+    When one cannot be read, all that is left is given to ``moved``, which says where it is now;
+    nowhere else: `DamagedSegment`. `StoreFailed`.
+    """
+    left = wanted
+    while left:
+        given = 0
+        try:
+            for run in plan_runs(left):
+                yield from read_run(home, run)
+                given += len(run.chunks)
+            return
+        except DamagedSegment:
+            left = moved(left[given:])
+            if not left:
+                raise
 
 
 def read_run(home: RepositoryHome, run: Run) -> Sequence[bytes]:

@@ -29,14 +29,14 @@ from obnam_server.store.collection import Collection
 from obnam_server.store.counted import Past
 from obnam_server.store.damage import DamageRecords, needed
 from obnam_server.store.decisions import Decisions
-from obnam_server.store.errors import DamagedSegment, StoreFull, StoreUncertain
-from obnam_server.store.fetch import plan_runs, read_run
+from obnam_server.store.errors import StoreFull, StoreUncertain
+from obnam_server.store.fetch import Wanted, read_frames
 from obnam_server.store.generations import Generations
 from obnam_server.store.interfaces import IIndex, Location
 from obnam_server.store.keyring import KeyringStore
 from obnam_server.store.mending import Mending
 from obnam_server.store.numbers import Numbers
-from obnam_server.store.parts import RepositoryHome, read
+from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.recovery import Recovery
 from obnam_server.store.register import RegisterStore
 from obnam_server.store.scrubbing import Scrubbing
@@ -56,9 +56,6 @@ Judge = Callable[[Sequence[Past], Past], str | None]
 
 HISTORY_MAX = 1000
 """Generations of a client that a new one is compared with."""
-
-Wanted = tuple[ChunkId, Location | None]
-"""A chunk, and where it lies; ``None``: absent."""
 
 
 @define(eq=False)
@@ -212,41 +209,28 @@ class RepositoryStore:
             found.pop(chunk_id, None)
         return [found.get(chunk_id) for chunk_id in ids]
 
-    def read(self, location: Location) -> bytes:
-        """The sealed bytes at ``location``. `DamagedSegment`, `StoreFailed`."""
-        return read(self._home, location)
+    def frames(self, wanted: Sequence[Wanted]) -> Iterator[bytes]:
+        """The body of an answer to a fetch of what `wanted` said, in pieces of at most 256 KiB.
 
-    def frames(self, ids: Sequence[ChunkId]) -> Iterator[bytes]:
-        """The body of an answer to a fetch, in pieces of at most 256 KiB.
-
-        Frames in the order asked; absent chunks have length 0. Together they are as long as the
-        frames of what `locate` says. Chunks that compaction moves meanwhile are read where they
-        went. A chunk that cannot be read raises `DamagedSegment` in midstream. All others of the
-        answer are looked at then, and what cannot be read is absent from then on: asking again,
-        once, gets everything else.
+        Frames in the order asked; absent chunks have length 0. Chunks that compaction moves
+        meanwhile are read where they went. A chunk that cannot be read raises `DamagedSegment` in
+        midstream. All others of the answer are looked at then, and what cannot be read is absent
+        from then on: asking again, once, gets everything else.
         """
-        left: Sequence[Wanted] = list(zip(ids, self.locate(ids), strict=True))
-        while left:
-            given = 0
-            try:
-                for run in plan_runs(left):
-                    yield from read_run(self._home, run)
-                    given += len(run.chunks)
-                return
-            except DamagedSegment:
-                left = self._moved(left[given:])
-                if not left:
-                    raise
+        return read_frames(self._home, wanted, self.moved)
 
-    def _moved(self, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
+    def wanted(self, ids: Sequence[ChunkId]) -> list[Wanted]:
+        """Chunks, each with its place."""
+        return list(zip(ids, self.locate(ids), strict=True))
+
+    def moved(self, wanted: Sequence[Wanted]) -> Sequence[Wanted]:
         """Chunks that cannot be read where they were: where they are now, of the same lengths.
 
         Empty when that is nowhere else; then what cannot be read is absent from now on.
         """
-        ids = [chunk_id for chunk_id, _ in wanted]
-        now = list(zip(ids, self.locate(ids), strict=True))
-        if now == wanted:
-            self._unreadable.find(ids)
+        now = self.wanted([chunk_id for chunk_id, _ in wanted])
+        if now == list(wanted):
+            self._unreadable.find([chunk_id for chunk_id, _ in wanted])
         elif [place and place.length for _, place in now] == [p and p.length for _, p in wanted]:
             return now
         return []

@@ -59,6 +59,21 @@ class LocalSegmentWriter:
             self._files.append(self._descriptor, pieces)
         self._size_bytes += sum(map(len, pieces))
 
+    @property
+    def path(self) -> Path:
+        """See `ISegmentWriter`."""
+        return self._temporary
+
+    def was_written(self, size_bytes: int) -> None:
+        """See `ISegmentWriter`."""
+        if self._descriptor is None:
+            raise ValueError("the segment is finished or given up")
+        with disk_errors(self._temporary):
+            found = os.lseek(self._descriptor, 0, os.SEEK_END)
+        if found != size_bytes:
+            raise StoreFailed(str(self._temporary), f"has {found} bytes, not {size_bytes}")
+        self._size_bytes = size_bytes
+
     def finish(self, segment: SegmentNumber) -> SegmentSummary:
         """See `ISegmentWriter`."""
         if self._descriptor is None:

@@ -5,13 +5,10 @@ body of the request. On the way each frame is found, checked and hashed.
 """
 
 from collections.abc import Sequence
+from pathlib import Path
 
-import xxhash
 from attrs import define, field
 
-from obnam.model.ids import ChunkId
-from obnam.wire.frames import BadFrame, Frame, FrameReader
-from obnam.wire.limits import UPLOAD_BODY_MAX
 from obnam_server.store.interfaces import (
     Location,
     NumberedChunk,
@@ -19,8 +16,8 @@ from obnam_server.store.interfaces import (
     SegmentSummary,
 )
 from obnam_server.store.numbers import Given, Numbers
+from obnam_server.store.received import ReceivedFrames
 from obnam_server.store.segment_format import (
-    HEADER_BYTES,
     Entry,
     Footer,
     SegmentKind,
@@ -28,10 +25,6 @@ from obnam_server.store.segment_format import (
     pack_trailer,
 )
 from obnam_server.store.segment_interfaces import ISegmentWriter
-
-UPLOAD_FRAMES_MAX = 65_536
-"""Frames in one body, so that its trailer stays below 5 MiB and the index is not held up long.
-The smallest sealed chunks are about 64 bytes; usual ones have 100 KiB and more."""
 
 
 @define(eq=False)
@@ -47,10 +40,7 @@ class Upload:
     created_ns: int
     chunks: list[NumberedChunk] = field(init=False, factory=list)
     summary: SegmentSummary | None = field(init=False, default=None)
-    _reader: FrameReader = field(init=False, factory=FrameReader)
-    _frames: list[tuple[ChunkId, int, int]] = field(init=False, factory=list)
-    _digests: list[bytes] = field(init=False, factory=list)
-    _hash: xxhash.xxh3_128 = field(init=False, factory=xxhash.xxh3_128)
+    _received: ReceivedFrames = field(init=False, factory=ReceivedFrames)
     _given: Given | None = field(init=False, default=None)
     _accepted: bool = field(init=False, default=False)
 
@@ -63,50 +53,44 @@ class Upload:
 
         `BadFrame`: not a body. `StoreFull`, `StoreFailed`. After any of them: `abort`.
         """
-        reader, update = self._reader, self._hash.update
-        for piece in pieces:
-            for found in reader.feed(piece):
-                if isinstance(found, Frame):
-                    self._begin_frame(found)
-                    update = self._hash.update
-                else:
-                    update(found)
-        if reader.position > UPLOAD_BODY_MAX:
-            raise BadFrame(f"the body is longer than {UPLOAD_BODY_MAX} bytes")
+        self._received.feed(pieces)
         self._writer.write(pieces)
-
-    def _begin_frame(self, frame: Frame) -> None:
-        if not frame.length:
-            raise BadFrame("a frame without sealed bytes")
-        if self._frames:
-            self._digests.append(self._hash.digest())
-        if len(self._frames) == UPLOAD_FRAMES_MAX:
-            raise BadFrame(f"the body has more than {UPLOAD_FRAMES_MAX} frames")
-        self._hash = xxhash.xxh3_128()
-        self._frames.append((frame.chunk_id, HEADER_BYTES + frame.offset, frame.length))
 
     def finish(self) -> None:
         """The body is whole: durable once this returns, in a segment not yet accepted.
 
         `BadFrame`, `StoreFull`, `StoreFailed`. After any of them: `abort`.
         """
-        if not self._frames or not self._reader.at_end:
-            raise BadFrame("the body ends within a frame" if self._frames else "the body is empty")
-        self._digests.append(self._hash.digest())
+        self._received.whole()
+        self._finish(self._received)
+
+    @property
+    def path(self) -> Path:
+        """The file, for whoever writes the body in place of `write`: behind what is there."""
+        return self._writer.path
+
+    def finish_written(self, received: ReceivedFrames) -> None:
+        """Like `finish`, when another process has written the body, and ``received`` says what it
+        was made of. `StoreFailed` also when the file is not as long as that.
+        """
+        self._writer.was_written(received.body_end)
+        self._finish(received)
+
+    def _finish(self, received: ReceivedFrames) -> None:
         # First the chunks' numbers, then the segment's: of two uploads of the same new chunk, the
         # one whose segment has the lower number is the one that is kept.
-        self._given = self._numbers.give([chunk_id for chunk_id, _, _ in self._frames])
+        self._given = self._numbers.give([chunk_id for chunk_id, *_ in received.found])
         segment = self._numbers.new_segment()
         entries = [
             Entry(chunk_id, self._given.numbers[chunk_id], offset, length, digest)
-            for (chunk_id, offset, length), digest in zip(self._frames, self._digests, strict=True)
+            for chunk_id, offset, length, digest in received.found
         ]
         footer = Footer(
             kind=SegmentKind.CHUNKS,
             repository_id=self._repository_id,
             segment=segment,
             created_ns=self.created_ns,
-            body_end=HEADER_BYTES + self._reader.position,
+            body_end=received.body_end,
             entry_count=len(entries),
         )
         self._writer.write([pack_trailer(footer, entries)])

@@ -78,7 +78,7 @@ class StoreRepository:
     async def fetch(self, ids: Sequence[ChunkId], into: memoryview) -> Sequence[Frame]:
         _at_most(limits.FETCH_IDS_MAX, len(ids))
         at = 0
-        for piece in self.store_.frames(ids):
+        for piece in self.store_.frames(self.store_.wanted(ids)):
             if at + len(piece) > len(into):
                 raise ServerMisbehaved("store", "more frames than there is room for")
             into[at : at + len(piece)] = piece

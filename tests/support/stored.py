@@ -107,7 +107,7 @@ def back_up(
 def held(store: RepositoryStore, names: Sequence[str]) -> dict[str, bytes]:
     """The sealed bytes of those of ``names`` that are there."""
     ids = {chunk_id(n): n for n in names}
-    body = memoryview(b"".join(store.frames(list(ids))))
+    body = memoryview(b"".join(store.frames(store.wanted(list(ids)))))
     return {
         ids[f.chunk_id]: bytes(body[f.offset : f.offset + f.length])
         for f in split(body)

@@ -117,7 +117,8 @@ def test_damage_is_told_when_there_is_more(scene: Scene, tmp_path: Path) -> None
         segment.write_bytes(segment.read_bytes()[:40])
     for _ in range(2):
         with suppress(DamagedSegment):
-            list(server.store.repository(HOME).frames([chunk_id(1)]))
+            repository = server.store.repository(HOME)
+            list(repository.frames(repository.wanted([chunk_id(1)])))
         scene.advance(120)
     assert scene.heard() == [(Kind.DAMAGE, None)]
     assert scene.metrics()["obnam_server_repository_damaged_chunks{'repository': 'home'}"] == 1

@@ -203,7 +203,7 @@ def test_sessions_from_before_a_restart_are_waited_for(server: Server) -> None:
 
 def test_a_reader_follows_what_is_moved(server: Server) -> None:
     server.forget("one")
-    body = server.home.frames([chunk_id(name) for name in "bxe"])
+    body = server.home.frames(server.home.wanted([chunk_id(name) for name in "bxe"]))
     first = next(body)
     assert server.compact()
     assert sealed("b") in first

@@ -80,6 +80,7 @@ def test_everything_once_and_in_order(places: list[Location | None], limit_bytes
 # Reading, in pieces of any size: headers lie across their borders, too.
 
 NAMES = "abcdefgh"
+IDS = [chunk_id(name) for name in NAMES]
 any_size = pytest.mark.parametrize("piece_bytes", [1, 36, 37, 38, 50, 1000, fetch.PIECE_BYTES])
 
 
@@ -97,7 +98,7 @@ def test_an_answer_is_what_was_stored(
     home: RepositoryStore, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
 ) -> None:
     monkeypatch.setattr(fetch, "PIECE_BYTES", piece_bytes)
-    pieces = list(home.frames([chunk_id(name) for name in NAMES]))
+    pieces = list(home.frames(home.wanted(IDS)))
     assert b"".join(pieces) == body_of(NAMES)
     assert max(map(len, pieces)) == min(piece_bytes, len(body_of(NAMES)))
 
@@ -115,7 +116,7 @@ def test_damaged_headers_are_not_sent(
         for at in (start, start + FRAME_HEADER_BYTES - 1):
             content[at] ^= 1
     path.write_bytes(content)
-    assert b"".join(home.frames([chunk_id(name) for name in NAMES])) == body_of(NAMES)
+    assert b"".join(home.frames(home.wanted(IDS))) == body_of(NAMES)
 
 
 @any_size
@@ -127,11 +128,10 @@ def test_nothing_is_sent_of_a_run_that_cannot_be_read_whole(
     (path,) = segment_paths(tmp_path)
     content, body = path.read_bytes(), body_of(NAMES)
     path.write_bytes(content[: content.index(body) + len(body) - 10])
-    ids = [chunk_id(name) for name in NAMES]
     got = []
     with pytest.raises(DamagedSegment):
-        for piece in home.frames(ids):
+        for piece in home.frames(home.wanted(IDS)):
             got.append(piece)
     assert got == []
-    found = [location is not None for location in home.locate(ids)]
+    found = [location is not None for location in home.locate(IDS)]
     assert found == [True] * (len(NAMES) - 1) + [False]

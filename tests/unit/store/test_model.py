@@ -182,7 +182,7 @@ class StoreMachine(RuleBasedStateMachine):
     def fetch(self, between: str) -> None:
         """What is needed is read to its end, whatever is moved meanwhile."""
         wanted = sorted(self.stored & self.live_names())
-        body = self.home.frames([chunk_id(n) for n in wanted])
+        body = self.home.frames(self.home.wanted([chunk_id(n) for n in wanted]))
         first = next(body, b"")
         getattr(self, between)()
         assert b"".join([first, *body]) == body_of(wanted)

@@ -11,8 +11,8 @@ from obnam.wire.frames import BadFrame, pack_header
 from obnam.wire.limits import SESSION_IDLE_S, UPLOAD_BODY_MAX
 from obnam.wire.messages import KeyringSlot
 from obnam_server.store.errors import DamagedSegment
+from obnam_server.store.received import UPLOAD_FRAMES_MAX
 from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX
-from obnam_server.store.upload import UPLOAD_FRAMES_MAX
 from tests.support.one_repository import OneRepository
 from tests.support.stored import (
     ALICE,
@@ -26,7 +26,6 @@ from tests.support.stored import (
     generation_id,
     held,
     put,
-    sealed,
     segment_paths,
 )
 
@@ -260,10 +259,3 @@ def test_all_that_is_unreadable_is_found_at_once(server: OneRepository) -> None:
         held(server.home, "dcba")  # backwards, so that each is read alone
     assert held(server.home, "dcba") == all_right("a")
     assert server.home.damaged_chunk_count() == 3
-
-
-def test_reading_one_chunk(server: OneRepository) -> None:
-    put(server.home, server.home.begin_session(ALICE, None), "ab")
-    place = server.home.locate([chunk_id("b")])[0]
-    assert place is not None
-    assert server.home.read(place) == sealed("b")
