@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
@@ -15,6 +15,7 @@ from obnam.model.ids import RepositoryName
 from obnam.wire.limits import MIB
 from obnam.wire.problems import FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE, TOO_MANY_REQUESTS
 from obnam_server.auth import Gate
+from obnam_server.channel import SOCKET_BYTES, ApiChannel
 from obnam_server.crowd import Crowd
 from obnam_server.metrics import Counters
 from obnam_server.problems import Refused, write_answer
@@ -28,17 +29,13 @@ from obnam_server.uploads import WAITING_MAX, UploadBody
 from obnam_server.work import Work
 
 if TYPE_CHECKING:
-    from obnam_server.site import ApiChannel
+    from obnam_server.site import ApiSite
 
 KEPT_FREELY_MAX = 256 * 1024
 """A body up to this is kept in memory without waiting for a turn (bytes)."""
 
 UPLOADS_MEMORY = 64 * MIB
 """What all uploads together may have waiting for a thread."""
-
-SOCKET_BYTES = MIB
-"""Bytes of a large body that are asked of the kernel, or given to it, at once; less when there are
-many. Twisted's own 64 and 128 KiB halve the speed over TLS."""
 
 SOCKETS_MEMORY = 64 * MIB
 """That of all uploads, or of all answers, together."""
@@ -106,7 +103,7 @@ class ApiRequest(Request):
     """
 
     defaultContentType = None
-    channel: "ApiChannel"
+    channel: ApiChannel
     route: Route | None = None
     caller: Client
     repository: RepositoryStore
@@ -120,9 +117,9 @@ class ApiRequest(Request):
     _whole = False
     _expects_continue = False
 
-    def __init__(self, channel: "ApiChannel", *args: Any, **more: Any) -> None:
+    def __init__(self, channel: ApiChannel, *args: Any, **more: Any) -> None:
         super().__init__(channel, *args, **more)
-        self._services = channel.site.services
+        self._services = cast("ApiSite", channel.site).services
         self.began_s = self._services.clock.seconds()
         self._held: list[bytes] = []
         for name, value in ANSWER_HEADERS:

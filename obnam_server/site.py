@@ -1,222 +1,33 @@
-"""Connections and requests: everything is decided from the headers, before the body is kept.
+"""Requests: everything is decided from the headers, before the body is kept.
 
 A request whose headers are in is looked up (`routes.find`), its length is checked, its client is
 let in (`auth.Gate`), and only then its body is taken: into memory up to the route's limit, or
 piece by piece into a segment. twisted.web would collect the body first and ask then.
-
-Leans on `HTTPChannel` of Twisted 24.7 and later: its ``_command``, ``_path``, ``length``,
-``_handlingRequest`` and ``_transferDecoder`` have been the same for a decade.
 """
 
-from typing import Any, cast
+from twisted.internet.interfaces import IReactorTime
+from twisted.web.http import Request
+from twisted.web.resource import IResource
 
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.internet.protocol import connectionDone
-from twisted.internet.tcp import Connection
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from twisted.web.http import HTTPChannel, Request
-from twisted.web.resource import Resource
-from twisted.web.server import Site
-
-from obnam.wire.limits import REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
-from obnam.wire.problems import CONTENT_TYPE
+from obnam.wire.limits import SILENCE_S
+from obnam_server.channel import Channels
 from obnam_server.metrics import NO_ROUTE
-from obnam_server.requests import SOCKET_BYTES, ApiRequest, Services
-from obnam_server.sources import source_of
-from obnam_server.uploads import UploadBody
-
-log = Logger()
-
-HEAD_BYTES = 64 * 1024
-"""Bytes asked of the kernel at once until a large request may go: what is read before that waits in
-memory."""
-
-SENT_AT_ONCE_BYTES = 2 * SOCKET_BYTES
-"""What waits to be sent is a piece more than `SOCKET_BYTES`, and a rest is copied."""
-
-CLOSING_S = 60.0
-"""How long a peer may take to receive the last answer on a connection that is closing."""
-
-REFUSED_CLOSING_S = 5.0
-"""The same, when it is still sending a body that was refused."""
+from obnam_server.requests import ApiRequest, Services
 
 
-class ApiChannel(HTTPChannel):
-    """One connection. Adds to Twisted's: deadlines, larger reads, leaving a body unread."""
+class ApiSite(Channels):
+    """All connections of clients, and what their requests need."""
 
-    totalHeadersSize = REQUEST_HEADER_MAX
-    site: "ApiSite"
-    transport: Any  # TCP, Unix or TLS, each with more than ITransport says
-    _deadline: IDelayedCall | None = None
-    _reading_headers = False
-    _discarding = False
-    _body_paused = False
-    _upload_received = 0
-    upload: UploadBody | None = None
-    source: str | None = None
-    """Where it comes from, for limits that go by address."""
-
-    def connectionMade(self) -> None:
-        """Count it, and let it send in large pieces."""
-        super().connectionMade()
-        self.source = source_of(self.transport.getPeer())
-        self.site.channels.add(self)
-        below = getattr(self.transport, "transport", self.transport)
-        if isinstance(below, Connection):
-            below.bufferSize = HEAD_BYTES
-            below.SEND_LIMIT = SENT_AT_ONCE_BYTES
-        for channel in self.site.services.crowd.came(self, self.source):
-            cast(ApiChannel, channel).forceAbortClient()
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """It is gone, and with it what its requests held."""
-        self._set_deadline(None)
-        super().connectionLost(reason)
-        self.site.channel_lost(self)
-
-    # Deadlines: neither headers nor bodies can be drawn out for ever, a byte at a time.
-
-    def dataReceived(self, data: bytes) -> None:
-        """Bytes of requests."""
-        upload = self.upload
-        if upload is not None:
-            # Most of all bytes: straight to the upload, past the parser of lines and its timers.
-            decoder = self._transferDecoder
-            if decoder is not None and len(data) < decoder.contentLength:
-                decoder.contentLength -= len(data)
-                upload.feed(data)
-                return
-        if self._deadline is None and not self._handlingRequest:
-            self._set_deadline(SILENCE_S)
-        super().dataReceived(data)
-
-    def allContentReceived(self) -> None:
-        """A request is whole."""
-        self._set_deadline(None)
-        super().allContentReceived()
-
-    def timeoutConnection(self) -> None:
-        """Nothing came for `SILENCE_S`; unless it was us who asked it to wait.
-
-        Pieces of an upload do not wind up the clock (there are 64 in a MiB), they are counted.
-        """
-        received = self.upload.size_bytes if self.upload is not None else 0
-        if self._body_paused or received != self._upload_received:
-            self._upload_received = received
-            self.setTimeout(self.timeOut)
-        else:
-            super().timeoutConnection()
-
-    def _set_deadline(self, delay_s: float | None) -> None:
-        if self._deadline is not None and self._deadline.active():
-            self._deadline.cancel()
-        self._deadline = None
-        if delay_s is not None:
-            self._deadline = self.callLater(delay_s, self._too_slow)
-
-    def _too_slow(self) -> None:
-        log.info("Too slow: {peer}", peer=self.transport.getPeer())
-        self.forceAbortClient()
-
-    def loseConnection(self) -> None:
-        """Close when all is sent, or when the peer takes too long to receive it."""
-        super().loseConnection()
-        if self._abortingCall is None:
-            delay_s = REFUSED_CLOSING_S if self._discarding else CLOSING_S
-            self._abortingCall = self.callLater(delay_s, self.forceAbortClient)
-
-    # Bodies
-
-    def allHeadersReceived(self) -> None:
-        """The request decides now what becomes of its body."""
-        self._reading_headers = True
-        super().allHeadersReceived()
-        self._reading_headers = False
-        if self._discarding:
-            self.length = 0  # what HTTPChannel does next: no body, so answer
-        else:
-            self._set_deadline(SILENCE_S + (self.length or 0) / SLOWEST_BYTES_PER_S)
-
-    def leave_body(self) -> None:
-        """The rest of the body is not wanted: answer now, then close."""
-        self._discarding = True
-        self.persistent = False
-        self.resume_body()
-        if not self._reading_headers:
-            self.allContentReceived()
-
-    def lineReceived(self, line: bytes) -> None:
-        """A line of a request's head."""
-        if not self._discarding:
-            super().lineReceived(line)
-
-    def rawDataReceived(self, data: bytes) -> None:
-        """Bytes of a body."""
-        if not self._discarding:
-            super().rawDataReceived(data)
-
-    def pause_body(self) -> None:
-        """Ask the peer, by TCP, to wait."""
-        self._body_paused = True
-        self._networkProducer.pauseProducing()
-
-    def resume_body(self) -> None:
-        """Go on receiving."""
-        if self._body_paused:
-            self._body_paused = False
-            self.resetTimeout()
-            self._networkProducer.resumeProducing()
-
-    def set_buffer(self, size_bytes: int) -> None:
-        """How much is asked of the kernel in one call, and given to it."""
-        below = getattr(self.transport, "transport", self.transport)
-        if isinstance(below, Connection):
-            below.bufferSize = size_bytes
-
-    def requestDone(self, request: Any) -> None:
-        """The answer is written."""
-        self.set_buffer(HEAD_BYTES)
-        self._body_paused = False
-        if self.site.draining:
-            self.persistent = False
-        super().requestDone(request)
-
-    def _respondToBadRequestAndDisconnect(self) -> None:
-        """What is no HTTP at all also gets a problem document."""
-        body = b'{"type": "urn:obnam:problem:bad-request", "status": 400, "title": "Not HTTP"}'
-        head = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: %s\r\n"
-        head = head % CONTENT_TYPE.encode("ascii")
-        self.transport.write(head + b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
-        self._discarding = True
-        self.loseConnection()
-
-
-class ApiSite(Site):
-    """All connections of the server."""
-
-    noisy = False
-    protocol = ApiChannel  # type: ignore[assignment]  # Twisted's own is a function
-
-    def __init__(self, resource: Resource, services: Services, reactor: IReactorTime) -> None:
-        super().__init__(
-            resource,
-            requestFactory=ApiRequest,
-            parsePOSTFormSubmission=False,
-            timeout=SILENCE_S,
-            reactor=reactor,
-        )
+    def __init__(
+        self,
+        resource: IResource,
+        services: Services,
+        reactor: IReactorTime,
+        request_factory: type[ApiRequest] = ApiRequest,
+        timeout_s: float | None = SILENCE_S,
+    ) -> None:
+        super().__init__(resource, request_factory, services.crowd, reactor, timeout_s)
         self.services = services
-        self.channels: set[ApiChannel] = set()
-        self.draining = False
-        self._drained: Deferred[None] | None = None
-
-    def startFactory(self) -> None:
-        """No access log, so no clock for it either."""
-
-    def stopFactory(self) -> None:
-        """See `startFactory`."""
 
     def log(self, request: Request) -> None:
         """An answer was given: count it."""
@@ -225,27 +36,3 @@ class ApiSite(Site):
         if isinstance(request, ApiRequest):
             route = NO_ROUTE if request.route is None else request.route.template
             counters.took(route, request.code, self.services.clock.seconds() - request.began_s)
-
-    def drain(self) -> "Deferred[None]":
-        """Finish the requests under way, take no new ones; fires when all are gone."""
-        self.draining = True
-        if not self.channels:
-            return succeed(None)
-        self._drained = Deferred()
-        for channel in list(self.channels):
-            if not channel.requests:
-                channel.loseConnection()
-        return self._drained
-
-    def abort(self) -> None:
-        """Cut all connections."""
-        for channel in list(self.channels):
-            channel.forceAbortClient()
-
-    def channel_lost(self, channel: ApiChannel) -> None:
-        """A connection is gone."""
-        self.channels.discard(channel)
-        self.services.crowd.left(channel)
-        if not self.channels and self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.callback(None)

@@ -67,7 +67,8 @@ class Upload:
     @property
     def path(self) -> Path:
         """The file, for whoever writes the body in place of `write`: behind what is there."""
-        return self._writer.path
+        path: Path = self._writer.path
+        return path
 
     def finish_written(self, received: ReceivedFrames) -> None:
         """Like `finish`, when another process has written the body, and ``received`` says what it

@@ -17,13 +17,14 @@ from twisted.python.failure import Failure
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.api import Api
 from obnam_server.auth import Gate
+from obnam_server.channel import ApiChannel
 from obnam_server.events import Event, Events
 from obnam_server.failures import Failures
 from obnam_server.metrics import Counters
 from obnam_server.queues import Queues
 from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
-from obnam_server.site import ApiChannel, ApiSite
+from obnam_server.site import ApiSite
 from obnam_server.store.store import Store
 from obnam_server.upkeep.anomaly import judge
 from obnam_server.work import Work, shielded

@@ -26,7 +26,7 @@ from obnam.wire.limits import (
     SILENCE_S,
 )
 from obnam.wire.messages import Commit
-from obnam_server.site import CLOSING_S
+from obnam_server.channel import CLOSING_S
 from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX
 from tests.support.raw_backup import backed_up, begin, chunk_id, commit, frames, problem, sealed
 from tests.support.server_in_memory import RawAnswer, ServerInMemory, Wire

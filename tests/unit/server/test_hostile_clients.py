@@ -14,7 +14,7 @@ from obnam.wire.limits import (
     SLOWEST_BYTES_PER_S,
     UPLOAD_BODY_MAX,
 )
-from obnam_server.site import CLOSING_S
+from obnam_server.channel import CLOSING_S
 from tests.support.raw_backup import begin, chunk_id, frames, problem
 from tests.support.server_in_memory import ServerInMemory, Wire
 
