@@ -32,6 +32,11 @@ SOCKET_BYTES = MIB
 """Bytes of a large body that are asked of the kernel, or given to it, at once; less when there are
 many. Twisted's own 64 and 128 KiB halve the speed over TLS."""
 
+SOCKETS_MEMORY = 64 * MIB
+"""That of all uploads, or of all answers, together."""
+
+LEAST_SOCKET_BYTES = 64 * 1024
+
 SENT_AT_ONCE_BYTES = 2 * SOCKET_BYTES
 """What waits to be sent is a piece more than `SOCKET_BYTES`, and a rest is copied."""
 
@@ -53,7 +58,7 @@ class ApiChannel(HTTPChannel):
     _discarding = False
     _body_paused = False
     _upload_received = 0
-    upload: UploadBody | None = None
+    upload: UploadBody[Any] | None = None
     source: str | None = None
     """Where it comes from, for limits that go by address."""
 

@@ -14,12 +14,15 @@ DEFAULT_LISTEN = ("tcp:8443",)
 """Where the server listens when ``listen`` is not given: port 8443 on all addresses, TLS."""
 
 TEXTS = ("data_directory", "certificate", "private_key", "public_url", "metrics_listen")
-NUMBERS = ("upkeep_every_minutes", "upkeep_bytes_per_second")
+NUMBERS = ("upkeep_every_minutes", "upkeep_bytes_per_second", "workers")
 KEYS = (*TEXTS, *NUMBERS, "listen", "webhooks")
 
 UPKEEP_EVERY_MINUTES = 60
 UPKEEP_BYTES_PER_SECOND = 32_000_000
 """About a fifth of what a hard disk does: what is left is for the clients."""
+
+WORKERS_MAX = 64
+"""More processors than that do not serve one store."""
 
 _UNIX_MODE = "mode=600"
 
@@ -32,7 +35,8 @@ class Settings:
     ``private_key`` are PEM files, ``None``: the self-signed pair in the data directory.
     ``public_url`` (without a slash at its end) is what invitations name. Every
     ``upkeep_every_minutes`` (0: never) the server looks after its repositories, and reads and
-    writes ``upkeep_bytes_per_second`` at most meanwhile.
+    writes ``upkeep_bytes_per_second`` at most meanwhile. ``workers``: processes that speak with
+    clients, besides the one that has the store; 0: that one does it.
     """
 
     path: Path
@@ -45,6 +49,7 @@ class Settings:
     upkeep_every_minutes: int = UPKEEP_EVERY_MINUTES
     upkeep_bytes_per_second: int = UPKEEP_BYTES_PER_SECOND
     webhooks: tuple[WebhookSettings, ...] = ()
+    workers: int = 0
 
 
 def load(path: Path) -> Settings:
@@ -113,6 +118,7 @@ def _checked(path: Path, data: object) -> Settings:
             path, data, "upkeep_bytes_per_second", UPKEEP_BYTES_PER_SECOND, 100_000
         ),
         webhooks=parse_webhooks(path, data.get("webhooks")),
+        workers=_workers(path, data),
     )
 
 
@@ -130,6 +136,13 @@ def _number(path: Path, data: dict[object, object], key: str, default: int, low:
     if isinstance(value, bool) or not isinstance(value, int) or value < low:
         raise ConfigurationError(str(path), f"{key} must be a whole number, {low} or more")
     return value
+
+
+def _workers(path: Path, data: dict[object, object]) -> int:
+    count = _number(path, data, "workers", 0, 0)
+    if count > WORKERS_MAX:
+        raise ConfigurationError(str(path), f"workers must be {WORKERS_MAX} or less")
+    return count
 
 
 def _located(path: Path, text: str) -> Path:

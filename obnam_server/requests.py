@@ -15,7 +15,7 @@ from obnam.model.ids import RepositoryName
 from obnam.wire.limits import MIB
 from obnam.wire.problems import FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE, TOO_MANY_REQUESTS
 from obnam_server.auth import Gate
-from obnam_server.channel import SOCKET_BYTES, ApiChannel
+from obnam_server.channel import LEAST_SOCKET_BYTES, SOCKET_BYTES, SOCKETS_MEMORY, ApiChannel
 from obnam_server.crowd import Crowd
 from obnam_server.metrics import Counters
 from obnam_server.problems import Refused, write_answer
@@ -23,7 +23,7 @@ from obnam_server.queues import Queue, Queues, share_of_memory
 from obnam_server.room import Place, Room
 from obnam_server.routes import Body, Route, find
 from obnam_server.store.clients import Client
-from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.store import Store
 from obnam_server.uploads import WAITING_MAX, UploadBody
 from obnam_server.work import Work
@@ -36,11 +36,6 @@ KEPT_FREELY_MAX = 256 * 1024
 
 UPLOADS_MEMORY = 64 * MIB
 """What all uploads together may have waiting for a thread."""
-
-SOCKETS_MEMORY = 64 * MIB
-"""That of all uploads, or of all answers, together."""
-
-LEAST_SOCKET_BYTES = 64 * 1024
 
 LEAST_WAITING = 128 * 1024
 """What an upload may have waiting in any case."""
@@ -107,7 +102,7 @@ class ApiRequest(Request):
     route: Route | None = None
     caller: Client
     repository: RepositoryStore
-    upload: UploadBody | None = None
+    upload: UploadBody[Upload] | None = None
     place: Place | None = None
 
     _refused: Failure | None = None
@@ -134,13 +129,8 @@ class ApiRequest(Request):
         self._expects_continue = self.requestHeaders.hasHeader(b"Expect")
         self.requestHeaders.removeHeader(b"Expect")
         try:
-            self.route = find(
-                self._services.url_map,
-                self._services.routes,
-                self.channel._command,
-                self.channel._path,
-            )
-            _check_length(self.route, length)
+            self.route = self.find_route()
+            check_length(self.route, length)
         except Refused:
             self._refuse(Failure())
             return
@@ -149,6 +139,11 @@ class ApiRequest(Request):
         admission.addCallbacks(self._let_in, self._refuse)
         if length and not self._admitted and self._refused is None:
             self.channel.pause_body()
+
+    def find_route(self) -> Route:
+        """By the request line. Raises `Refused`."""
+        services, channel = self._services, self.channel
+        return find(services.url_map, services.routes, channel._command, channel._path)
 
     async def _admit(self, route: Route, length: int) -> None:
         if route.scopes is not None:
@@ -164,10 +159,14 @@ class ApiRequest(Request):
                 )
             self.repository = await self._services.repositories.of_client(self.caller.repository)
         if route.body is Body.STREAMED:
-            self.place = await self._services.room.take(self.repository, length)
-            await self.take_turn(self._services.queues.uploads, length)
+            await self.take_room(length)
         elif length > KEPT_FREELY_MAX:
             await self.take_turn(self._services.queues.bodies, length)
+
+    async def take_room(self, length: int) -> None:
+        """Return when an upload of so many bytes has room and may go. Raises `Refused`."""
+        self.place = await self._services.room.take(self.repository, length)
+        await self.take_turn(self._services.queues.uploads, length)
 
     async def take_turn(self, queue: Queue, length: int) -> None:
         """Return when so many bytes of this client's may be in flight, until the request ends.
@@ -265,7 +264,7 @@ class ApiRequest(Request):
         """The whole body of a route that keeps it."""
         return self._kept.getvalue()
 
-    def take_upload(self) -> UploadBody:
+    def take_upload(self) -> UploadBody[Upload]:
         """The upload becomes the handler's; it is no longer given up with the request."""
         upload, self.upload = self.upload, None
         if upload is None:
@@ -278,6 +277,13 @@ class ApiRequest(Request):
         if place is None:
             raise Refused(FORBIDDEN)
         return place
+
+    def take_turn_over(self) -> tuple[Queue, int]:
+        """The turn does not end with the request: leave that queue with that ticket."""
+        turn, self._turn = self._turn, None
+        if turn is None:
+            raise ValueError("this request has no turn")
+        return turn
 
     # The end
 
@@ -305,9 +311,10 @@ class ApiRequest(Request):
             self.place = None
 
 
-def _check_length(route: Route, length: int | None) -> None:
-    """The body's announced length against the route's limit. Raises `Refused`."""
+def check_length(route: Route, length: int | None) -> int:
+    """The body's announced length, within the route's limit. Raises `Refused`."""
     if length is None:
         raise Refused(LENGTH_REQUIRED)
     if length > route.limit_bytes:
         raise Refused(TOO_LARGE, f"at most {route.limit_bytes} bytes are allowed here")
+    return length

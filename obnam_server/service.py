@@ -9,10 +9,8 @@ from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
-from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
-from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from obnam.errors import ObnamError
@@ -22,12 +20,14 @@ from obnam_server.administration.about import about
 from obnam_server.administration.port import AdminPort
 from obnam_server.api import Api
 from obnam_server.auth import Gate
+from obnam_server.channel import ApiChannel
 from obnam_server.config import Settings
 from obnam_server.events import Events
 from obnam_server.failures import Failures
 from obnam_server.gauges import UpkeepFigures
 from obnam_server.metrics import Counters, MetricsPage
 from obnam_server.observing import Observation, webhooks_of
+from obnam_server.ports import listen_on
 from obnam_server.queues import Queues
 from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.requests import Repositories, Services
@@ -43,6 +43,7 @@ from obnam_server.upkeep.retain import retain
 from obnam_server.upkeep.rounds import Rounds, Task
 from obnam_server.upkeep.scrub import Scrubbed, scrub_portion
 from obnam_server.work import Work
+from obnam_server.workers.owner import Workers
 
 log = Logger()
 
@@ -69,6 +70,7 @@ class ServerService(Service):
     _events: Events = field(init=False)
     _upkeep: UpkeepFigures = field(init=False, factory=UpkeepFigures)
     _observation: Observation = field(init=False)
+    _workers: Workers | None = field(init=False, default=None)
 
     def startService(self) -> None:
         """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
@@ -82,8 +84,12 @@ class ServerService(Service):
         self._work.start()
         api, services = self._wire()
         self._site = ApiSite(api.app.resource(), services, self._reactor)
+        if self._settings.workers:
+            self._workers = Workers.open(self._settings, api, services, self._reactor)
         self._rounds = self._wire_upkeep()
         addresses = self._listen(self._settings.listen, self._encrypted)
+        if self._workers is not None:
+            self._workers.take_over(self._ports)
         if self._settings.metrics_listen is not None:
             site = Site(MetricsPage(services.counters), timeout=SILENCE_S, reactor=self._reactor)
             self._listen((self._settings.metrics_listen,), lambda _: site)
@@ -95,7 +101,7 @@ class ServerService(Service):
             self._store,
             self._work,
             self._rounds,
-            lambda: about(self._site, addresses, started_ns),
+            lambda: about(services, self._channels(), addresses, started_ns),
             self._reactor,
         )
         self._work.background(self._store.remove_gone).addErrback(
@@ -128,6 +134,8 @@ class ServerService(Service):
             self._settings = found.settings
             if self._certificate is not None and found.options is not None:
                 self._certificate.options = found.options
+                if self._workers is not None:
+                    self._workers.reload()
             await self._work.write(
                 self._store.audit.note, "reload", details={"changed": list(found.changed)}
             )
@@ -146,6 +154,8 @@ class ServerService(Service):
         remove_listening(self._settings.data_directory)
         await self._rounds.stop()
         await self._observation.stop_looking()
+        if self._workers is not None:
+            await self._workers.stop()
         drained = self._site.drain()
         drained.addTimeout(STOP_S, self._reactor, lambda result, _: self._site.abort())
         await drained
@@ -183,7 +193,7 @@ class ServerService(Service):
         return api, services
 
     def _wire_observation(self, services: Services) -> Observation:
-        services.counters.connections = lambda: len(self._site.channels)
+        services.counters.connections = lambda: len(self._channels())
         services.counters.uploads = lambda: services.room.count
         webhooks = webhooks_of(
             self._settings.webhooks,
@@ -222,7 +232,7 @@ class ServerService(Service):
         pace = Pace(
             self._reactor,
             self._settings.upkeep_bytes_per_second,
-            lambda: any(channel.requests for channel in self._site.channels),
+            lambda: any(channel.busy for channel in self._channels()),
         )
         return Rounds(
             self._store,
@@ -237,6 +247,11 @@ class ServerService(Service):
                 Task("scrub", scrub),
             ),
         )
+
+    def _channels(self) -> list[ApiChannel]:
+        """All connections of clients, workers' included."""
+        through_workers = [] if self._workers is None else self._workers.site.channels
+        return [*self._site.channels, *through_workers]
 
     def _encrypted(self, endpoint: str) -> IProtocolFactory:
         """TLS on every endpoint but Unix sockets, which only their owner can open."""
@@ -256,7 +271,7 @@ class ServerService(Service):
         """Listen, and say where: ``https://HOST:PORT`` or ``unix:PATH``."""
         addresses = []
         for text in endpoints:
-            port = _listen_on(self._reactor, text, factory_for(text))
+            port = listen_on(self._reactor, text, factory_for(text))
             self._ports.append(port)
             address: Any = port.getHost()
             if isinstance(address, UNIXAddress):
@@ -265,35 +280,3 @@ class ServerService(Service):
                 host = f"[{address.host}]" if ":" in address.host else address.host
                 addresses.append(f"https://{host}:{address.port}")
         return addresses
-
-
-@define(eq=False)
-class CannotListen(ObnamError):
-    """An endpoint of ``listen`` is in use, or not allowed."""
-
-    endpoint: str
-    problem: str
-
-    def __str__(self) -> str:
-        return f"cannot listen on {self.endpoint}: {self.problem}"
-
-
-def _listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> IListeningPort:
-    """Listen now. Twisted's server endpoints give a Deferred that has fired already."""
-    found: list[IListeningPort] = []
-    failed: list[Failure] = []
-    # The socket of a Unix endpoint exists before its mode is set.
-    before = os.umask(0o077)
-    try:
-        endpoint = serverFromString(reactor, text)
-        endpoint.listen(factory).addCallbacks(found.append, failed.append)
-    except ValueError as error:
-        raise CannotListen(text, str(error)) from error
-    except LookupError as error:
-        problem = "systemd passed no such socket; start the server by its socket unit"
-        raise CannotListen(text, problem) from error
-    finally:
-        os.umask(before)
-    if failed:
-        raise CannotListen(text, failed[0].getErrorMessage()) from failed[0].value
-    return found[0]

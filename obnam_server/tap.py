@@ -2,6 +2,7 @@
 
 import resource
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar, cast
 
@@ -15,6 +16,7 @@ from obnam_server.config import Settings, load
 from obnam_server.lifeline import Lifeline
 from obnam_server.reload import HangUp
 from obnam_server.service import ServerService
+from obnam_server.workers.service import WorkerService
 
 FILES_MAX = 65_536
 """Open files: connections, uploads, databases."""
@@ -31,6 +33,13 @@ class Options(usage.Options):
             None,
             "An inherited socket (its number): say there when ready, stop when it is closed.",
             int,
+        ],
+        [
+            "worker",
+            None,
+            None,
+            "Carry for the server that began this process: its listening sockets (1,2,…).",
+            lambda text: [int(number) for number in text.split(",")],
         ],
     ]
     longdesc = "Keeps sealed chunks and generations for Obnam clients. See docs/operations."
@@ -69,6 +78,18 @@ def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = Non
     return server
 
 
+def compose_worker(
+    settings: Settings, reactor: ReactorBase, lifeline: int, descriptors: Sequence[int]
+) -> MultiService:
+    """A worker process as one service. ``descriptors``: the listening sockets."""
+    server = _Server()
+    service = WorkerService(settings, reactor, descriptors)
+    service.setServiceParent(server)
+    HangUp(reactor, service.reload).setServiceParent(server)
+    Lifeline(reactor, lifeline).setServiceParent(server)
+    return server
+
+
 def allow_files() -> None:
     """As many open files as the system lets us have: each open repository takes a dozen.
 
@@ -87,4 +108,7 @@ def makeService(options: Options) -> MultiService:
     reuse_buffers()
     collect_seldom()
     allow_files()
-    return compose(options["settings"], cast(ReactorBase, reactor), options["lifeline"])
+    settings, lifeline = options["settings"], options["lifeline"]
+    if options["worker"] is not None:
+        return compose_worker(settings, cast(ReactorBase, reactor), lifeline, options["worker"])
+    return compose(settings, cast(ReactorBase, reactor), lifeline)

@@ -5,8 +5,8 @@ in order. While more waits than `WAITING_MAX`, the connection is paused, so that
 and a slow disk do not meet in memory.
 """
 
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import Generic, Protocol, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -14,7 +14,6 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from obnam.wire.limits import MIB
-from obnam_server.store.repository import Upload
 from obnam_server.work import Work
 
 log = Logger()
@@ -36,15 +35,31 @@ class Flow(Protocol):
         """Go on."""
 
 
+class Target(Protocol):
+    """What a body is written into, blocking: an `Upload` of the store, for one."""
+
+    def write(self, pieces: Sequence[bytes | memoryview]) -> None:
+        """The next pieces."""
+
+    def finish(self) -> None:
+        """That was all."""
+
+    def abort(self) -> None:
+        """There will be no more."""
+
+
+T = TypeVar("T", bound=Target)
+
+
 @define
-class UploadBody:
-    """Takes pieces in, and gives a finished `Upload`, or fails and leaves nothing behind.
+class UploadBody(Generic[T]):
+    """Takes pieces in, and gives a finished `Target`, or fails and leaves nothing behind.
 
     ``_failed`` is told of an error while the body still comes in; later ones go to whoever waits
     for `finished`. ``_waiting_max``: bytes that may wait, now.
     """
 
-    _begin: Callable[[], Upload]
+    _begin: Callable[[], T]
     _work: Work
     _flow: Flow
     _failed: Callable[[Failure], None]
@@ -52,11 +67,11 @@ class UploadBody:
     size_bytes: int = 0
     _pieces: list[bytes] = field(factory=list)
     _waiting_bytes: int = 0
-    _upload: Upload | None = None
+    _upload: T | None = None
     _writing: bool = False
     _paused: bool = False
     _given_up: bool = False
-    _end: Deferred[Upload] | None = None
+    _end: Deferred[T] | None = None
 
     def feed(self, piece: bytes) -> None:
         """The next piece of the body."""
@@ -72,7 +87,7 @@ class UploadBody:
             self._paused = True
             self._flow.pause_body()
 
-    def finished(self) -> "Deferred[Upload]":
+    def finished(self) -> "Deferred[T]":
         """The body is whole: fires when all of it is durable in a segment not yet accepted."""
         self._end = Deferred()
         if not self._writing:

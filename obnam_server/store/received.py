@@ -15,13 +15,16 @@ UPLOAD_FRAMES_MAX = 65_536
 The smallest sealed chunks are about 64 bytes; usual ones have 100 KiB and more."""
 
 
+ReceivedFrame = tuple[ChunkId, int, int, bytes]
+"""Chunk, where in the segment its sealed bytes begin, their length, their xxh3-128."""
+
+
 @define(eq=False)
 class ReceivedFrames:
-    """What a body was made of. ``found``: chunk, where its sealed bytes lie in the segment, their
-    length and xxh3-128; the last frame is among them once the body is `whole`.
-    """
+    """What a body was made of. The last frame is in ``found`` once the body is `whole`."""
 
-    found: list[tuple[ChunkId, int, int, bytes]] = field(factory=list)
+    found: list[ReceivedFrame] = field(factory=list)
+    _told_end: int | None = None
     _reader: FrameReader = field(init=False, factory=FrameReader)
     _hash: xxhash.xxh3_128 = field(init=False, factory=xxhash.xxh3_128)
     _current: Frame | None = field(init=False, default=None)
@@ -29,7 +32,18 @@ class ReceivedFrames:
     @property
     def body_end(self) -> int:
         """Where in the segment the body ends, as far as it came."""
-        return HEADER_BYTES + self._reader.position
+        told = self._told_end
+        return HEADER_BYTES + self._reader.position if told is None else told
+
+    @property
+    def body_bytes(self) -> int:
+        """How long the body is, as far as it came."""
+        return self.body_end - HEADER_BYTES
+
+    @classmethod
+    def told(cls, found: list[ReceivedFrame], body_end: int) -> "ReceivedFrames":
+        """What somebody else has received, whole."""
+        return cls(found, body_end)
 
     def feed(self, pieces: Sequence[bytes | memoryview]) -> None:
         """The next pieces of the body. `BadFrame`."""

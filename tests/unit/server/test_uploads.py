@@ -45,7 +45,7 @@ class Case:
     paused: bool = False
     failures: list[Failure] = field(factory=list)
     work: WorkByHand = field(init=False)
-    body: UploadBody = field(init=False)
+    body: UploadBody[Upload] = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.work = WorkByHand(Clock())  # type: ignore[arg-type]

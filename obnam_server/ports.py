@@ -1,0 +1,87 @@
+"""Listening, at once or not at all: on endpoints of ``listen``, and on sockets of our own."""
+
+import os
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import define, field
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory, IReactorUNIX
+from twisted.internet.protocol import Factory
+from twisted.python.failure import Failure
+
+from obnam.errors import ObnamError
+from obnam_server.administration.place import socket_address
+
+
+@define(eq=False)
+class CannotListen(ObnamError):
+    """An endpoint of ``listen`` is in use, or not allowed."""
+
+    endpoint: str
+    problem: str
+
+    def __str__(self) -> str:
+        return f"cannot listen on {self.endpoint}: {self.problem}"
+
+
+def listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> IListeningPort:
+    """Listen now. Raises `CannotListen`."""
+    # Twisted's server endpoints give a Deferred that has fired already.
+    found: list[IListeningPort] = []
+    failed: list[Failure] = []
+    # The socket of a Unix endpoint exists before its mode is set.
+    before = os.umask(0o077)
+    try:
+        endpoint = serverFromString(reactor, text)
+        endpoint.listen(factory).addCallbacks(found.append, failed.append)
+    except ValueError as error:
+        raise CannotListen(text, str(error)) from error
+    except LookupError as error:
+        problem = "systemd passed no such socket; start the server by its socket unit"
+        raise CannotListen(text, problem) from error
+    finally:
+        os.umask(before)
+    if failed:
+        raise CannotListen(text, failed[0].getErrorMessage()) from failed[0].value
+    return found[0]
+
+
+@define(eq=False)
+class PrivateSocket:
+    """A Unix socket that only the server's own user can open. `open` makes it."""
+
+    path: Path
+    _port: IListeningPort
+    _address: ExitStack = field(factory=ExitStack)
+
+    @classmethod
+    def open(cls, path: Path, factory: Any, reactor: ReactorBase) -> "PrivateSocket":
+        """Listen at ``path``, however long that is. What is there is a leftover: whoever has the
+        store open is alone.
+
+        `OSError`, `CannotListenError`: some file systems, such as those of other systems' disks and
+        shares, have no sockets.
+        """
+        path.unlink(missing_ok=True)
+        # The socket exists before its mode is set.
+        before = os.umask(0o077)
+        try:
+            with ExitStack() as stack:
+                address = stack.enter_context(socket_address(path))
+                port = cast(IReactorUNIX, reactor).listenUNIX(
+                    address, cast(Factory[Any], factory), mode=0o600
+                )
+                return cls(path, port, stack.pop_all())
+        finally:
+            os.umask(before)
+
+    async def close(self) -> None:
+        """Take no more connections, and remove it."""
+        if not self.path.is_socket():
+            self.path.touch()  # Twisted removes it, and is at a loss when somebody else did
+        await maybeDeferred(self._port.stopListening)
+        self._address.close()

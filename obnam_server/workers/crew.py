@@ -1,0 +1,181 @@
+"""The worker processes, as the owner sees them: begun, watched, begun again, ended.
+
+A worker that ends by itself takes with it the connections that it had, and no more: their clients
+try again, and meet another worker.
+"""
+
+import os
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, cast
+
+from attrs import define, field
+from twisted.internet.base import ReactorBase
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.error import ProcessExitedAlready
+from twisted.internet.interfaces import IDelayedCall, IReactorProcess
+from twisted.internet.protocol import ProcessProtocol
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+log = Logger()
+
+AGAIN_S = 1.0
+"""How long after its end a worker is begun anew; twice as long each time, up to `AGAIN_MAX_S`."""
+
+AGAIN_MAX_S = 60.0
+
+STEADY_S = 60.0
+"""One that has lived so long had no trouble in starting."""
+
+STOP_S = 30.0
+"""A worker that has not ended by then is killed."""
+
+_LIFELINE = 3
+"""Descriptor in the worker; the listening sockets follow."""
+
+
+@define(eq=False)
+class Crew:
+    """``count`` workers, which share the listening sockets ``descriptors``."""
+
+    _reactor: ReactorBase
+    _configuration: Path
+    _descriptors: Sequence[int]
+    _count: int
+    _workers: list["Worker"] = field(init=False, factory=list)
+
+    def start(self) -> None:
+        """Begin them, once the reactor runs."""
+        for number in range(1, self._count + 1):
+            worker = Worker(self._reactor, number, self._configuration, self._descriptors)
+            self._workers.append(worker)
+            worker.start()
+
+    def reload(self) -> None:
+        """They shall read the certificate anew."""
+        for worker in self._workers:
+            worker.signal(signal.SIGHUP)
+
+    @property
+    def pids(self) -> list[int]:
+        """Those that run."""
+        return [worker.pid for worker in self._workers if worker.pid is not None]
+
+    async def stop(self) -> None:
+        """Have them finish what is under way; returns when all have ended."""
+        await DeferredList([worker.stop() for worker in self._workers])
+
+
+@define(eq=False)
+class Worker(ProcessProtocol):
+    """One of them, with all its lives."""
+
+    _reactor: ReactorBase
+    _number: int
+    _configuration: Path
+    _descriptors: Sequence[int]
+    _lifeline: socket.socket | None = field(init=False, default=None)
+    _began_s: float = field(init=False, default=0.0)
+    _again_s: float = field(init=False, default=AGAIN_S)
+    _again: IDelayedCall | None = field(init=False, default=None)
+    _ended: Deferred[None] | None = field(init=False, default=None)
+    _stopping: bool = field(init=False, default=False)
+    _said: bytes = field(init=False, default=b"")
+
+    @property
+    def pid(self) -> int | None:
+        """Its process; ``None``: it has none just now."""
+        return None if self.transport is None else cast(Any, self.transport).pid
+
+    def start(self) -> None:
+        """Begin a process."""
+        self._again = None
+        self._began_s = cast(Any, self._reactor).seconds()
+        ours, theirs = socket.socketpair()
+        inherited = range(_LIFELINE + 1, _LIFELINE + 1 + len(self._descriptors))
+        command = [
+            *(sys.executable, "-P", "-m", "twisted", "--log-format", "text"),
+            *("obnam-server", "--config", str(self._configuration)),
+            f"--lifeline={_LIFELINE}",
+            f"--worker={','.join(map(str, inherited))}",
+        ]
+        with theirs, open(os.devnull, "rb") as nothing:
+            cast(IReactorProcess, self._reactor).spawnProcess(
+                self,
+                sys.executable,
+                command,
+                env=None,
+                # Twisted takes modules from its working directory, too.
+                path="/",
+                childFDs={
+                    0: nothing.fileno(),
+                    1: "r",
+                    2: "r",
+                    _LIFELINE: theirs.fileno(),
+                    **dict(zip(inherited, self._descriptors, strict=True)),
+                },
+            )
+        self._lifeline = ours
+
+    def stop(self) -> "Deferred[None]":
+        """End it, gently; fires when it has ended."""
+        self._stopping = True
+        if self._again is not None:
+            self._again.cancel()
+            self._again = None
+        ended: Deferred[None] = Deferred()
+        if self.transport is None:
+            ended.callback(None)
+            return ended
+        self._ended = ended
+        self._hang_up()
+        ended.addTimeout(STOP_S, self._reactor, self._kill)
+        return ended
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        if self.transport is not None:
+            try:
+                self.transport.signalProcess(number)
+            except ProcessExitedAlready:
+                return  # its end is about to be told
+
+    def _kill(self, result: object, _: float) -> None:
+        log.error("Worker {number} does not end, and is killed", number=self._number)
+        self.signal(signal.SIGKILL)
+
+    def _hang_up(self) -> None:
+        if self._lifeline is not None:
+            self._lifeline.close()
+            self._lifeline = None
+
+    def childDataReceived(self, childFD: int, data: bytes) -> None:
+        """What it says goes into our log."""
+        *lines, self._said = (self._said + data).split(b"\n")
+        for line in lines:
+            text = line.decode("utf-8", "backslashreplace")
+            log.info("Worker {number}: {text}", number=self._number, text=text)
+
+    def processEnded(self, reason: Failure) -> None:
+        """It has ended; unless it was told to, there shall be another."""
+        self.transport = None
+        self._hang_up()
+        if self._ended is not None:
+            ended, self._ended = self._ended, None
+            ended.callback(None)
+        if self._stopping:
+            return
+        if cast(Any, self._reactor).seconds() - self._began_s >= STEADY_S:
+            self._again_s = AGAIN_S
+        log.error(
+            "Worker {number} has ended ({reason}); begun again in {delay:g} s",
+            number=self._number,
+            reason=reason.value,
+            delay=self._again_s,
+        )
+        self._again = cast(Any, self._reactor).callLater(self._again_s, self.start)
+        self._again_s = min(2 * self._again_s, AGAIN_MAX_S)
