@@ -196,6 +196,11 @@ class ApiChannel(HTTPChannel):
             self.persistent = False
         super().requestDone(request)
 
+    def lineLengthExceeded(self, line: bytes) -> None:
+        """A header that is longer than all together may be. Twisted's own never closes over TLS."""
+        if not self._discarding:
+            self._respondToBadRequestAndDisconnect()
+
     def _respondToBadRequestAndDisconnect(self) -> None:
         """What is no HTTP at all also gets a problem document."""
         body = b'{"type": "urn:obnam:problem:bad-request", "status": 400, "title": "Not HTTP"}'

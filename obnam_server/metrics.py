@@ -58,7 +58,7 @@ class Histogram:
 class Counters:
     """Plain numbers, cheap to count; turned into Prometheus' form only when asked for.
 
-    ``depths``: how many calls wait or run, by pool. ``open_now``: connections and uploads.
+    ``depths``: how many calls wait or run, by pool. ``workers``: the processes that run.
     """
 
     answers: Counter[tuple[str, int]] = field(factory=Counter)
@@ -68,6 +68,7 @@ class Counters:
     depths: Mapping[str, int] = field(factory=dict)
     connections: Callable[[], int] = lambda: 0
     uploads: Callable[[], int] = lambda: 0
+    workers: Callable[[], list[int]] = list
     _sources: list[Source] = field(factory=list)
 
     def add_source(self, source: Source) -> None:
@@ -159,6 +160,9 @@ class _Collector:
         yield depth
         yield GaugeMetricFamily(
             "obnam_server_connections", "Connections that are open", value=counters.connections()
+        )
+        yield GaugeMetricFamily(
+            "obnam_server_workers", "Worker processes that run", value=len(counters.workers())
         )
         yield GaugeMetricFamily(
             "obnam_server_uploads", "Bodies that are being received", value=counters.uploads()

@@ -256,9 +256,13 @@ class ApiRequest(Request):
     def _answer_refusal(self, failure: Failure) -> None:
         body = write_answer(self, failure)
         if not self.channel.persistent:
-            self.setHeader(b"Connection", b"close")
+            self.say_closing()
         self.write(body)
         self.finish()
+
+    def say_closing(self) -> None:
+        """This is the last answer on the connection."""
+        self.setHeader(b"Connection", b"close")
 
     def read_body(self) -> bytes:
         """The whole body of a route that keeps it."""

@@ -101,7 +101,9 @@ class ServerService(Service):
             self._store,
             self._work,
             self._rounds,
-            lambda: about(services, self._channels(), addresses, started_ns),
+            lambda: about(
+                services, self._channels(), addresses, started_ns, services.counters.workers()
+            ),
             self._reactor,
         )
         self._work.background(self._store.remove_gone).addErrback(
@@ -194,6 +196,7 @@ class ServerService(Service):
 
     def _wire_observation(self, services: Services) -> Observation:
         services.counters.connections = lambda: len(self._channels())
+        services.counters.workers = lambda: [] if self._workers is None else self._workers.pids
         services.counters.uploads = lambda: services.room.count
         webhooks = webhooks_of(
             self._settings.webhooks,

@@ -57,6 +57,7 @@ def _running(running: Mapping[str, Any], now_ns: int) -> list[str]:
     return [
         f"server: running as process {running['pid']}, version {running['version']}, for {up}",
         *[f"address: {address}" for address in running["addresses"]],
+        *([f"workers: {len(running['workers'])} processes"] if running["workers"] else []),
         f"now: {running['connections']} connections, {running['uploads']} uploads",
         f"since its start: {running['answers']} requests, {running['failed']} failed, "
         f"{running['received_bytes'] / 1e6:.1f} MB received, "

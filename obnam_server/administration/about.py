@@ -10,15 +10,23 @@ from obnam_server.requests import Services
 
 
 def about(
-    services: Services, channels: Sequence[ApiChannel], addresses: Sequence[str], started_ns: int
+    services: Services,
+    channels: Sequence[ApiChannel],
+    addresses: Sequence[str],
+    started_ns: int,
+    workers: Sequence[int],
 ) -> Json:
-    """Of this process and the connections of clients. ``started_ns``: since the epoch."""
+    """Of this process and the connections of clients.
+
+    ``started_ns``: since the epoch; ``workers``: the processes of those that run.
+    """
     counters = services.counters
     return {
         "pid": os.getpid(),
         "version": __version__,
         "started_ns": started_ns,
         "addresses": list(addresses),
+        "workers": list(workers),
         "connections": len(channels),
         "uploads": len(services.queues.uploads),
         "answers": sum(counters.answers.values()),

@@ -22,6 +22,7 @@ from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.work import Work
 from obnam_server.workers.desk import Desk
+from obnam_server.workers.messages import CLOSING
 
 log = Logger()
 
@@ -131,6 +132,11 @@ class DeskRequest(ApiRequest):
         if self.channel._path.startswith(b"/worker/"):
             return find(desk.app.url_map, desk.routes, self.channel._command, self.channel._path)
         return super().find_route()
+
+    def say_closing(self) -> None:
+        """It is the client's that is to be closed, and this one with it."""
+        super().say_closing()
+        self.setHeader(CLOSING, b"1")
 
     def hold(self, upload: Upload | None = None) -> None:
         """Keep the turn of this request, and the room and the upload if it has them."""

@@ -19,6 +19,9 @@ DONE = b"/worker/done"
 BODY_LENGTH = b"Obnam-Body-Length"
 """Header: bytes of a body that the worker receives, in place of the owner."""
 
+CLOSING = b"Obnam-Closing"
+"""Header: the client's connection is to be closed after this answer."""
+
 REPOSITORY = b"Obnam-Repository"
 """Header: the name of the repository whose segments are to be read."""
 

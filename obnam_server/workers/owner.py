@@ -57,6 +57,11 @@ class Workers:
         self._crew = Crew(self._reactor, settings.path, descriptors, settings.workers)
         self._reactor.callWhenRunning(self._crew.start)
 
+    @property
+    def pids(self) -> list[int]:
+        """The processes that run."""
+        return [] if self._crew is None else self._crew.pids
+
     def reload(self) -> None:
         """There is another certificate."""
         if self._crew is not None:

@@ -38,6 +38,7 @@ from obnam_server.workers.channel import WorkerChannel
 from obnam_server.workers.line import LineLost, PassedBody
 from obnam_server.workers.messages import (
     BODY_LENGTH,
+    CLOSING,
     DONE,
     FETCH,
     MOVED,
@@ -87,6 +88,8 @@ class WorkerRequest(Request):
         self._carriage = self.channel.site.carriage
         self._expects_continue = self.requestHeaders.hasHeader(b"Expect")
         self.requestHeaders.removeHeader(b"Expect")
+        for name, value in ANSWER_HEADERS:
+            self.setHeader(name, value)
         if length:
             self.channel.pause_body()
         self._steps = Deferred.fromCoroutine(self._run(length))
@@ -215,7 +218,7 @@ class WorkerRequest(Request):
         wanted = unpack_wanted(await readBody(response))
         length = size_of(wanted)
         self._begin_carrying()
-        self._set_own_headers()
+        self._date()
         self.setHeader(b"Content-Type", b"application/octet-stream")
         self.setHeader(b"Content-Length", b"%d" % length)
         parts = frames_of(self._carriage.data, repository, wanted, self._moved)
@@ -275,8 +278,11 @@ class WorkerRequest(Request):
         self.setResponseCode(response.code, response.phrase)
         for name, values in response.headers.getAllRawHeaders():
             self.responseHeaders.setRawHeaders(name, values)
+        if self.responseHeaders.hasHeader(CLOSING):
+            self.responseHeaders.removeHeader(CLOSING)
+            self.channel.persistent = False
         sized = response.length is not UNKNOWN_LENGTH and response.code not in NO_BODY_CODES
-        if sized and self.method != b"HEAD":
+        if sized and self.method != b"HEAD":  # whose length is among the headers
             self.setHeader(b"Content-Length", b"%d" % response.length)
         self._say_if_closing()
         response.deliverBody(_Passing(self))
@@ -287,7 +293,7 @@ class WorkerRequest(Request):
             return
         if self._carries:
             await self._say_done(self.code, 0)
-        self._set_own_headers()
+            self._date()
         self._respond(lambda: self._finish_with(body))
 
     def _finish_with(self, body: bytes) -> None:
@@ -299,10 +305,8 @@ class WorkerRequest(Request):
         if not self.channel.persistent:
             self.setHeader(b"Connection", b"close")
 
-    def _set_own_headers(self) -> None:
-        """What `twisted.web.server` and `ApiRequest` put into all answers of the owner."""
-        for name, value in ANSWER_HEADERS:
-            self.setHeader(name, value)
+    def _date(self) -> None:
+        """What `twisted.web.server` puts into the owner's answers to whole requests."""
         self.setHeader(b"Server", server.version)
         self.setHeader(b"Date", datetimeToString())
 

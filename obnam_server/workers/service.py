@@ -78,6 +78,7 @@ class WorkerService(Service):
         self._settings = found.settings
         if found.options is not None:
             self._certificate.options = found.options
+            log.info("The certificate is read anew")
 
     def stopService(self) -> "Deferred[None]":
         """Take no new connections, finish the requests under way."""

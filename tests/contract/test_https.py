@@ -35,9 +35,12 @@ async def joined(server: ServerProcess, name: str, repository: str) -> HttpRepos
     return open_tls(reactor, invitation.url, token, trust)
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServerProcess]:
-    with ServerProcess(tmp_path_factory.mktemp("server")) as server:
+@pytest.fixture(scope="module", params=[0, 2], ids=["alone", "workers"])
+def server(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ServerProcess]:
+    more = f"workers: {request.param}\n"
+    with ServerProcess(tmp_path_factory.mktemp("server"), more=more) as server:
         yield server
 
 

@@ -23,6 +23,9 @@ START_S = 30.0
 
 STOP_S = 30.0
 
+WORKERS = int(os.environ.get("OBNAM_TEST_WORKERS", "0"))
+"""Of servers that do not say: whatever is tested with a server must hold with workers, too."""
+
 LISTENS = "obnam-server listens on"
 """What the server logs once it does."""
 
@@ -52,6 +55,8 @@ class ServerProcess:
         self.socket = folder / "server.socket"
         listen = f"unix:{self.socket}" if unix else "tcp:0:interface=127.0.0.1"
         folder.mkdir(parents=True, exist_ok=True)
+        if not unix and "workers:" not in more:
+            more += f"workers: {WORKERS}\n"
         # No rounds by themselves: what a test sees must not hang on how long it has been running.
         self.config.write_text(
             f"data_directory: {self.data}\nlisten: ['{listen}']\nupkeep_every_minutes: 0\n{more}"

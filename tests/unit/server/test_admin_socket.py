@@ -182,7 +182,7 @@ async def test_a_file_system_without_sockets(
         yield "/proc/none" if path.parent == data else str(path)
 
     with monkeypatch.context() as patched:
-        patched.setattr("obnam_server.administration.port.socket_address", address)
+        patched.setattr("obnam_server.ports.socket_address", address)
         async with listening(reactor, data) as port:
             assert port.path.parent != data
             assert stat.S_IMODE(port.path.parent.stat().st_mode) == 0o700
