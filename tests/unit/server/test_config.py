@@ -68,6 +68,9 @@ def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         ("data_directory: d\npublic_url: https://", "https"),
         ("data_directory: d\npublic_url: https://example.org/x", "https"),
         ("data_directory: d\npublic_url: https://[::1", "https"),
+        ("data_directory: d\nworkers: -1", "workers must be a whole number"),
+        ("data_directory: d\nworkers: many", "workers must be a whole number"),
+        ("data_directory: d\nworkers: 65", "workers must be 64 or less"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
