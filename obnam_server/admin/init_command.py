@@ -35,6 +35,19 @@ data_directory: {data_directory}
 
 # Where Prometheus may read figures, plain HTTP. Without it: GET /metrics with a token.
 #metrics_listen: tcp:9464:interface=127.0.0.1
+
+# Processes that speak with clients, besides the one that has the store: for fast networks.
+#workers: 0
+
+# How often the server looks after its repositories (0: never), and how fast at most.
+#upkeep_every_minutes: 60
+#upkeep_bytes_per_second: 32000000
+
+# Whom to tell of events.
+#webhooks:
+#  - url: https://example.org/obnam
+#    secret_file: webhook-secret
+#    events: [anomaly, damage, quota-full, missed-backup]
 """
 
 

@@ -1,6 +1,7 @@
 """`obnam-server init`."""
 
 import json
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -8,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from obnam_server.admin.main import main
-from obnam_server.config import DEFAULT_LISTEN, load
+from obnam_server.config import DEFAULT_LISTEN, KEYS, Settings, load
 from obnam_server.store.store import Store
 
 Command = Callable[..., tuple[int, str, str]]
@@ -54,24 +55,6 @@ def test_what_is_said_is_written(run: Command, config: Path, tmp_path: Path) -> 
     assert settings.public_url == "https://h:1"
 
 
-def test_every_key_is_explained(run: Command, config: Path, tmp_path: Path) -> None:
-    """And what is commented out can be used as it stands."""
-    assert run("init", "--data-directory", str(tmp_path / "data"))[0] == 0
-    text = config.read_text()
-    config.write_text(
-        "".join(
-            line.removeprefix("#")
-            for line in text.splitlines(True)
-            if line.startswith("#") and line[1:2].islower()
-        )
-        + f"data_directory: {tmp_path}\n"
-    )
-    settings = load(config)
-    assert settings.public_url == "https://backup.example.org:8443"
-    assert settings.private_key is not None
-    assert settings.metrics_listen == "tcp:9464:interface=127.0.0.1"
-
-
 def test_nothing_is_overwritten(run: Command, config: Path, tmp_path: Path) -> None:
     config.parent.mkdir()
     config.write_text("mine")
@@ -108,3 +91,17 @@ def test_not_on_the_data_of_a_running_server(run: Command, config: Path, tmp_pat
     assert code == 1
     assert "in use by process" in err
     assert not config.exists()
+
+
+def test_every_key_is_explained(run: Command, config: Path, tmp_path: Path) -> None:
+    """And what is written behind a # can be used as it is."""
+    assert run("init", "--data-directory", str(tmp_path / "data"))[0] == 0
+    text = config.read_text()
+    keys = re.findall(r"^#?([a-z_]+):", text, re.MULTILINE)
+    assert sorted(keys) == sorted(KEYS)
+    (config.parent / "webhook-secret").write_text("a secret of some length\n")
+    (config.parent / "webhook-secret").chmod(0o600)
+    config.write_text(re.sub(r"^#(?! )", "", text, flags=re.MULTILINE).replace("#  ", "  "))
+    settings = load(config)
+    assert settings.workers == Settings(config, tmp_path).workers
+    assert len(settings.webhooks) == 1
