@@ -2,12 +2,13 @@
 
 import sys
 
-from benchmarks import large_repository, many_clients, run, timing
+from benchmarks import large_repository, many_clients, run, timing, workers
 
 OTHERS = {
     "large-repository": large_repository.main,
     "many-clients": many_clients.main,
     "timing": timing.main,
+    "workers": workers.main,
 }
 """Modes that compare with no other program."""
 

@@ -155,7 +155,7 @@ def tree_memory_bytes(pid: int) -> int:
 
 def tree_cpu_s(pid: int | None) -> float:
     """CPU seconds of `pid`, its descendants, and those of them that have ended."""
-    return 0.0 if pid is None else sum(map(_cpu_s, process_tree(pid)))
+    return 0.0 if pid is None else sum(map(process_cpu_s, process_tree(pid)))
 
 
 def _memory_bytes(pid: int) -> int:
@@ -168,7 +168,8 @@ def _memory_bytes(pid: int) -> int:
     return 0
 
 
-def _cpu_s(pid: int) -> float:
+def process_cpu_s(pid: int) -> float:
+    """CPU seconds of one process, and of its children that have ended."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):

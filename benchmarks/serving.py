@@ -33,7 +33,7 @@ class Address:
 class LiveServer:
     """`twistd obnam-server` over TLS in `folder`, as a process of its own, until `stop`."""
 
-    def __init__(self, commands: Path, folder: Path) -> None:
+    def __init__(self, commands: Path, folder: Path, workers: int = 0) -> None:
         """Start it. Raises CommandFailed."""
         self.folder = folder
         self.data = folder / "data"
@@ -46,6 +46,7 @@ class LiveServer:
             "data_directory": str(self.data),
             "listen": [f"tcp:{self.port}:interface=127.0.0.1"],
             "public_url": f"https://127.0.0.1:{self.port}",
+            "workers": workers,
         }
         self._config = folder / "server.yaml"
         self._config.write_text(json.dumps(configuration))
