@@ -91,7 +91,7 @@ def compose_worker(
 
 
 def allow_files() -> None:
-    """As many open files as the system lets us have: each open repository takes a dozen.
+    """As many open files as the system lets us have: connections, uploads, databases.
 
     Many systems start programs with 1024 allowed, for the sake of very old ones.
     """

@@ -1,8 +1,13 @@
-"""SQLite as the store uses it: one connection per thread, WAL, failures named."""
+"""SQLite as the store uses it: one connection per thread, WAL, failures named.
+
+A server may have a thousand repositories and a dozen threads. So each thread keeps only the
+connections that it used last, of all databases together.
+"""
 
 import os
 import sqlite3
 import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib import resources
@@ -17,7 +22,13 @@ from obnam_server.store.files import disk_errors
 BUSY_TIMEOUT_S = 30.0
 """How long a writer waits for another process, which holds the lock for milliseconds."""
 
+CONNECTIONS_PER_THREAD = 32
+"""Of all databases. Each takes three open files and, even if little is read, 150 KB."""
+
 _CACHE_KIB = 16 * 1024
+_HEAP_BYTES = 256 << 20
+"""What SQLite takes in all. Beyond it each connection makes do with the pages that it has."""
+
 _LOG_LIMIT_BYTES = 64 << 20
 """The write-ahead log is cut back to this when it has been emptied."""
 
@@ -44,6 +55,16 @@ def database_errors(path: Path) -> Iterator[None]:
         raise StoreFailed(str(path), str(error)) from error
 
 
+class _Kept(threading.local):
+    """The connections of one thread; the one that was used last comes last."""
+
+    def __init__(self) -> None:
+        self.connections: OrderedDict[Database, sqlite3.Connection] = OrderedDict()
+
+
+_kept = _Kept()
+
+
 @define(eq=False)
 class Database:
     """One SQLite file. ``schema``: ``sql/SCHEMA.sql``, whose ``meta`` table holds its version.
@@ -54,8 +75,7 @@ class Database:
     path: Path
     _schema: str
     _version: tuple[int, int]
-    _mine: threading.local = field(init=False, factory=threading.local)
-    _all: list[sqlite3.Connection] = field(init=False, factory=list)
+    _all: set[sqlite3.Connection] = field(init=False, factory=set)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
     _writing: threading.Lock = field(init=False, factory=threading.Lock)
 
@@ -108,11 +128,26 @@ class Database:
 
     def get(self) -> sqlite3.Connection:
         """This thread's connection."""
-        connection: sqlite3.Connection | None = getattr(self._mine, "connection", None)
-        if connection is None:
-            connection = self._connect()
-            self._mine.connection = connection
+        kept = _kept.connections
+        connection = kept.get(self)
+        if connection is not None:
+            kept.move_to_end(self)
+            return connection
+        connection = kept[self] = self._connect()
+        for other in list(kept)[:-CONNECTIONS_PER_THREAD]:
+            if other._let_go(kept[other]):
+                del kept[other]
         return connection
+
+    def _let_go(self, connection: sqlite3.Connection) -> bool:
+        """Close it, if it is not closed already; not in the middle of a transaction."""
+        with self._lock:
+            if connection in self._all:
+                if connection.in_transaction:
+                    return False
+                self._all.discard(connection)
+                connection.close()
+        return True
 
     def empty_log(self) -> None:
         """Move what is in the write-ahead log to its place, unless a reader is in the way."""
@@ -129,10 +164,11 @@ class Database:
             self.path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
         connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute(f"PRAGMA soft_heap_limit = {_HEAP_BYTES}")
         connection.execute(f"PRAGMA journal_size_limit = {_LOG_LIMIT_BYTES}")
         connection.execute("PRAGMA foreign_keys = ON")
         with self._lock:
-            self._all.append(connection)
+            self._all.add(connection)
         return connection
 
     @contextmanager
