@@ -70,12 +70,12 @@ class OwnerLine:
         """The client is gone: let go of everything."""
         self._ended = True
         if self._protocol is not None:
-            self._protocol.abort()
+            _cut(self._protocol)
 
     def connected(self, protocol: HTTP11ClientProtocol) -> None:
         """For `_Dialled`."""
         if self._ended:
-            protocol.abort()
+            _cut(protocol)
             return
         self._protocol = protocol
         self._ready.callback(protocol)
@@ -88,6 +88,11 @@ class OwnerLine:
             self._ready.errback(LineLost())
         if not already:
             self._lost()
+
+
+def _cut(protocol: HTTP11ClientProtocol) -> None:
+    """Now, and not when all is written: the owner may be waiting for something else."""
+    cast(Any, protocol.transport).abortConnection()
 
 
 def _tell(result: Any, waiting: "Deferred[Any]") -> Any:

@@ -150,6 +150,10 @@ REQUESTS = {
     "no JSON": head("POST", "/v1/sessions", 3) + b"abc",
     "a body that is too long": head("POST", "/v1/sessions", 10**9) + bytes(100_000),
     "a body of no length": head("POST", "/v1/sessions", None, "Transfer-Encoding: chunked"),
+    "a large body and a wrong token": b"PUT /v1/keyring HTTP/1.1\r\nHost: x\r\n"
+    b"Authorization: Bearer wrong\r\nContent-Length: 4000000\r\n\r\n" + bytes(4_000_000),
+    "a large body and no such session": head("POST", f"/v1/sessions/{SESSION}/references", MIB)
+    + bytes(MIB),
     "missing in no session": head("POST", "/v1/chunks/missing", 33, IN_SESSION) + chunk_id(1),
     "half an id": head("POST", "/v1/chunks/missing", 3, IN_SESSION) + b"abc",
     "nothing is missing": head("POST", "/v1/chunks/missing", 0, IN_SESSION),
