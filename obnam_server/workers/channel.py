@@ -49,6 +49,8 @@ class WorkerChannel(ApiChannel):
 
     site: "WorkerSite"
     line: OwnerLine
+    has_asked = False
+    """Whether a request has come."""
 
     def introduce(self, source: str | None) -> None:
         """Open the line."""
@@ -69,7 +71,10 @@ class WorkerChannel(ApiChannel):
     def _owner_hung_up(self) -> None:
         """Whoever has no answer yet sees by the line that there will be none."""
         self.persistent = False
-        if not self.requests:
+        if not self.has_asked:
+            # The owner has too many of those: nothing is waited for, not even a goodbye.
+            self.forceAbortClient()
+        elif not self.requests:
             self.loseConnection()
 
 

@@ -84,6 +84,7 @@ class WorkerRequest(Request):
         self.content = BytesIO()
         self._held: list[bytes] = []
         self._ended: Deferred[None] = Deferred()
+        self.channel.has_asked = True
         self._line = self.channel.line
         self._carriage = self.channel.site.carriage
         self._expects_continue = self.requestHeaders.hasHeader(b"Expect")

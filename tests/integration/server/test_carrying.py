@@ -219,6 +219,23 @@ async def test_an_owner_that_hangs_up(scene: Scene) -> None:
 
 
 @pytest_twisted.ensureDeferred
+async def test_strangers_are_too_many(scene: Scene) -> None:
+    """The owner counts those of all workers; who must go is gone at once, whatever it says."""
+    scene.desk.crowd._most_strangers = 3
+    strangers = []
+    for number in range(1, 6):
+        strangers.append(scene.connect())
+        await scene.until(lambda: len(scene.desk.channels) == min(number, 3))  # noqa: B023
+        await scene.until(lambda: len(scene.worker.channels) == min(number, 3))  # noqa: B023
+    for each in strangers[:2]:
+        with suppress(ConnectionResetError):
+            assert await deferToThread(each.recv, 1000) == b""
+    for each in strangers:
+        each.close()
+    await scene.until(lambda: scene.nothing_is_held)
+
+
+@pytest_twisted.ensureDeferred
 async def test_a_chunk_that_cannot_be_read(
     scene: Scene, flush_logged_errors: FlushLoggedErrors
 ) -> None:
