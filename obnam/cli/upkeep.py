@@ -19,8 +19,8 @@ SHOWN_AFTER_S = 2.0
 """Somebody who waits for longer than this is told what for."""
 
 DAMAGED = (
-    "damaged in the repository: {damaged}; run `obnam backup` again, which makes anew what is still "
-    "in the files, then `obnam damage`"
+    "damaged in the repository: {damaged}; run `obnam backup` again, which makes anew what is "
+    "still in the files, then `obnam damage`"
 )
 
 

@@ -151,8 +151,9 @@ class BriefUpkeep:
             if plan.halted is not None and register.policy is not None:
                 done.remarks.append(f"nothing is deleted: {plan.halted}")
         done.warnings += [
-            f"the generation {alarm.generation} of {client} is unlike its others: "
-            f"{alarm.mark.reason}; nothing of it is deleted until the alarm is acknowledged"
+            f"generation {alarm.generation} of {client} is unlike the others: {alarm.mark.reason}. "
+            f"Until somebody has looked, nothing of {client} is deleted. If all is well: obnam-server "
+            f"--data-directory {self._store.data} alarm acknowledge {repository.name} {client}"
             for client, alarm in register.alarms.items()
         ]
 
