@@ -23,17 +23,22 @@ from zope.interface import implementer
 from obnam.wire.lifeline import LINE_MAX, READY, Upkeep, UpkeepAsked
 from obnam.wire.members import BadMessage
 
+DoUpkeep = Callable[[UpkeepAsked], Coroutine[Deferred[Any], Any, Upkeep]]
+
 log = Logger()
 
 
 @implementer(IReadDescriptor)
 @define(eq=False)
 class Lifeline(Service):
-    """``descriptor``: the inherited socket. To be started after all that must be ready."""
+    """``descriptor``: the inherited socket. To be started after all that must be ready.
+
+    ``upkeep``: what the parent may ask for; ``None``: nothing.
+    """
 
     _reactor: ReactorBase
     _descriptor: int
-    _upkeep: Callable[[UpkeepAsked], Coroutine[Deferred[Any], Any, Upkeep]]
+    _upkeep: DoUpkeep | None = None
     _heard: bytes = field(default=b"", init=False)
     _asked: Deferred[None] | None = field(default=None, init=False)
     _socket: socket.socket | None = field(default=None, init=False)
@@ -70,7 +75,7 @@ class Lifeline(Service):
         return -1 if self._socket is None else self._socket.fileno()
 
     def doRead(self) -> Any:  # noqa: N802
-        """The parent asks for upkeep, once; or this is the end."""
+        """The parent may ask for upkeep, once; else this is the end."""
         try:
             heard = b"" if self._socket is None else self._socket.recv(LINE_MAX)
         except BlockingIOError:
@@ -81,13 +86,17 @@ class Lifeline(Service):
             return CONNECTION_DONE
         self._heard += heard
         line, end, _ = self._heard.partition(b"\n")
-        if end and self._asked is None:
-            self._asked = Deferred.fromCoroutine(self._look_after(line))
+        if end and self._upkeep is not None and self._asked is None:
+            self._asked = Deferred.fromCoroutine(self._look_after(line, self._upkeep))
         return None if len(self._heard) <= LINE_MAX else CONNECTION_DONE
 
-    async def _look_after(self, line: bytes) -> None:
+    async def _look_after(
+        self,
+        line: bytes,
+        upkeep: DoUpkeep,
+    ) -> None:
         try:
-            done = await self._upkeep(UpkeepAsked.from_line(line))
+            done = await upkeep(UpkeepAsked.from_line(line))
         except CancelledError:
             return  # We are being stopped, and nobody waits for an answer.
         except BadMessage as error:

@@ -150,10 +150,11 @@ class BriefUpkeep:
             )
             if plan.halted is not None and register.policy is not None:
                 done.remarks.append(f"nothing is deleted: {plan.halted}")
+        acknowledge = f"obnam-server --data-directory {self._store.data} alarm acknowledge"
         done.warnings += [
             f"generation {alarm.generation} of {client} is unlike the others: {alarm.mark.reason}. "
-            f"Until somebody has looked, nothing of {client} is deleted. If all is well: obnam-server "
-            f"--data-directory {self._store.data} alarm acknowledge {repository.name} {client}"
+            f"Nothing of {client} is deleted until somebody has looked. If all is well: "
+            f"{acknowledge} {repository.name} {client}"
             for client, alarm in register.alarms.items()
         ]
 
