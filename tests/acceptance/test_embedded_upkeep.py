@@ -180,7 +180,9 @@ def test_the_server_dies_in_the_middle(disk: Disk) -> None:
     disk.is_sound(day)
 
 
-def test_a_signal_ends_it_and_not_the_command(disk: Disk) -> None:
+@pytest.mark.parametrize("both", [False, True], ids=["client", "terminal"])
+def test_a_signal_ends_it_and_not_the_command(disk: Disk, both: bool) -> None:
+    """Also when the server gets it as well, as in a terminal."""
     disk.back_up(0)
     running = disk.on_day(1, "hang").start("backup")
     try:
@@ -189,6 +191,8 @@ def test_a_signal_ends_it_and_not_the_command(disk: Disk) -> None:
         while "generation-id" not in told:
             told = running.stdout.readline()
             assert told, "it did not tell its result before its upkeep"
+        if both:
+            os.kill(int((disk.path / "lock").read_text()), signal.SIGINT)
         running.send_signal(signal.SIGINT)
         _, err = running.communicate(timeout=PATIENCE_S)
     finally:
@@ -197,6 +201,20 @@ def test_a_signal_ends_it_and_not_the_command(disk: Disk) -> None:
     assert running.returncode == 128 + signal.SIGINT
     assert err.splitlines()[-1] == "obnam: ended by SIGINT; the command itself was done"
     disk.is_sound(1)
+
+
+def test_what_is_full_is_looked_after_at_once(disk: Disk) -> None:
+    for day in (0, 2, 4):
+        disk.back_up(day)
+    disk.set_policy(LATEST_ONLY)
+    disk.admin("quota", "set", NAME, "1MB", "--force")
+    done = disk.back_up(4.1, code=1)
+    assert done.out == ""
+    assert "obnam: upkeep: 1 generation into the trash" in done.err
+    assert "quota" in done.err.splitlines()[-1]
+    disk.admin("quota", "set", NAME, "none")
+    disk.back_up(4.2)
+    disk.is_sound(4.2)
 
 
 def test_its_owner_administers_it_by_its_directory(disk: Disk) -> None:
