@@ -90,11 +90,7 @@ class Lifeline(Service):
             self._asked = Deferred.fromCoroutine(self._look_after(line, self._upkeep))
         return None if len(self._heard) <= LINE_MAX else CONNECTION_DONE
 
-    async def _look_after(
-        self,
-        line: bytes,
-        upkeep: DoUpkeep,
-    ) -> None:
+    async def _look_after(self, line: bytes, upkeep: DoUpkeep) -> None:
         try:
             done = await upkeep(UpkeepAsked.from_line(line))
         except CancelledError:

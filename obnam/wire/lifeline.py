@@ -13,7 +13,7 @@ from obnam.wire.members import BadMessage, Json, flag, member, number
 READY = b"ready"
 """The server's first line."""
 
-LINE_MAX = 65_536
+LINE_MAX = 131_072
 """Bytes of a line. What the server says fits into the buffer of a socket, so it never waits."""
 
 UPKEEP_S_MAX = 24 * 3600
@@ -21,7 +21,7 @@ UPKEEP_S_MAX = 24 * 3600
 
 LINES_MAX = 10
 LINE_CHARACTERS_MAX = 500
-"""Of warnings and of remarks: so many of so many characters, 6 bytes each at most in JSON."""
+"""Of warnings and of remarks: so many of so many characters, 12 bytes each at most in JSON."""
 
 
 @frozen

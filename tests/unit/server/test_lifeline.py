@@ -67,6 +67,16 @@ def test_upkeep_is_asked_for_once(line: Line) -> None:
     assert Upkeep.from_line(line.client.recv(LINE_MAX)) == DONE
 
 
+def test_the_longest_answer_needs_no_waiting(line: Line) -> None:
+    many = ("\U0001f4a5" * 2000,) * 100
+    done = Upkeep(warnings=many, remarks=many)
+    line.say(ASKED.to_line())
+    line.answer.callback(done)
+    assert not line.reactor.hasStopped
+    wanted = done.to_line()
+    assert line.client.recv(len(wanted), socket.MSG_WAITALL) == wanted
+
+
 def test_what_it_does_not_understand_ends_it(line: Line) -> None:
     line.say(b"?\n")
     assert line.reactor.hasStopped
@@ -74,8 +84,8 @@ def test_what_it_does_not_understand_ends_it(line: Line) -> None:
 
 def test_a_line_without_an_end(line: Line) -> None:
     line.client.settimeout(None)
-    results = [line.say(b"x" * 10_000) for _ in range(7)]
-    assert results == [None] * 6 + [CONNECTION_DONE]
+    results = [line.say(b"x" * 10_000) for _ in range(14)]
+    assert results == [None] * 13 + [CONNECTION_DONE]
 
 
 def test_a_mistake_of_ours_is_told(line: Line, flush_logged_errors: FlushLoggedErrors) -> None:
