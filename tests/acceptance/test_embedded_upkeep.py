@@ -90,7 +90,8 @@ class Disk:
 @pytest.fixture
 def disk(computer: Computer, tmp_path: Path) -> Disk:
     path = tmp_path / "disk"
-    computer.obnam("init", "--repository", str(path), "--no-passphrase")
+    told = computer.obnam("init", "--repository", str(path), "--no-passphrase")
+    assert f"obnam-server --data-directory {path} retention set {NAME} FILE" in told.lines[-1]
     return Disk(computer, path)
 
 
