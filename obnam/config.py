@@ -20,6 +20,9 @@ CACHE_MAX_BYTES = 1 << 30
 WORKERS_MAX = 256
 """More processes than any computer has use for: most likely a slip."""
 
+UPKEEP_MINUTES = 5
+UPKEEP_MINUTES_MAX = 24 * 60
+
 KEYS = (
     "roots",
     "compression",
@@ -28,6 +31,7 @@ KEYS = (
     "workers",
     "trusted_certificates",
     "server_url",
+    "upkeep_minutes",
 )
 
 TEMPLATE = """\
@@ -91,7 +95,9 @@ class Places:
 
 @frozen
 class Settings:
-    """A checked ``obnam.yaml``. ``workers``: processes of the pool."""
+    """A checked ``obnam.yaml``. ``workers``: processes of the pool. ``upkeep_minutes``: for so long
+    at most a command goes on with upkeep of a repository in a directory.
+    """
 
     roots: tuple[bytes, ...] = ()
     compression: Compression = field(factory=Compression)
@@ -100,6 +106,7 @@ class Settings:
     workers: int = field(factory=lambda: len(os.sched_getaffinity(0)))
     trusted_certificates: str | None = None
     server_url: str | None = None
+    upkeep_minutes: int = UPKEEP_MINUTES
 
     def to_json(self) -> dict[str, object]:
         """As ``obnam config`` shows them."""
@@ -111,6 +118,7 @@ class Settings:
             "workers": self.workers,
             "trusted_certificates": self.trusted_certificates,
             "server_url": self.server_url,
+            "upkeep_minutes": self.upkeep_minutes,
         }
 
 
@@ -175,6 +183,7 @@ class _Reader:
     def settings(self) -> Settings:
         workers = self.number("workers", 1, WORKERS_MAX)
         cache_max_bytes = self.number("cache_max_bytes", 0, 1 << 62)
+        upkeep_minutes = self.number("upkeep_minutes", 0, UPKEEP_MINUTES_MAX)
         skip = self.data.get("exclude_cache_tag_directories")
         if skip is not None and not isinstance(skip, bool):
             raise self.wrong("exclude_cache_tag_directories", "must be true or false")
@@ -189,6 +198,7 @@ class _Reader:
             workers=workers or defaults.workers,
             trusted_certificates=self.file("trusted_certificates"),
             server_url=self.url("server_url"),
+            upkeep_minutes=defaults.upkeep_minutes if upkeep_minutes is None else upkeep_minutes,
         )
 
     def roots(self) -> tuple[bytes, ...]:

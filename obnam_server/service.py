@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.web.server import Site
 
 from obnam.errors import ObnamError
+from obnam.wire.lifeline import Upkeep, UpkeepAsked
 from obnam.wire.limits import SILENCE_S
 from obnam_server.admin.listening import remove_listening, write_listening
 from obnam_server.administration.about import about
@@ -37,6 +38,7 @@ from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.tls import certificate_files, server_options
 from obnam_server.upkeep.anomaly import judge
+from obnam_server.upkeep.brief import BriefUpkeep
 from obnam_server.upkeep.compact import Compacted, compact
 from obnam_server.upkeep.pace import Pace
 from obnam_server.upkeep.retain import retain
@@ -116,6 +118,11 @@ class ServerService(Service):
         """Tell whoever started us that we can be used now."""
         write_listening(self._settings.data_directory, addresses, str(self._admin.path))
         log.info("obnam-server listens on {addresses}", addresses=" ".join(addresses))
+
+    async def upkeep(self, asked: UpkeepAsked) -> Upkeep:
+        """What the one client of an embedded server has it do before it ends."""
+        brief = BriefUpkeep(self._store, self._work, self._rounds, self._reactor, self._now_ns)
+        return await brief.run(asked)
 
     def reload(self) -> None:
         """Read configuration and certificate anew. What cannot be used is logged, and not used."""

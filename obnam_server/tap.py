@@ -74,7 +74,7 @@ def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = Non
     if lifeline is None:
         HangUp(reactor, service.reload).setServiceParent(server)
     else:
-        Lifeline(reactor, lifeline).setServiceParent(server)
+        Lifeline(reactor, lifeline, service.upkeep).setServiceParent(server)
     return server
 
 

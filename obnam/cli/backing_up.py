@@ -28,8 +28,15 @@ def backup(session: Session, full: bool, dry_run: bool) -> int:
             return await backup.run()
         return await _with_estimate(client, backup)
 
+    def tell(result: "BackupResult") -> None:
+        _tell(session, result, details_too=dry_run or session.options.verbose)
+
     jobs = not dry_run and (full or session.is_first_backup)
-    result = session.with_client(run, patient=True, jobs=jobs)
+    result = session.with_client(run, patient=True, jobs=jobs, tell=tell, upkeep=not dry_run)
+    return DONE_WITH_WARNINGS if result.warnings else session.code
+
+
+def _tell(session: Session, result: "BackupResult", *, details_too: bool) -> None:
     values: dict[str, object] = {
         "status": "OK",
         "warnings": result.warnings,
@@ -46,10 +53,9 @@ def backup(session: Session, full: bool, dry_run: bool) -> int:
         "sent-bytes": result.sent.sent_bytes,
         "healed-chunks": result.healed_chunks,
     }
-    if dry_run or session.options.verbose:
+    if details_too:
         lines = [f"{name}: {value}" for name, value in details.items()] + lines
     session.say({**values, **details}, lines)
-    return DONE_WITH_WARNINGS if result.warnings else 0
 
 
 async def _with_estimate(client: "Client", backup: "Backup") -> "BackupResult":

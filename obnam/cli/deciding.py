@@ -32,9 +32,11 @@ def forget(session: Session, references: tuple[str, ...], dry_run: bool) -> int:
             dry_run=dry_run,
         )
 
-    decided = session.with_client(run)
-    done = "would go to the trash" if dry_run else "in the trash"
-    _say(session, decided, done, "in the trash already")
+    def tell(decided: "Decided") -> None:
+        done = "would go to the trash" if dry_run else "in the trash"
+        _say(session, decided, done, "in the trash already")
+
+    session.with_client(run, tell=tell, upkeep=not dry_run)
     return session.code
 
 

@@ -36,11 +36,15 @@ _PLEA = (
 
 
 class Interrupted(BaseException):
-    """A signal asked the program to end. Not an error of the command's."""
+    """A signal asked the program to end. Not an error of the command's.
+
+    ``done``: what was asked for was done, and its result printed, by then.
+    """
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.done = False
 
 
 def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
@@ -94,7 +98,8 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
     match error:
         case Interrupted():
             name = signal.Signals(error.number).name
-            _say(f"ended by {name}; what was sent so far is kept", "Interrupted", as_json)
+            kept = "the command itself was done" if error.done else "what was sent so far is kept"
+            _say(f"ended by {name}; {kept}", "Interrupted", as_json)
             return 128 + error.number
         case KeyboardInterrupt():
             _say("ended by SIGINT", "Interrupted", as_json)

@@ -104,6 +104,12 @@ def _tell(session: Session, known: Credentials, protected: bool) -> None:
         f"keys: {places.secrets}",
         f"configuration: {places.configuration}",
     ]
+    directory = known.location.directory
+    if directory is not None:
+        lines.append(
+            "everything is kept until there is a policy: "
+            f"obnam-server --data-directory {directory} retention set {known.repository} FILE"
+        )
     if not protected:
         from obnam.cli.progress import progress_for
 

@@ -13,9 +13,9 @@ from attrs import field, frozen
 
 from obnam import config, credentials
 from obnam.cli.commands import Options
-from obnam.cli.endings import DONE_WITH_WARNINGS
+from obnam.cli.endings import DONE_WITH_WARNINGS, Interrupted
 from obnam.config import Places, Settings
-from obnam.errors import ConfigurationError
+from obnam.errors import ConfigurationError, OverQuota, ServerFull
 
 if TYPE_CHECKING:
     from obnam.browse.catalogue import Catalogue
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 @frozen
 class Session:
-    """One run of one command. ``warned``: what `catalogue` and `find` said, for the exit code."""
+    """One run of one command. ``warned``: what was said beside the result, for the exit code."""
 
     options: Options
     warned: list[str] = field(factory=list)
@@ -92,12 +92,17 @@ class Session:
         *,
         patient: bool = False,
         jobs: bool = False,
+        tell: "Callable[[T], None] | None" = None,
+        upkeep: bool = False,
     ) -> T:
         """Run a command with a connected client, which is closed afterwards.
 
         ``patient``: wait some minutes for a server that is away, not some seconds. ``jobs``: there
         will be work for workers in any case, so have them come while everything else begins.
+        ``tell`` prints the result. ``upkeep``: the command changes what is stored; when it has
+        told its result, a repository in a directory has its upkeep.
         """
+        told: list[T] = []
         settings = self.settings()
         known = credentials.load(self.places.secrets)
         directory = known.location.directory
@@ -115,16 +120,49 @@ class Session:
             if jobs:
                 client.expect_jobs()
             try:
-                return await command(client)
+                try:
+                    result = await command(client)
+                except (ServerFull, OverQuota):
+                    if upkeep:
+                        # It is upkeep that makes room.
+                        await self._look_after(surroundings, settings, server, at_once=True)
+                    raise
+                if tell is not None:
+                    surroundings.progress.close()
+                    tell(result)
+                    sys.stdout.flush()
+                    told.append(result)
+                if upkeep:
+                    await self._look_after(surroundings, settings, server)
+                return result
             finally:
                 await client.close()
 
         try:
             return self.run(connected)
+        except Interrupted as error:
+            error.done = bool(told)
+            raise
         finally:
             # Ctrl-C while we import: nobody stopped it then.
             if server is not None:
                 server.remove_private()
+
+    async def _look_after(
+        self,
+        surroundings: "Surroundings",
+        settings: Settings,
+        server: "EmbeddedServer | None",
+        *,
+        at_once: bool = False,
+    ) -> None:
+        """Upkeep of a repository in a directory; other servers have theirs by themselves."""
+        if server is None:
+            return
+        from obnam.cli.upkeep import Caretaker
+
+        caretaker = Caretaker(self.options, settings.upkeep_minutes)
+        self.warned.extend(await caretaker.look_after(surroundings, server, at_once=at_once))
 
     def _begin_server(self, directory: Path) -> "EmbeddedServer":
         """Start the server of a repository in a directory: it imports while we do."""

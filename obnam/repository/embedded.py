@@ -1,8 +1,8 @@
 """A repository in a directory: the real server as a child process, for the time of one command.
 
 The server listens on a Unix socket in a private directory and is spoken to like any other one.
-A socket pair between the two says when it is ready, and ends it: it stops when our end is
-closed, even when that is because this process was killed.
+A socket pair between the two says when it is ready, has it do its upkeep, and ends it: it stops
+when our end is closed, even when that is because this process was killed.
 """
 
 import json
@@ -27,6 +27,8 @@ from twisted.python.failure import Failure
 
 from obnam.errors import EmbeddedServerFailed
 from obnam.model.ids import ClientName, RepositoryName
+from obnam.wire.lifeline import LINE_MAX, READY, Upkeep, UpkeepAsked
+from obnam.wire.members import BadMessage
 
 SOCKET_PATH_MAX = 107
 """Bytes of a Unix socket's path on Linux (``sun_path`` has 108, the last of them a zero)."""
@@ -36,6 +38,9 @@ START_S = 60.0
 
 STOP_S = 30.0
 """How long it may take to stop before it is killed; it gives requests under way 10 s itself."""
+
+UPKEEP_ENDS_S = 30.0
+"""How long after its time upkeep may take to leave off: it waits for a slow disk once or twice."""
 
 OUTPUT_KEPT = 8192
 """Bytes of the child's output that are kept, for the message when it fails."""
@@ -52,11 +57,15 @@ _ADMIN = ("-P", "-c", "from obnam_server.admin.main import main; main()", "--con
 
 @define(eq=False)
 class _Child(ProcessProtocol):
-    """The server's process. ``ready`` fires when it says so, ``ended`` when it is gone."""
+    """The server's process. ``ready`` fires when it says so, ``ended`` when it is gone.
+
+    ``answer``: what it says of the upkeep that it was asked for.
+    """
 
     data_directory: Path
     ready: "Deferred[None]" = field(factory=Deferred)
     ended: "Deferred[None]" = field(factory=Deferred)
+    answer: "Deferred[bytes] | None" = None
     output: bytes = b""
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
@@ -68,6 +77,10 @@ class _Child(ProcessProtocol):
         if not self.ready.called:
             problem = _last_line(self.output) or "its server ended at once"
             self.ready.errback(EmbeddedServerFailed(str(self.data_directory), problem))
+        answer, self.answer = self.answer, None
+        if answer is not None:
+            problem = "its server ended during upkeep"
+            answer.errback(EmbeddedServerFailed(str(self.data_directory), problem))
         self.ended.callback(None)
 
 
@@ -76,11 +89,22 @@ class _Lifeline(Protocol):
     """Our end of the socket pair. Its loss needs no answer: the process's end will tell."""
 
     child: _Child
+    _heard: bytes = b""
 
     def dataReceived(self, data: bytes) -> None:  # noqa: N802
-        """The server says one thing only: that it is ready."""
-        if not self.child.ready.called:
+        """The server says that it is ready, and later what came of its upkeep."""
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            self._line(line)
+        if len(self._heard) > LINE_MAX and self.transport is not None:
+            self.transport.loseConnection()
+
+    def _line(self, line: bytes) -> None:
+        answer, self.child.answer = self.child.answer, None
+        if not self.child.ready.called and line == READY:
             self.child.ready.callback(None)
+        elif answer is not None:
+            answer.callback(line)
 
 
 @define(eq=False)
@@ -129,6 +153,26 @@ class EmbeddedServer:
             await self.stop()
             raise
 
+    async def look_after(self, asked: UpkeepAsked) -> Upkeep:
+        """Have it do its upkeep; once, and as the last thing. Raises `EmbeddedServerFailed`."""
+        if self._child.ended.called or self._lifeline.transport is None:
+            raise self._failed("its server ended before its upkeep")
+        answer: Deferred[bytes] = Deferred()
+        self._child.answer = answer
+        self._lifeline.transport.write(asked.to_line())
+        answer.addTimeout(asked.limit_s + UPKEEP_ENDS_S, self._reactor)
+        try:
+            return Upkeep.from_line(await answer)
+        except TimeoutError as error:
+            raise self._failed("its upkeep does not leave off when its time is up") from error
+        except BadMessage as error:
+            raise self._failed(f"what its server says of its upkeep is {error}") from error
+        finally:
+            self._child.answer = None
+
+    def _failed(self, problem: str) -> EmbeddedServerFailed:
+        return EmbeddedServerFailed(str(self.data_directory), problem)
+
     async def stop(self) -> None:
         """End the server, wait for it, and remove its private directory."""
         if self._lifeline.transport is not None:
@@ -175,6 +219,7 @@ def _spawn(reactor: ReactorBase, data_directory: Path, private: Path) -> Embedde
     settings = {
         "data_directory": str(data_directory),
         "listen": ["unix:" + quoteStringArgument(socket_path)],  # type: ignore[no-untyped-call]
+        "upkeep_every_minutes": 0,  # but see `EmbeddedServer.look_after`
     }
     configuration.write_text(json.dumps(settings))  # JSON is YAML
     child = _Child(data_directory)

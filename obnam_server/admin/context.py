@@ -11,6 +11,7 @@ from attrs import frozen
 from obnam.wire.members import Json
 from obnam_server.admin.calling import call
 from obnam_server.config import Settings, load
+from obnam_server.store.errors import BadDataDirectory
 
 FAILED = 1
 WRONG_USAGE = 2
@@ -20,15 +21,23 @@ DONE_WITH_WARNINGS = 3
 
 @frozen
 class Context:
-    """What every command gets."""
+    """What every command gets. ``data_directory``: one without a configuration, in its place."""
 
     path: Path
     as_json: bool
+    data_directory: Path | None = None
 
     @property
     def settings(self) -> Settings:
-        """The configuration. `ConfigurationError`."""
-        return load(self.path)
+        """The configuration. `ConfigurationError`, `BadDataDirectory`."""
+        if self.data_directory is None:
+            return load(self.path)
+        data = self.data_directory.absolute()
+        # Nothing is to be made where a disk is not mounted.
+        if not (data / "format").exists():
+            problem = "is no data directory of obnam-server; is the disk mounted?"
+            raise BadDataDirectory(str(data), problem)
+        return Settings(data, data, listen=())
 
     def call(self, operation: str, **arguments: Any) -> Json:
         """Have it done, by the running server or without one. See `obnam_server.admin.calling`."""

@@ -69,6 +69,8 @@ def init(
     # Only now: the other commands do without the store while the server runs.
     from obnam_server.store.store import Store
 
+    if context.data_directory is not None:
+        raise click.UsageError("--data-directory stands behind the command `init`")
     path = context.path.absolute()
     data = data_directory.absolute()
     if path.exists():

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import click
+from click.core import ParameterSource
 
 from obnam.errors import ObnamError
 from obnam_server.admin.audit_commands import audit
@@ -39,12 +40,20 @@ DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")
     show_default=True,
     help="The server's configuration file.",
 )
+@click.option(
+    "--data-directory",
+    type=click.Path(path_type=Path),
+    help="A data directory without a configuration, such as that of `obnam init --repository`.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.version_option(package_name="obnam", message="%(prog)s %(version)s")
 @click.pass_context
-def cli(context: click.Context, path: Path, as_json: bool) -> None:
+def cli(context: click.Context, path: Path, data_directory: Path | None, as_json: bool) -> None:
     """Look after an Obnam chunk server. Run it as the user that the server runs as."""
-    context.obj = Context(path, as_json)
+    named = context.get_parameter_source("path") is not ParameterSource.DEFAULT
+    if data_directory is not None and named:
+        raise click.UsageError("--config and --data-directory: give one of the two")
+    context.obj = Context(path, as_json, data_directory)
 
 
 for command in (hold, release):

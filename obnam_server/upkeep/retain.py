@@ -82,10 +82,13 @@ def carry_out(repository: RepositoryStore, looked: Looked) -> bool:
     )
 
 
-async def retain(repository: RepositoryStore, work: Work, now_ns: int) -> Plan:
-    """One run. What a decision of somebody crossed is left to the next one."""
+async def retain(repository: RepositoryStore, work: Work, now_ns: int) -> Plan | None:
+    """One run; the plan that was carried out. ``None``: a decision of somebody crossed it, and it
+    is left to the next run.
+    """
     looked = await work.background(look, repository, now_ns)
     done = await work.write(repository.change, carry_out, repository, looked)
     if not done:
         log.info("Retention of {name} waits: something was decided", name=repository.name)
+        return None
     return looked.plan

@@ -32,7 +32,8 @@ def test_every_key(tmp_path: Path) -> None:
         "exclude_cache_tag_directories: false\n"
         "workers: 7\n"
         "trusted_certificates: authority.pem\n"
-        "server_url: https://backup.example.org:8443/\n",
+        "server_url: https://backup.example.org:8443/\n"
+        "upkeep_minutes: 30\n",
     )
     assert settings == Settings(
         roots=(b"/srv",),
@@ -42,6 +43,7 @@ def test_every_key(tmp_path: Path) -> None:
         workers=7,
         trusted_certificates=str(tmp_path / "authority.pem"),
         server_url="https://backup.example.org:8443",
+        upkeep_minutes=30,
     )
 
 
