@@ -11,9 +11,10 @@ from typing import Any, cast
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IConsumer, IReactorUNIX
-from twisted.internet.protocol import ClientFactory, connectionDone
+from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.python.failure import Failure
 from twisted.web._newclient import HTTP11ClientProtocol, Request
+from twisted.web.client import ResponseDone
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
@@ -88,6 +89,32 @@ class OwnerLine:
             self._ready.errback(LineLost())
         if not already:
             self._lost()
+
+
+async def body_of(response: IResponse) -> bytes:
+    """The whole body of an answer. `LineLost`."""
+    collected = _Collected()
+    response.deliverBody(collected)
+    return await collected.whole
+
+
+class _Collected(Protocol):
+    def __init__(self) -> None:
+        self._pieces: list[bytes] = []
+        self.whole: Deferred[bytes] = Deferred()
+
+    def dataReceived(self, data: bytes) -> None:
+        """A piece."""
+        self._pieces.append(data)
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """That was all, or there will be no more."""
+        if self.whole.called:
+            return  # nobody waits any more
+        if reason.check(ResponseDone):
+            self.whole.callback(b"".join(self._pieces))
+        else:
+            self.whole.errback(LineLost())
 
 
 def _cut(protocol: HTTP11ClientProtocol) -> None:

@@ -15,7 +15,7 @@ from twisted.internet.threads import blockingCallFromThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.client import ResponseDone, readBody
+from twisted.web.client import ResponseDone
 from twisted.web.http import CREATED, NO_BODY_CODES, OK, Request, datetimeToString
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
@@ -35,7 +35,7 @@ from obnam_server.streams import ANSWERS_MEMORY, LEAST_READ_AHEAD, READ_AHEAD, S
 from obnam_server.uploads import WAITING_MAX, UploadBody
 from obnam_server.workers.carrying import WrittenBody, frames_of
 from obnam_server.workers.channel import WorkerChannel
-from obnam_server.workers.line import LineLost, PassedBody
+from obnam_server.workers.line import LineLost, PassedBody, body_of
 from obnam_server.workers.messages import (
     BODY_LENGTH,
     CLOSING,
@@ -191,7 +191,7 @@ class WorkerRequest(Request):
         response = await self._line.ask(b"POST", UPLOADS, headers)
         if response.code != CREATED:
             return response
-        written = WrittenBody(Path(json.loads(await readBody(response))["path"]))
+        written = WrittenBody(Path(json.loads(await body_of(response))["path"]))
         self._begin_carrying()
         body: UploadBody[WrittenBody] = UploadBody(
             lambda: written,
@@ -216,7 +216,7 @@ class WorkerRequest(Request):
         """Read what the owner has found, and send it."""
         (name,) = response.headers.getRawHeaders(REPOSITORY)
         repository = parse_repository_name(name.decode("ascii"))
-        wanted = unpack_wanted(await readBody(response))
+        wanted = unpack_wanted(await body_of(response))
         length = size_of(wanted)
         self._begin_carrying()
         self._date()
@@ -235,7 +235,7 @@ class WorkerRequest(Request):
         async def ask() -> Sequence[Wanted]:
             body = PassedBody.of(pack_wanted(wanted))
             response = await self._line.ask(b"POST", MOVED, self._headers(), body)
-            now = await readBody(response)
+            now = await body_of(response)
             return unpack_wanted(now) if response.code == OK else []
 
         reactor: Any = self._carriage.reactor
@@ -259,7 +259,7 @@ class WorkerRequest(Request):
     async def _say_done(self, status: int, sent_bytes: int) -> None:
         body = PassedBody.of(json.dumps({"status": status, "sent": sent_bytes}).encode("ascii"))
         response = await self._line.ask(b"POST", DONE, self._headers(), body)
-        await readBody(response)
+        await body_of(response)
 
     # The answer
 
