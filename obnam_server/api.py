@@ -185,7 +185,7 @@ class Api:
             try:
                 upload: Upload = await body.finished()
                 try:
-                    await self._work.write(repository.accept, session, upload, client)
+                    await self._work.write(repository.accept, session, upload, client, place)
                 except BaseException:
                     await self._work.upload(upload.abort)
                     raise

@@ -20,10 +20,11 @@ from obnam_server.crowd import Crowd
 from obnam_server.metrics import Counters
 from obnam_server.problems import Refused, write_answer
 from obnam_server.queues import Queue, Queues, share_of_memory
-from obnam_server.room import Place, Room
+from obnam_server.room import Room
 from obnam_server.routes import Body, Route, find
 from obnam_server.store.clients import Client
 from obnam_server.store.repository import RepositoryStore, Upload
+from obnam_server.store.reservations import Reservation
 from obnam_server.store.store import Store
 from obnam_server.uploads import WAITING_MAX, UploadBody
 from obnam_server.work import Work
@@ -103,7 +104,7 @@ class ApiRequest(Request):
     caller: Client
     repository: RepositoryStore
     upload: UploadBody[Upload] | None = None
-    place: Place | None = None
+    place: Reservation | None = None
 
     _refused: Failure | None = None
     _turn: tuple[Queue, int] | None = None
@@ -275,7 +276,7 @@ class ApiRequest(Request):
             raise Refused(FORBIDDEN)
         return upload
 
-    def take_place(self) -> Place:
+    def take_place(self) -> Reservation:
         """The room that the upload has becomes the handler's."""
         place, self.place = self.place, None
         if place is None:

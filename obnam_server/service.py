@@ -204,7 +204,7 @@ class ServerService(Service):
     def _wire_observation(self, services: Services) -> Observation:
         services.counters.connections = lambda: len(self._channels())
         services.counters.workers = lambda: [] if self._workers is None else self._workers.pids
-        services.counters.uploads = lambda: services.room.count
+        services.counters.uploads = lambda: len(services.queues.uploads)
         webhooks = webhooks_of(
             self._settings.webhooks,
             self._settings.data_directory,

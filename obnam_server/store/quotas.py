@@ -1,7 +1,7 @@
 """Quotas: how many bytes the segments of a repository may have together.
 
 For the administrator: `show` and `set_quota`. What keeps uploads within it is
-`obnam_server.room`.
+`reservations`, and `obnam_server.room`.
 """
 
 import re

@@ -39,6 +39,7 @@ from obnam_server.store.numbers import Numbers
 from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.recovery import Recovery
 from obnam_server.store.register import RegisterStore
+from obnam_server.store.reservations import Reservation, Reservations
 from obnam_server.store.scrubbing import Scrubbing
 from obnam_server.store.segment_format import SegmentKind
 from obnam_server.store.server_key import ServerKey
@@ -74,6 +75,7 @@ class RepositoryStore:
     scrubbing: Scrubbing = field(init=False)
     checking: Checking = field(init=False)
     accounting: Accounting = field(init=False)
+    reservations: Reservations = field(init=False)
     _numbers: Numbers = field(init=False)
     _sessions: Sessions = field(init=False)
     _generations: Generations = field(init=False)
@@ -137,6 +139,7 @@ class RepositoryStore:
         )
         self.checking = Checking(self._home, self._index, mending)
         self.accounting = Accounting(self._index, self._sessions)
+        self.reservations = Reservations(self._index.used_bytes)
 
     @property
     def name(self) -> RepositoryName:
@@ -162,17 +165,25 @@ class RepositoryStore:
             raise
         return upload
 
-    def accept(self, session: SessionId, upload: Upload, client: ClientName | None = None) -> None:
+    def accept(
+        self,
+        session: SessionId,
+        upload: Upload,
+        client: ClientName | None = None,
+        reservation: Reservation | None = None,
+    ) -> None:
         """WRITER. After `Upload.finish`: its chunks are stored. `SessionLost`, `StoreFull`.
 
         After an error: `Upload.abort`. ``client``: whose the session must be, ``None``: anyone's.
+        ``reservation``: the room that it had; it is used then.
         """
         if upload.summary is None:
             raise ValueError("the upload is not finished")
         with self._changing():
             live = self._sessions.get(session, client)
             # The segment is durable, and adopted should this be undone by a power failure.
-            with self._index.transaction(durable=False):
+            used = self.reservations.being_used(reservation)
+            with used, self._index.transaction(durable=False):
                 kept = self._index.put(upload.chunks, SegmentKind.CHUNKS)
                 if kept:
                     self._index.put_segment(upload.summary, SegmentKind.CHUNKS, upload.created_ns)

@@ -90,7 +90,9 @@ class Desk:
             try:
                 try:
                     await self._work.upload(upload.finish_written, received)
-                    await self._work.write(held.repository.accept, session, upload, client)
+                    await self._work.write(
+                        held.repository.accept, session, upload, client, held.place
+                    )
                 except BaseException:
                     await self._work.upload(upload.abort)
                     raise

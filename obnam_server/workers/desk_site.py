@@ -16,10 +16,10 @@ from twisted.web.resource import IResource
 from obnam_server.channel import ApiChannel
 from obnam_server.queues import Queue
 from obnam_server.requests import ApiRequest, Services
-from obnam_server.room import Place
 from obnam_server.routes import Route, find
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore, Upload
+from obnam_server.store.reservations import Reservation
 from obnam_server.work import Work
 from obnam_server.workers.desk import Desk
 from obnam_server.workers.messages import CLOSING
@@ -42,7 +42,7 @@ class Held:
     began_s: float
     repository: RepositoryStore
     _turn: tuple[Queue, int]
-    _place: Place | None = None
+    place: Reservation | None = None
     upload: Upload | None = None
     _left: bool = field(init=False, default=False)
 
@@ -53,8 +53,8 @@ class Held:
         self._left = True
         queue, ticket = self._turn
         queue.leave(ticket)
-        if self._place is not None:
-            self._place.release()
+        if self.place is not None:
+            self.place.release()
 
     def give_up(self, work: Work) -> None:
         """The worker, or its client, is gone: nothing stays of the upload."""

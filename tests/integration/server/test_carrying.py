@@ -97,9 +97,11 @@ class Scene:
     @property
     def nothing_is_held(self) -> bool:
         services = self.desk.services
-        going = len(services.queues.uploads) + len(services.queues.answers) + services.room.count
+        going = len(services.queues.uploads) + len(services.queues.answers)
         incoming = self.store.data / "repositories" / HOME / "incoming"
-        return not going and not list(incoming.iterdir()) and not self.desk.channels
+        reserved = len(self.home.reservations)
+        held = going + reserved + len(list(incoming.iterdir())) + len(self.desk.channels)
+        return held == 0
 
 
 @pytest_twisted.async_yield_fixture

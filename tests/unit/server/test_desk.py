@@ -101,9 +101,10 @@ class Scene:
     def nothing_is_held(self) -> bool:
         """No turn, no room, and no file."""
         services = self.server.site.services
-        going = len(services.queues.uploads) + len(services.queues.answers) + services.room.count
+        going = len(services.queues.uploads) + len(services.queues.answers)
         incoming = self.data / "repositories" / HOME / "incoming"
-        return not going and not list(incoming.iterdir())
+        reserved = len(self.server.store.repository(HOME).reservations)
+        return not going and not reserved and not list(incoming.iterdir())
 
     def counted(self) -> dict[str, int]:
         counters = self.server.site.services.counters

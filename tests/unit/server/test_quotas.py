@@ -93,7 +93,7 @@ def test_what_is_being_received_counts(server: ServerInMemory, token: str) -> No
     assert again.answer().status == 204
     wires[1].send(heads[1][-1:])
     assert wires[1].answer().status == 204
-    assert server.site.services.room.count == 0
+    assert len(server.store.repository(HOME).reservations) == 0
 
 
 def test_a_client_that_goes_away_leaves_no_room_taken(server: ServerInMemory, token: str) -> None:
@@ -108,7 +108,7 @@ def test_a_client_that_goes_away_leaves_no_room_taken(server: ServerInMemory, to
         wire = server.connect()
         wire.send(head[:-1])
         wire.lose()
-    assert server.site.services.room.count == 0
+    assert len(server.store.repository(HOME).reservations) == 0
     assert store(server.connect(), token, session, 4).status == 204
 
 
