@@ -39,7 +39,7 @@ from obnam.wire.interfaces import IRepository
 if TYPE_CHECKING:
     from obnam.backup.run import Backup
     from obnam.browse.standing import Standing
-    from obnam.pool.pool import ProcessPool
+    from obnam.pool.growing import GrowingPool
     from obnam.repository.embedded import EmbeddedServer
     from obnam.repository.slots import Slots
     from obnam.restore.run import Restore
@@ -78,20 +78,19 @@ class Client:
     generations: Generations
     thread: OwnThread
     _closing: list[Callable[[], None]] = field(factory=list)
-    _pool: "ProcessPool | None" = field(init=False, default=None)
+    _pool: "GrowingPool | None" = field(init=False, default=None)
 
-    def pool(self) -> "ProcessPool":
-        """Worker processes; they are started when there is work, or by `expect_jobs`."""
+    def pool(self) -> "GrowingPool":
+        """Worker processes; they are started when there is much work, or by `expect_jobs`."""
+        from obnam.pool.growing import GrowingPool
         from obnam.pool.pool import ProcessPool
+        from obnam.pool.worker import Tools
 
         if self._pool is None:
-            self._pool = ProcessPool(
-                self.surroundings.reactor,
-                self.settings.workers,
-                self.keys,
-                best_suite(),
-                self.settings.compression,
-            )
+            reactor = self.surroundings.reactor
+            made_from = self.keys, best_suite(), self.settings.compression
+            workers = ProcessPool(reactor, self.settings.workers, *made_from)
+            self._pool = GrowingPool(reactor, Tools(*made_from), workers)
             self._closing.append(self._pool.close)
         return self._pool
 

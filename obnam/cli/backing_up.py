@@ -7,9 +7,11 @@ import click
 from obnam.cli.endings import DONE_WITH_WARNINGS
 from obnam.cli.session import Session, session
 from obnam.errors import ObnamError
+from obnam.live.estimate import is_much
 
 if TYPE_CHECKING:
     from obnam.backup.run import Backup, BackupResult
+    from obnam.config import Settings
     from obnam.wiring import Client
 
 
@@ -28,10 +30,13 @@ def backup(session: Session, full: bool, dry_run: bool) -> int:
             return await backup.run()
         return await _with_estimate(client, backup)
 
+    def jobs(settings: "Settings") -> bool:
+        reads_all = full or session.is_first_backup
+        return not dry_run and reads_all and is_much(settings.roots)
+
     def tell(result: "BackupResult") -> None:
         _tell(session, result, details_too=dry_run or session.options.verbose)
 
-    jobs = not dry_run and (full or session.is_first_backup)
     result = session.with_client(run, patient=True, jobs=jobs, tell=tell, upkeep=not dry_run)
     return DONE_WITH_WARNINGS if result.warnings else session.code
 

@@ -58,7 +58,7 @@ def restore(
         )
         return await client.restore(settings).run()
 
-    done = session.with_client(run, patient=True, jobs=not dry_run)
+    done = session.with_client(run, patient=True, jobs=lambda _: not dry_run)
     warnings = done.warnings + len(session.warned)
     values = {
         "status": "INCOMPLETE" if done.lost else "OK",
@@ -99,7 +99,7 @@ def verify(session: Session, reference: str, sample_percent: float) -> int:
             await client.estimate_restore(generation)
         return await client.verify(VerifySettings(generation, sample_percent)).run()
 
-    done = session.with_client(run, patient=True, jobs=True)
+    done = session.with_client(run, patient=True, jobs=lambda _: True)
     damaged = bool(done.damaged_files or done.missing_chunks or done.damaged_chunks)
     warnings = done.warnings + len(session.warned)
     values = {

@@ -91,14 +91,14 @@ class Session:
         command: "Callable[[Client], Coroutine[Any, Any, T]]",
         *,
         patient: bool = False,
-        jobs: bool = False,
+        jobs: Callable[[Settings], bool] = lambda _: False,
         tell: "Callable[[T], None] | None" = None,
         upkeep: bool = False,
     ) -> T:
         """Run a command with a connected client, which is closed afterwards.
 
-        ``patient``: wait some minutes for a server that is away, not some seconds. ``jobs``: there
-        will be work for workers in any case, so have them come while everything else begins.
+        ``patient``: wait some minutes for a server that is away, not some seconds. ``jobs``: will
+        there be work for workers in any case, so that they come while everything else begins?
         ``tell`` prints the result. ``upkeep``: the command changes what is stored; when it has
         told its result, a repository in a directory has its upkeep.
         """
@@ -107,7 +107,8 @@ class Session:
         known = credentials.load(self.places.secrets)
         directory = known.location.directory
         server = None if directory is None else self._begin_server(directory)
-        if jobs:
+        are_jobs = jobs(settings)
+        if are_jobs:
             from obnam.pool import launch
 
             launch.get_ready()
@@ -117,7 +118,7 @@ class Session:
 
             policy = PATIENT if patient else BRIEF
             client = await open_client(surroundings, settings, known, policy, server)
-            if jobs:
+            if are_jobs:
                 client.expect_jobs()
             try:
                 try:

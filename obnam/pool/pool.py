@@ -5,7 +5,7 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import Interface, implementer
 
@@ -67,10 +67,13 @@ class ProcessPool:
         # Submitting may start a worker, which blocks until it runs: 0.2 s for the first.
         self._submitting = ThreadPoolExecutor(1, "submit")
 
-    def start(self) -> None:
-        """Start all workers now, beside whatever comes before the first job."""
-        for _ in range(self._workers):
-            self._submitting.submit(lambda: self._started().submit(worker.nothing))
+    def start(self) -> "Deferred[list[None]]":
+        """Start all workers now, beside whatever comes before the first job.
+
+        Fires when one is there for each; or fails, as each job will.
+        """
+        starts = [self.run(worker.nothing) for _ in range(self._workers)]
+        return gatherResults(starts, consumeErrors=True)
 
     def run(self, job: Callable[..., T], *arguments: object) -> "Deferred[T]":
         """See `IPool`."""

@@ -87,7 +87,7 @@ def run(job: Callable[..., Any], *arguments: object) -> Any:
     return job(_tools[0], *arguments)
 
 
-def nothing() -> None:
+def nothing(_: Tools) -> None:
     """Do no job: whoever asks for it wants a worker to be there."""
 
 

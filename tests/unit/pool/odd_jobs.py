@@ -31,6 +31,12 @@ def die(_tools: Tools) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+def start_badly(*_: object) -> NoReturn:
+    """A worker that ends as it begins."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError("still here")
+
+
 def sleep(_tools: Tools, seconds: float) -> None:
     """Take a while."""
     time.sleep(seconds)
