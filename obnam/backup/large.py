@@ -14,8 +14,9 @@ from obnam.backup.together import all_fired, stop_all
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.named import Group, NamedPart, Piece, Trouble
 from obnam.pool.pool import IPool
+from obnam.pool.rack import SlabRack
 from obnam.pool.read_files import READ_TRIES, name_part
-from obnam.pool.slabs import Slab, SlabRack
+from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
 
 

@@ -18,9 +18,10 @@ from obnam.model.entry import printable
 from obnam.model.ids import ChunkId, SessionId
 from obnam.pool.named import Group, NamedFiles, Piece, Trouble
 from obnam.pool.pool import IPool
+from obnam.pool.rack import SlabRack
 from obnam.pool.read_files import name_bundle, name_files
 from obnam.pool.seal_pieces import seal_pieces
-from obnam.pool.slabs import Slab, SlabRack
+from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.wire.interfaces import IChunks

@@ -35,7 +35,7 @@ from obnam.history_errors import (
 from obnam.model.entry import printable
 from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
-from obnam.pool.slabs import SlabRack
+from obnam.pool.rack import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.repository.generations import Generations, OpenedGeneration

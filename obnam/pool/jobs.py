@@ -1,4 +1,7 @@
-"""All jobs: the fork server imports this once, and workers are forked with it."""
+"""All jobs: the fork server imports this once, and workers are forked with it.
+
+Nothing here needs Twisted, which would double what there is to import.
+"""
 
 from obnam.pool.check_files import check_files, open_part
 from obnam.pool.read_back import read_back

@@ -18,7 +18,7 @@ from obnam.live.overwrite import Overwrite
 from obnam.live.write import NewFile, Target
 from obnam.pool.open_chunks import SealedChunk
 from obnam.pool.pool import IPool
-from obnam.pool.slabs import SlabRack
+from obnam.pool.rack import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.pool.write_files import (
     FAILURES,

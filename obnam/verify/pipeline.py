@@ -16,7 +16,8 @@ from obnam.pool.check_files import Checked, OpenedPart, check_files, open_part
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.open_chunks import SealedChunk
 from obnam.pool.pool import IPool
-from obnam.pool.slabs import Slab, SlabRack
+from obnam.pool.rack import SlabRack
+from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
 from obnam.pool.write_files import WRONG_CHECKSUM
 from obnam.progress import IProgress

@@ -17,7 +17,7 @@ from obnam.errors import ServerFull, ServerUnreachable
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.ids import ChunkId, ClientName, SessionId
 from obnam.pool.pool import WorkerDied
-from obnam.pool.slabs import SlabRack
+from obnam.pool.rack import SlabRack
 from obnam.progress import NullProgress
 from tests.support.counting_repository import CountingRepository
 from tests.support.inline_pool import InlinePool, tools_of

@@ -14,10 +14,9 @@ from obnam.generation.rows import EntryRow, ExtentRow
 from obnam.live.read import identity_of
 from obnam.model.chunk import ChunkKind
 from obnam.model.entry import Kind
-from obnam.pool import slabs
 from obnam.pool.named import Group, NamedFiles, Piece
 from obnam.pool.read_files import name_bundle, name_files
-from obnam.pool.slabs import Slab
+from obnam.pool.slabs import Slab, make_slab
 from obnam.pool.worker import Tools
 from tests.support.inline_pool import tools_of
 
@@ -48,7 +47,7 @@ class Bench:
     """One slab, and what lies in it."""
 
     tools: Tools = field(factory=lambda: tools_of(KEYS))
-    slab: Slab = field(factory=lambda: slabs._make(SLAB_BYTES))
+    slab: Slab = field(factory=lambda: make_slab(SLAB_BYTES))
 
     def close(self) -> None:
         """Give the slab back, and its memory: each mapping has a descriptor of its own."""

@@ -17,10 +17,10 @@ from twisted.internet.defer import gatherResults
 from obnam.crypto.envelope import Compression
 from obnam.crypto.seal import best_suite
 from obnam.errors import TargetFull
-from obnam.pool import slabs
 from obnam.pool.launch import start_method
 from obnam.pool.pool import IPool, ProcessPool, WorkerDied
 from obnam.pool.read_files import name_bundle
+from obnam.pool.slabs import make_slab
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.unit.pool import odd_jobs
 from tests.unit.pool.bench import KEYS, SLAB_BYTES, Bench, group_of
@@ -93,7 +93,7 @@ async def test_what_is_large_goes_by_slab(pool: ProcessPool, tmp_path: Path) -> 
 async def test_workers_are_not_misled_by_a_new_slab(pool: ProcessPool) -> None:
     """Each worker has mapped the first; the second has the same descriptor."""
     for data in (b"first", b"other"):
-        slab = slabs._make(SLAB_BYTES)
+        slab = make_slab(SLAB_BYTES)
         jobs = [pool.run(odd_jobs.write_into, slab.name, data) for _ in range(8)]
         await gatherResults(jobs)
         assert bytes(slab.view[: len(data)]) == data

@@ -9,9 +9,9 @@ from obnam.chunking.cutter import MINIMUM
 from obnam.crypto.envelope import Compression
 from obnam.crypto.seal import Opener, Suite, sealed_length_max
 from obnam.model.chunk import ChunkKind
-from obnam.pool import slabs
 from obnam.pool.read_files import name_files
 from obnam.pool.seal_pieces import seal_pieces
+from obnam.pool.slabs import make_slab
 from obnam.pool.worker import Tools
 from obnam.wire.frames import FRAME_HEADER_BYTES, split
 from tests.unit.pool.bench import KEYS, SLAB_BYTES, Bench, group_of, noise
@@ -21,7 +21,7 @@ from tests.unit.pool.bench import KEYS, SLAB_BYTES, Bench, group_of, noise
 @pytest.mark.parametrize("compression", ["none", "zstd:1"])
 def test_what_is_sealed_opens_again(tmp_path: Path, suite: Suite, compression: str) -> None:
     bench = Bench(Tools(KEYS, suite, Compression.parse(compression)))
-    into = slabs._make(SLAB_BYTES + (1 << 18))
+    into = make_slab(SLAB_BYTES + (1 << 18))
     (tmp_path / "noise").write_bytes(noise(1, 1_500_000))
     (tmp_path / "text").write_bytes(b"many words\n" * 50_000)
     named = name_files(bench.tools, bench.slab.name, [group_of(tmp_path, b"noise", b"text")])

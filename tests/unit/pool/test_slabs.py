@@ -5,8 +5,8 @@ import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from obnam.pool import slabs
-from obnam.pool.slabs import Slab, SlabRack, attach
+from obnam.pool.rack import SlabRack
+from obnam.pool.slabs import Slab, attach, make_slab
 
 ensure = pytest_twisted.ensureDeferred
 
@@ -19,7 +19,7 @@ def fired(deferred: "Deferred[Slab]") -> list[Slab]:
 
 
 def test_both_ends_see_the_same_bytes() -> None:
-    slab = slabs._make(4096)
+    slab = make_slab(4096)
     other = attach(slab.name)
     slab.view[:5] = b"hello"
     other[5:10] = b"world"
@@ -33,7 +33,7 @@ def test_a_name_is_never_used_again() -> None:
     """Its descriptor's number is; a worker that has a mapping by the name must not be misled."""
     names = set()
     for _ in range(3):
-        slab = slabs._make(4096)
+        slab = make_slab(4096)
         names.add(slab.name)
         slab.remove()
     assert len(names) == 3
@@ -41,7 +41,7 @@ def test_a_name_is_never_used_again() -> None:
 
 
 def test_a_slab_that_is_gone_is_not_another() -> None:
-    slab = slabs._make(4096)
+    slab = make_slab(4096)
     slab.remove()
     with pytest.raises(OSError):
         attach(slab.name)

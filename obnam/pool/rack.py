@@ -1,0 +1,48 @@
+"""A bounded number of slabs, and who waits for one. Not for workers: they do without Twisted."""
+
+from collections import deque
+
+from twisted.internet.defer import Deferred, succeed
+
+from obnam.pool.slabs import Slab, make_slab
+
+
+class SlabRack:
+    """A bounded number of slabs of one size; whoever wants one waits for one to come free.
+
+    This bounds the memory of a whole backup or restore, and is its backpressure.
+    """
+
+    def __init__(self, count: int, size_bytes: int) -> None:
+        self.size_bytes = size_bytes
+        self._unmade = count
+        self._free: list[Slab] = []
+        self._all: list[Slab] = []
+        self._waiting: deque[Deferred[Slab]] = deque()
+
+    def take(self) -> "Deferred[Slab]":
+        """A slab, now or as soon as one is put back."""
+        if self._free:
+            return succeed(self._free.pop())
+        if self._unmade:
+            self._unmade -= 1
+            slab = make_slab(self.size_bytes)
+            self._all.append(slab)
+            return succeed(slab)
+        waiting: Deferred[Slab] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def put_back(self, slab: Slab) -> None:
+        """Give it to the next who waits. Its bytes may change from here on."""
+        if self._waiting:
+            self._waiting.popleft().callback(slab)
+        else:
+            self._free.append(slab)
+
+    def close(self) -> None:
+        """Remove all slabs; nobody may take one any more."""
+        for slab in self._all:
+            slab.remove()
+        self._all.clear()
+        self._free.clear()
