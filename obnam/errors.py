@@ -4,6 +4,9 @@ Each error holds fields, has one message that names the thing and the way out, a
 and says whether trying again may help (``temporary``). Whoever raises one because of another
 error raises it ``from`` that cause.
 
+attrs makes no ``__repr__`` for them: that of an exception shows the fields, too, and to compile 27
+others would be a hundredth of each start.
+
 The exit codes are 1 (failed) and 2 (wrong usage); 0 and 3 ("done, with warnings") are not errors.
 """
 
@@ -28,7 +31,7 @@ class UsageError(ObnamError):
     exit_code = 2
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ConfigurationError(UsageError):
     """A configuration or secrets file is missing, unreadable, or holds something wrong."""
 
@@ -39,7 +42,7 @@ class ConfigurationError(UsageError):
         return f"{self.path}: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class UnknownReference(UsageError):
     """No generation answers to a REF."""
 
@@ -52,7 +55,7 @@ class UnknownReference(UsageError):
         return f"{self.reference or repr('')}: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class BadInvitation(UsageError):
     """What was given as an invitation is none. The text does not repeat it: it may be secret."""
 
@@ -62,7 +65,7 @@ class BadInvitation(UsageError):
         return f"the invitation cannot be used: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class BadTarget(UsageError):
     """A restore cannot use the target it was given."""
 
@@ -73,7 +76,7 @@ class BadTarget(UsageError):
         return f"{self.path}: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class UnknownPath(UsageError):
     """A path that is to be restored is not in the generation."""
 
@@ -84,7 +87,7 @@ class UnknownPath(UsageError):
         return f"{self.path}: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class TargetFull(ObnamError):
     """There is no room left where a restore writes."""
 
@@ -97,7 +100,7 @@ class TargetFull(ObnamError):
         )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class BadRoot(ObnamError):
     """A root is missing or cannot be read: fatal, so that a forgotten mount is noticed."""
 
@@ -121,7 +124,7 @@ class WrongPassphrase(ObnamError):
         return "the passphrase opens no slot of the repository's keyring; check it and try again"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class KeyringTooDear(ObnamError):
     """A slot of the keyring asks for more memory than this machine gives."""
 
@@ -134,7 +137,7 @@ class KeyringTooDear(ObnamError):
         )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SealBroken(ObnamError):
     """A sealed chunk does not open: damaged, swapped, truncated or made by someone else.
 
@@ -147,7 +150,7 @@ class SealBroken(ObnamError):
         return f"{self.what} is damaged or not what was asked for; it was not used"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class UnknownFormat(ObnamError):
     """Something was written by a newer Obnam than this one."""
 
@@ -165,7 +168,7 @@ class UnknownFormat(ObnamError):
 # Generations
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class DamagedGeneration(ObnamError):
     """A generation's database or manifest cannot be used."""
 
@@ -176,12 +179,12 @@ class DamagedGeneration(ObnamError):
         return f"generation {self.generation}: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ManifestLost(DamagedGeneration):
     """There is no manifest of a generation any more that its seal and signature hold together."""
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class HostileEntry(ObnamError):
     """A generation has an entry that no backup makes, such as a name with ``/`` in it."""
 
@@ -192,7 +195,7 @@ class HostileEntry(ObnamError):
         return f"{self.name}: {self.problem}; it was not restored"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class GenerationKept(ObnamError):
     """A generation cannot be deleted, or what is in the trash not pinned. ``problem``: why."""
 
@@ -206,7 +209,7 @@ class GenerationKept(ObnamError):
 # The server and the way to it
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServerUnreachable(ObnamError):
     """No answer from the server, after all tries."""
 
@@ -218,7 +221,7 @@ class ServerUnreachable(ObnamError):
         return f"{self.server} cannot be reached: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class EmbeddedServerFailed(ObnamError):
     """The server of a repository in a directory does not start, or its command fails."""
 
@@ -229,7 +232,7 @@ class EmbeddedServerFailed(ObnamError):
         return f"the repository in {self.directory} cannot be used: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServerBusy(ObnamError):
     """The server asks to come back later (429, 503, 5xx)."""
 
@@ -244,7 +247,7 @@ class ServerBusy(ObnamError):
         return f"{self.server} cannot answer now (HTTP status {self.status}{said}); try again later"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class UntrustedServer(ObnamError):
     """The server's certificate is not trusted, or not the pinned one."""
 
@@ -255,7 +258,7 @@ class UntrustedServer(ObnamError):
         return f"{self.server} is not trusted: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class AccessDenied(ObnamError):
     """The token is unknown, revoked, or lacks a scope (401, 403)."""
 
@@ -266,7 +269,7 @@ class AccessDenied(ObnamError):
         return f"{self.server} refuses access: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class NotFound(ObnamError):
     """The server does not have it, or it is not ours: both give the same answer (404)."""
 
@@ -276,7 +279,7 @@ class NotFound(ObnamError):
         return f"the server does not have {self.what}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServerFull(ObnamError):
     """The server has no room (507)."""
 
@@ -289,7 +292,7 @@ class ServerFull(ObnamError):
         )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class OverQuota(ObnamError):
     """The repository would exceed its quota (507). Sizes in bytes, 0: the server did not say."""
 
@@ -306,7 +309,7 @@ class OverQuota(ObnamError):
         )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServerMisbehaved(ObnamError):
     """An answer that the protocol does not allow: the server's mistake, not ours."""
 
@@ -317,7 +320,7 @@ class ServerMisbehaved(ObnamError):
         return f"{self.server} gave an answer that makes no sense: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class RequestRefused(ObnamError):
     """The server says that our request was wrong (400, 413, 422)."""
 
@@ -328,7 +331,7 @@ class RequestRefused(ObnamError):
         return f"{self.server} refused a request: {self.problem}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class CommitConflict(ObnamError):
     """Another backup of the same client was committed meanwhile (compare and swap)."""
 
@@ -343,7 +346,7 @@ class CommitConflict(ObnamError):
         )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ChunksMissing(ObnamError):
     """A commit was refused, because chunks that it needs are not on the server."""
 
@@ -357,7 +360,7 @@ class ChunksMissing(ObnamError):
         )
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class SessionLost(ObnamError):
     """The server no longer knows the session of the running backup."""
 

@@ -7,7 +7,7 @@ from attrs import define
 from obnam.errors import ObnamError
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class HistoryBroken(ObnamError):
     """The server shows an older, forked or incomplete history of a client's generations."""
 
@@ -30,7 +30,7 @@ class ServerForked(HistoryBroken):
     because = "It went on from an old copy of itself, or it lies; `obnam receipt` shows the proof"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class ServerKeyChanged(ObnamError):
     """The server signs receipts with another key than the one that is known here, or with none."""
 
@@ -45,7 +45,7 @@ class ServerKeyChanged(ObnamError):
         return f"{before} is {self.shown}: it is another server, or was set up anew. {way}"
 
 
-@define(eq=False)
+@define(eq=False, repr=False)
 class BadReceipt(ObnamError):
     """A commit went through, but the server's signed receipt for it is missing or wrong."""
 
