@@ -58,7 +58,8 @@ def restore(
         )
         return await client.restore(settings).run()
 
-    done = session.with_client(run, patient=True, jobs=lambda _: not dry_run)
+    # What is named is a few files, as a rule. If it is not, workers come a moment later.
+    done = session.with_client(run, patient=True, jobs=lambda _: not (dry_run or paths))
     warnings = done.warnings + len(session.warned)
     values = {
         "status": "INCOMPLETE" if done.lost else "OK",

@@ -78,6 +78,7 @@ class GrowingPool:
     def close(self) -> None:
         """See `IPool`."""
         self._waiting.clear()
+        self._grows = self._has_grown = True  # Who comes now is refused, as by workers.
         thread, self._thread = self._thread, None
         if thread is not None:
             # Bounded, as `ProcessPool` is.

@@ -152,3 +152,11 @@ async def test_close_waits_for_the_job_under_way_and_drops_the_others(pool: Grow
     pool.close()
     await first
     assert begun == []
+
+
+@ensure
+async def test_nothing_is_begun_after_close(pool: GrowingPool) -> None:
+    await pool.run(odd_jobs.tell)
+    pool.close()
+    with pytest.raises(RuntimeError):
+        await pool.run(odd_jobs.tell)
