@@ -7,6 +7,7 @@ import pytest
 from hypothesis import settings
 
 from tests.support.guard import flush_logged_errors, no_loose_ends
+from tests.support.soak import IS_SOAK
 
 # Worker processes import jobs that tests define: they get this path too. Last, so that `obnam` is
 # the installed one, here and there.
@@ -14,8 +15,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 
 __all__ = ["flush_logged_errors", "no_loose_ends"]
 
-# The same examples every time, and no failure because the machine was busy.
-settings.register_profile("obnam", derandomize=True, deadline=None)
+# The same examples every time, and no failure because the machine was busy. A soak is for others:
+# what it finds is printed, to be found again.
+settings.register_profile("obnam", derandomize=not IS_SOAK, print_blob=IS_SOAK, deadline=None)
 settings.load_profile("obnam")
 
 

@@ -1,6 +1,5 @@
 """A day in the life of a store: things done to it, and what may be relied on after each."""
 
-import os
 from collections.abc import Callable, Mapping
 from random import Random
 
@@ -25,8 +24,6 @@ from tests.support.stored import (
 
 NAMES = "abcdefghijklm"
 CAROL = ClientName("carol")
-SOAK = int(os.environ.get("OBNAM_SOAK", "1"))
-"""How many times more is tried, by `make soak`."""
 
 
 @frozen

@@ -16,7 +16,7 @@ from obnam.model.ids import ClientName
 from obnam_server.store.audit_lines import verified
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
-from tests.damage.day import CAROL, SOAK, Day, Facts, any_day, evening, morning, promised
+from tests.damage.day import CAROL, Day, Facts, any_day, evening, morning, promised
 from tests.damage.store_workload import check_sets
 from tests.support.recorded_disk import (
     DiskState,
@@ -26,6 +26,7 @@ from tests.support.recorded_disk import (
     lay_out,
     recorded_index,
 )
+from tests.support.soak import SOAK
 from tests.support.stored import (
     HOME,
     Clock,

@@ -30,6 +30,7 @@ from obnam_server.channel import CLOSING_S
 from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX
 from tests.support.raw_backup import backed_up, begin, chunk_id, commit, frames, problem, sealed
 from tests.support.server_in_memory import RawAnswer, ServerInMemory, Wire
+from tests.support.soak import SOAK
 
 HOME, DEN = RepositoryName("home"), RepositoryName("den")
 ALL = ("backup", "restore", "manage")
@@ -105,7 +106,7 @@ some_json = st.recursive(
 
 
 @given(body=some_frames)
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25 * SOAK)
 def test_fuzzed_frames(body: bytes) -> None:
     """Stored whole, or refused and nothing is left; never a mistake of the server's."""
     with TemporaryDirectory() as folder:
@@ -155,7 +156,7 @@ def requests(draw: st.DrawFn) -> tuple[str, str, bytes, str]:
 
 
 @given(st.lists(requests(), min_size=1, max_size=25))
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=25 * SOAK)
 def test_whatever_is_asked(asked: list[tuple[str, str, bytes, str]]) -> None:
     """No request is too odd for an answer, and none reaches into another repository."""
     with TemporaryDirectory() as folder:

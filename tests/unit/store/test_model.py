@@ -17,6 +17,7 @@ from obnam_server.store.errors import CollectionWaits, Kept
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
 from obnam_server.store.upload import Upload
+from tests.support.soak import SOAK
 from tests.support.stored import (
     ALICE,
     BOB,
@@ -33,8 +34,6 @@ from tests.support.stored import (
 )
 
 NAMES = "abcdefgh"
-SOAK = int(os.environ.get("OBNAM_SOAK", "1"))
-"""How many times more is tried, by `make soak`."""
 
 MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where fsync takes no time; what is tested here does not lean on it."""

@@ -9,8 +9,9 @@ from obnam_server.store.errors import CollectionWaits
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.segments import path_of
 from tests.support.scrubbed import flip, scrub_now
+from tests.support.soak import SOAK
 from tests.support.stored import ALICE, HOME, all_right, chunk_id, held, sealed
-from tests.unit.store.test_model import NAMES, SOAK, StoreMachine, clients, some_names
+from tests.unit.store.test_model import NAMES, StoreMachine, clients, some_names
 
 
 class DamageMachine(StoreMachine):

@@ -17,6 +17,7 @@ from obnam_server.upkeep.retention import (
 )
 from obnam_server.upkeep.retention_time import RetentionTime
 from tests.support.candidates import DESKTOP, LAPTOP, at, by_id, carried_out, days, kept, plan_at
+from tests.support.soak import SOAK
 
 START = at("2026-09-01T02:05")
 
@@ -196,7 +197,7 @@ def test_a_flood_of_an_hour_pushes_nothing_out(
         assert without <= kept(plan_at(now_ns, candidates + flood, policy))
 
 
-@settings(max_examples=200)
+@settings(max_examples=200 * SOAK)
 @given(
     steady,
     st.lists(st.tuples(gaps, st.booleans()), max_size=20),
