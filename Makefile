@@ -42,7 +42,9 @@ test: $(VENV)/.test $(VENV)/.installed  ## all tests, with the installed command
 .PHONY: soak
 soak: $(VENV)/.test $(VENV)/.installed  ## the tests of chance, far longer (SOAK=20 times)
 	OBNAM_SOAK=$(SOAK) $(BIN)/pytest -n $(JOBS) --dist worksteal \
-	    tests/damage tests/unit/store/test_model.py $(ARGS)
+	    tests/damage tests/unit/store/test_model.py tests/unit/store/test_model_damage.py \
+	    tests/unit/server/test_model_revocation.py tests/unit/server/test_hostile_authenticated.py \
+	    tests/unit/upkeep/test_retention_properties.py $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/.dev  ## ruff: mistakes, style and format

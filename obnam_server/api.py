@@ -113,7 +113,8 @@ class Api:
     async def rotate_token(self, request: ApiRequest) -> bytes:
         """Another token for the client that asks; see `Clients.rotate`."""
         digest = TokenRequest.from_json(read_json(request)).token_sha256
-        await self._work.write(self._store.clients.rotate, request.caller.name, digest)
+        rotate, caller = self._store.clients.rotate, request.caller
+        await self._gate.write(caller, rotate, caller.name, digest)
         return nothing(request)
 
     # Sessions
@@ -124,15 +125,16 @@ class Api:
     async def begin_session(self, request: ApiRequest) -> bytes:
         """Begin a backup."""
         base = SessionRequest.from_json(read_json(request)).base
-        session = await self._work.write(
-            request.repository.begin_session, request.caller.name, base
+        session = await self._gate.write(
+            request.caller, request.repository.begin_session, request.caller.name, base
         )
         return json_answer(request, {"session": session}, 201)
 
     @authorized_route(app, routes, "DELETE", "/v1/sessions/<session:session>", STORE)
     async def end_session(self, request: ApiRequest, session: SessionId) -> bytes:
         """Forget a session."""
-        await self._work.write(request.repository.end_session, request.caller.name, session)
+        end = request.repository.end_session
+        await self._gate.write(request.caller, end, request.caller.name, session)
         return nothing(request)
 
     @authorized_route(
@@ -147,9 +149,8 @@ class Api:
     async def refer(self, request: ApiRequest, session: SessionId) -> bytes:
         """Change a session's chunk set."""
         added, removed = unpack_references(request.read_body())
-        await self._work.write(
-            request.repository.refer, request.caller.name, session, added, removed
-        )
+        refer = request.repository.refer
+        await self._gate.write(request.caller, refer, request.caller.name, session, added, removed)
         return nothing(request)
 
     # Chunks
@@ -178,14 +179,15 @@ class Api:
     async def store(self, request: ApiRequest) -> bytes:
         """Store sealed chunks; answered when they are durable."""
         session = session_of(request)
-        repository, client = request.repository, request.caller.name
+        repository, caller = request.repository, request.caller
         body, place = request.take_upload(), request.take_place()
 
         async def steps() -> None:
             try:
                 upload: Upload = await body.finished()
                 try:
-                    await self._work.write(repository.accept, session, upload, client, place)
+                    accept = repository.accept
+                    await self._gate.write(caller, accept, session, upload, caller.name, place)
                 except BaseException:
                     await self._work.upload(upload.abort)
                     raise
@@ -240,7 +242,13 @@ class Api:
         commit = Commit.from_json(read_json(request))
         session = session_of(request)
         receipt = await commit_and_tell(
-            self._work, self._events, request.repository, request.caller.name, session, commit
+            self._work,
+            self._gate,
+            self._events,
+            request.repository,
+            request.caller,
+            session,
+            commit,
         )
         return json_answer(request, receipt.to_json(), 201)
 
@@ -312,7 +320,7 @@ class Api:
         def decide() -> None:
             request.repository.change(call, *args, **kwargs)
 
-        await self._work.write(decide)
+        await self._gate.write(request.caller, decide)
         return nothing(request)
 
     # Keyring
@@ -346,7 +354,7 @@ class Api:
                 raise Refused(FORBIDDEN, "to change or remove a slot needs the scope manage")
             return repository.put_keyring(slots, etag, request.caller.name)
 
-        return keyring_answer(request, await self._work.write(put))
+        return keyring_answer(request, await self._gate.write(request.caller, put))
 
     # The server itself
 

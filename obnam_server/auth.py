@@ -1,14 +1,20 @@
 """Who asks, and may they: token -> client, before anything else of a request is looked at."""
 
+from collections.abc import Callable
 from math import ceil
+from typing import ParamSpec, TypeVar
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 
 from obnam.wire.problems import FORBIDDEN, TOO_MANY_FAILURES, UNAUTHENTICATED
 from obnam_server.failures import Failures, KnownTokens
 from obnam_server.problems import Refused
 from obnam_server.store.clients import Client, Clients
 from obnam_server.work import Work
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 TOKEN_MAX = 128
 """Characters of a token. Ours have 43: 256 random bits in base64url."""
@@ -45,12 +51,27 @@ class Gate:
         self._known.was_good(token)
         if client.by_next_token:
             # Before anything is answered: who hears an answer may forget the old token.
-            await self._work.write(self._registry.take_over, token)
+            await self.write(client, self._registry.take_over, token)
         if scopes.isdisjoint(client.scopes):
             raise Refused(
                 FORBIDDEN, f"this needs a token with the scope {' or '.join(sorted(scopes))}"
             )
         return client
+
+    def write(
+        self, caller: Client, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs
+    ) -> "Deferred[T]":
+        """A change of state for a client that was let in: on the writer thread.
+
+        Its token is looked at once more there, where tokens are revoked, too: a body may take
+        minutes to come in. `AccessDenied`: it is no longer good, and nothing was changed.
+        """
+
+        def checked() -> T:
+            self._registry.check(caller)
+            return call(*args, **kwargs)
+
+        return self._work.write(checked)
 
     def check(self, source: str | None) -> None:
         """Raises `Refused` while too many secrets from there were wrong."""

@@ -1,28 +1,35 @@
 """A commit, and telling of it: also when the client has gone away meanwhile."""
 
-from obnam.model.ids import ClientName, SessionId
+from obnam.model.ids import SessionId
 from obnam.wire.messages import Commit, Receipt
+from obnam_server.auth import Gate
 from obnam_server.events import Events, Kind
+from obnam_server.store.clients import Client
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.work import Work
 
 
 async def commit_and_tell(
     work: Work,
+    gate: Gate,
     events: Events,
     repository: RepositoryStore,
-    client: ClientName,
+    caller: Client,
     session: SessionId,
     commit: Commit,
 ) -> Receipt:
-    """Commit; announce that, and the alarm that it raised. See `RepositoryStore.commit`."""
+    """Commit; announce that, and the alarm that it raised. See `RepositoryStore.commit`.
+
+    `AccessDenied`: the caller's token was revoked meanwhile.
+    """
+    client = caller.name
 
     def committed() -> tuple[Receipt, str | None]:
         receipt = repository.commit(client, session, commit)
         return receipt, repository.decisions.alarm_over(client, receipt.generation)
 
     async def steps() -> Receipt:
-        receipt, alarm = await work.write(committed)
+        receipt, alarm = await gate.write(caller, committed)
         generation, name = receipt.generation, repository.name
         if alarm is not None:
             text = f"{alarm}. All generations of the client are kept until that is acknowledged"

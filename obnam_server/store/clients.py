@@ -38,6 +38,7 @@ class Client:
     """One client. Times: ns since the epoch. ``enrolled`` false: only invited so far.
 
     ``by_next_token``: it came with the token that is to take over: see `Clients.take_over`.
+    ``token_sha256``: the token that it came with; empty when it did not come with any.
     """
 
     name: ClientName
@@ -47,6 +48,7 @@ class Client:
     enrolled: bool
     revoked_ns: int | None
     by_next_token: bool = False
+    token_sha256: bytes = field(default=b"", repr=False, eq=False)
 
 
 @define(eq=False)
@@ -187,7 +189,24 @@ class Clients:
         if row is None:
             return None
         now, later = (hmac.compare_digest(known or b"", digest) for known in row[6:8])
-        return evolve(_client(row), by_next_token=later) if now or later else None
+        if not now and not later:
+            return None
+        return evolve(_client(row), by_next_token=later, token_sha256=digest)
+
+    def check(self, client: Client) -> None:
+        """Whether a client that `authenticate` found may still change anything.
+
+        To be called where nothing else changes meanwhile: between a request's headers and its
+        end it may have been revoked, or invited again. `AccessDenied`.
+        """
+        with database_errors(self._database.path):
+            row = self._database.get().execute(
+                "SELECT 1 FROM clients "
+                "WHERE name = ?1 AND (token = ?2 OR next_token = ?2) AND revoked IS NULL",
+                (client.name, client.token_sha256),
+            )
+            if row.fetchone() is None:
+                raise AccessDenied("the server", "the token was revoked")
 
     def revoke(self, name: ClientName) -> None:
         """Revoke the token and the codes of a client. `NotFound`."""
@@ -210,7 +229,7 @@ class Clients:
                 (repository, repository),
             )
             rows = connection.execute(
-                "UPDATE clients SET revoked = ?, token = NULL "
+                "UPDATE clients SET revoked = ?, token = NULL, next_token = NULL "
                 "WHERE repository = ? AND revoked IS NULL RETURNING name",
                 (self._clock(), repository),
             ).fetchall()
