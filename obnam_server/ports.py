@@ -16,6 +16,15 @@ from twisted.python.failure import Failure
 from obnam.errors import ObnamError
 from obnam_server.administration.place import socket_address
 
+BACKLOG = 4096
+"""Connections that the kernel keeps until they are accepted. Twisted's 50 are less than a hundred
+clients that begin at the same minute: the others would have to try again, a second later, and
+whoever opens many connections could keep them out. As many as with systemd's sockets; the kernel
+has its own limit: ``somaxconn``."""
+
+_WITH_BACKLOG = ("tcp", "tcp6", "unix")
+"""Endpoints that take one. That of a socket of systemd is systemd's."""
+
 
 @define(eq=False)
 class CannotListen(ObnamError):
@@ -36,7 +45,7 @@ def listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> ILi
     # The socket of a Unix endpoint exists before its mode is set.
     before = os.umask(0o077)
     try:
-        endpoint = serverFromString(reactor, text)
+        endpoint = serverFromString(reactor, with_backlog(text))
         endpoint.listen(factory).addCallbacks(found.append, failed.append)
     except ValueError as error:
         raise CannotListen(text, str(error)) from error
@@ -48,6 +57,14 @@ def listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> ILi
     if failed:
         raise CannotListen(text, failed[0].getErrorMessage()) from failed[0].value
     return found[0]
+
+
+def with_backlog(text: str) -> str:
+    """An endpoint string with a backlog, unless it has one, or cannot have any."""
+    kind, _, rest = text.partition(":")
+    if kind not in _WITH_BACKLOG or not rest or ":backlog=" in text:
+        return text
+    return f"{text}:backlog={BACKLOG}"
 
 
 @define(eq=False)
