@@ -242,13 +242,7 @@ class Api:
         commit = Commit.from_json(read_json(request))
         session = session_of(request)
         receipt = await commit_and_tell(
-            self._work,
-            self._gate,
-            self._events,
-            request.repository,
-            request.caller,
-            session,
-            commit,
+            self._work, self._gate, self._events, self._store.settings, request, session, commit
         )
         return json_answer(request, receipt.to_json(), 201)
 

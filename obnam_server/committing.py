@@ -4,8 +4,10 @@ from obnam.model.ids import SessionId
 from obnam.wire.messages import Commit, Receipt
 from obnam_server.auth import Gate
 from obnam_server.events import Events, Kind
-from obnam_server.store.clients import Client
-from obnam_server.store.repository import RepositoryStore
+from obnam_server.requests import ApiRequest
+from obnam_server.room import over_quota
+from obnam_server.store.quotas import Quota
+from obnam_server.store.repository_settings import RepositorySettings
 from obnam_server.work import Work
 
 
@@ -13,18 +15,22 @@ async def commit_and_tell(
     work: Work,
     gate: Gate,
     events: Events,
-    repository: RepositoryStore,
-    caller: Client,
+    settings: RepositorySettings,
+    request: ApiRequest,
     session: SessionId,
     commit: Commit,
 ) -> Receipt:
     """Commit; announce that, and the alarm that it raised. See `RepositoryStore.commit`.
 
-    `AccessDenied`: the caller's token was revoked meanwhile.
+    `AccessDenied`: the caller's token was revoked meanwhile. `Refused`: far beyond the quota.
     """
+    repository, caller = request.repository, request.caller
     client = caller.name
 
     def committed() -> tuple[Receipt, str | None]:
+        quota = Quota(repository.used_bytes(), settings.quota(repository.name))
+        if quota.is_beyond:
+            raise over_quota(quota)
         receipt = repository.commit(client, session, commit)
         return receipt, repository.decisions.alarm_over(client, receipt.generation)
 

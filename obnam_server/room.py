@@ -13,6 +13,11 @@ from obnam_server.store.reservations import Reservation
 from obnam_server.work import Work
 
 
+def over_quota(quota: Quota) -> Refused:
+    """The answer to what would exceed it."""
+    return Refused(OVER_QUOTA, members={"used": quota.used_bytes, "quota": quota.quota_bytes})
+
+
 @define
 class Room:
     """The room in all repositories. On the reactor's thread."""
@@ -37,8 +42,7 @@ class Room:
             raise
         self._announce(repository.name, quota, refused=not fits)
         if not fits:
-            members = {"used": quota.used_bytes, "quota": quota.quota_bytes}
-            raise Refused(OVER_QUOTA, members=members)
+            raise over_quota(quota)
         return reservation
 
     def _announce(self, repository: RepositoryName, quota: Quota, *, refused: bool) -> None:

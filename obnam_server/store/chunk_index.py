@@ -149,11 +149,19 @@ class ChunkIndex:
         query = "SELECT id FROM absent WHERE id IS NOT NULL AND number IN"
         return [ChunkId(row[0]) for row in self._rows(query, numbers)]
 
-    def forget_wanted(self) -> None:
+    def wanted_count(self) -> int:
         """See `IChunkIndex`."""
-        connection = self._database.get()
-        rows = connection.execute("DELETE FROM absent WHERE damaged = 0 RETURNING number")
-        self.put_gone(self.gone() | BitMap64(row[0] for row in rows))
+        with database_errors(self._database.path):
+            row = self._database.get().execute("SELECT count(*) FROM absent WHERE damaged = 0")
+            return int(row.fetchone()[0])
+
+    def forget_wanted(self, needed: BitMap64) -> None:
+        """See `IChunkIndex`."""
+        going = self._all_numbers("SELECT number FROM absent WHERE damaged = 0") - needed
+        self._database.get().executemany(
+            "DELETE FROM absent WHERE number = ?", [(number,) for number in going]
+        )
+        self.put_gone(self.gone() | going)
 
     def placed(self) -> dict[SegmentNumber, Placed]:
         """See `IChunkIndex`."""

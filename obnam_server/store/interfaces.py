@@ -149,8 +149,11 @@ class IChunkIndex(Interface):
     def put_lost(numbers: Sequence[ChunkNumber]) -> None:
         """Note chunks that a generation needs and that no segment holds; their ids are unknown."""
 
-    def forget_wanted() -> None:
-        """Forget the chunks that were never stored. Only while there is no session."""
+    def wanted_count() -> int:
+        """How many chunks have a number and were never stored."""
+
+    def forget_wanted(needed: BitMap64) -> None:
+        """Forget the chunks that were never stored, but for those that are needed."""
 
     def placed() -> dict[SegmentNumber, Placed]:
         """How much of each segment the index refers to. Reads the whole index."""

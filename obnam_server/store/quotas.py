@@ -11,7 +11,7 @@ from attrs import frozen
 
 from obnam.errors import NotFound
 from obnam.model.ids import RepositoryName
-from obnam.wire.limits import QUOTA_WARNING_SHARE
+from obnam.wire.limits import MIB, QUOTA_WARNING_SHARE
 from obnam_server.store.errors import QuotaBelowUse
 from obnam_server.store.store import Store
 
@@ -21,6 +21,12 @@ _UNITS: dict[str, int] = {
     for base, units in ((1000, ("B", "kB", "MB", "GB", "TB", "PB")), (1024, _BINARY))
     for power, unit in enumerate(units)
 }
+
+
+COMMITS_SHARE = 1 / 16
+COMMITS_LEAST_BYTES = 64 * MIB
+"""By how much commits may exceed a quota: by this share of it, and by so many bytes in any case. A
+backup whose chunks are stored shall be one; but commits alone must not fill the disk."""
 
 
 @frozen
@@ -36,6 +42,14 @@ class Quota:
         return self.quota_bytes is not None and (
             self.used_bytes >= QUOTA_WARNING_SHARE * self.quota_bytes
         )
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether it is so full that not even commits are taken."""
+        if self.quota_bytes is None:
+            return False
+        beyond = max(COMMITS_LEAST_BYTES, int(COMMITS_SHARE * self.quota_bytes))
+        return self.used_bytes > self.quota_bytes + beyond
 
     def to_json(self) -> dict[str, Any]:
         """As JSON."""

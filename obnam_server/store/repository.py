@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import ParamSpec, TypeVar
 
 from attrs import define, field
+from pyroaring import BitMap64
 
 from obnam.errors import NotFound
 from obnam.model.ids import ChunkId, ClientName, GenerationId, RepositoryName, SessionId
@@ -98,7 +99,7 @@ class RepositoryStore:
         self._sessions.expire()
         if not self._index.sessions(None):
             with self._index.transaction(durable=False):
-                self._index.forget_wanted()
+                self._index.forget_wanted(BitMap64())
         self._generations = Generations(
             self._home,
             self._index,

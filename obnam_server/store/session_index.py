@@ -54,6 +54,18 @@ class SessionIndex:
             (total.count, pack_xor(total), touched_ns, session),
         )
 
+    def step_count(self, session: SessionId) -> int:
+        """See `ISessionIndex`."""
+        with database_errors(self._database.path):
+            row = self._database.get().execute(
+                "SELECT count(*) FROM session_steps WHERE session = ?", (session,)
+            )
+            return int(row.fetchone()[0])
+
+    def forget_steps(self, session: SessionId) -> None:
+        """See `ISessionIndex`."""
+        self._database.get().execute("DELETE FROM session_steps WHERE session = ?", (session,))
+
     def touch_session(self, session: SessionId, touched_ns: int) -> None:
         """See `ISessionIndex`."""
         self._database.get().execute(
@@ -88,11 +100,18 @@ class SessionIndex:
 
     def sessions(self, client: ClientName | None) -> list[SessionRecord]:
         """See `ISessionIndex`."""
+        if client is None:
+            return self._records("", ())
+        return self._records("WHERE client = ?", (client,))
+
+    def sessions_untouched_since(self, time_ns: int) -> list[SessionRecord]:
+        """See `ISessionIndex`."""
+        return self._records("WHERE touched < ?", (time_ns,))
+
+    def _records(self, condition: str, values: tuple[Any, ...]) -> list[SessionRecord]:
         with database_errors(self._database.path):
             rows = self._database.get().execute(
-                f"SELECT {_COLUMNS} FROM sessions "
-                "WHERE ?1 IS NULL OR client = ?1 ORDER BY touched, id",
-                (client,),
+                f"SELECT {_COLUMNS} FROM sessions {condition} ORDER BY touched, id", values
             )
             return [_record(row) for row in rows]
 

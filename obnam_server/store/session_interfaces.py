@@ -30,6 +30,12 @@ class ISessionIndex(Interface):
     ) -> None:
         """Note one change of a session's set (first added, then removed) and its new sum."""
 
+    def step_count(session: SessionId) -> int:
+        """How many changes are noted."""
+
+    def forget_steps(session: SessionId) -> None:
+        """Forget them all: the set is that of the base again. Its sum stays."""
+
     def touch_session(session: SessionId, touched_ns: int) -> None:
         """Note that a session was used."""
 
@@ -40,6 +46,9 @@ class ISessionIndex(Interface):
 
     def sessions(client: ClientName | None) -> list[SessionRecord]:
         """All sessions (of one client), the longest unused first."""
+
+    def sessions_untouched_since(time_ns: int) -> list[SessionRecord]:
+        """Sessions that were last used before then. However many others there are, it is fast."""
 
     def end_session(session: SessionId) -> None:
         """Forget a session. An unknown one is fine."""

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from attrs import define, field
 from pyroaring import BitMap64
 
-from obnam.errors import NotFound, SessionLost
+from obnam.errors import NotFound, RequestRefused, SessionLost
 from obnam.model.chunk import SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
 from obnam.wire.limits import SESSION_IDLE_S
@@ -26,6 +26,17 @@ from obnam_server.store.session_interfaces import SessionRecord
 
 SESSIONS_PER_CLIENT_MAX = 16
 """Beyond these the client's longest unused session is forgotten: each costs memory."""
+
+WANTED_MAX = 131_072
+"""Chunks that are not stored and that sessions of a repository refer to. A client of ours refers to
+what it has stored; whoever refers to millions of others makes every commit slow, and the index
+large, and no quota counts that."""
+
+SWEEP_EVERY_NS = 60 * 1_000_000_000
+"""When there are that many, those that no session needs any more are looked for so often."""
+
+STEPS_MAX = 64
+"""Changes of one session's set that are noted one by one; then they become one."""
 
 _IDLE_NS = int(SESSION_IDLE_S * 1_000_000_000)
 
@@ -63,6 +74,7 @@ class Sessions:
     _numbers: Numbers
     _clock: Callable[[], int]
     _live: dict[SessionId, Session] = field(init=False, factory=dict)
+    _swept_ns: int | None = field(init=False, default=None)
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
 
     def live_set(self) -> BitMap64 | None:
@@ -145,10 +157,12 @@ class Sessions:
         added: Sequence[ChunkId],
         removed: Sequence[ChunkId],
     ) -> None:
-        """Add to a session's set, then remove from it. `SessionLost`."""
+        """Add to a session's set, then remove from it. `SessionLost`, `RequestRefused`."""
         live = self.get(session, client)
         given = self._numbers.give(added)
         try:
+            if given.unknown:
+                self._check_wanted(len(given.unknown))
             going = {**self._index.numbers(removed), **given.numbers}
             coming = {i: n for i, n in given.numbers.items() if n not in live.numbers}
             going = {
@@ -161,12 +175,36 @@ class Sessions:
             with self._index.transaction(durable=True):
                 self._index.put_wanted([(i, given.numbers[i]) for i in given.unknown])
                 self._index.put_next_numbers(*self._numbers.next_numbers())
-                self._index.change_session(session, plus, minus, total, live.touched_ns)
+                self._note_step(live, plus, minus, total)
         finally:
             self._numbers.release(given)
         live.numbers |= plus
         live.numbers -= minus
         live.sum = total
+
+    def _note_step(self, live: Session, plus: BitMap64, minus: BitMap64, total: SetSum) -> None:
+        if self._index.step_count(live.session) >= STEPS_MAX:
+            self._index.forget_steps(live.session)
+            base = None if live.base is None else self._index.generation_set(live.base)
+            base = BitMap64() if base is None else base
+            numbers = (live.numbers | plus) - minus
+            plus, minus = numbers - base, base - numbers
+        self._index.change_session(live.session, plus, minus, total, live.touched_ns)
+
+    def _check_wanted(self, more: int) -> None:
+        """Raises `RequestRefused` when so many more chunks would be wanted than there may be."""
+        if self._index.wanted_count() + more <= WANTED_MAX:
+            return
+        now = self._clock()
+        if self._swept_ns is None or abs(now - self._swept_ns) >= SWEEP_EVERY_NS:
+            self._swept_ns = now
+            with self._numbers.reliance, self._index.transaction(durable=False):
+                # Numbers that somebody has been given are kept: a chunk is about to come.
+                self._index.forget_wanted(self.needed() | self._numbers.held())
+            if self._index.wanted_count() + more <= WANTED_MAX:
+                return
+        problem = f"running backups refer to more than {WANTED_MAX:,} chunks that are not stored"
+        raise RequestRefused("the server", problem)
 
     def end(self, client: ClientName, session: SessionId) -> None:
         """Forget a session. One that is unknown, or another client's, is fine."""
@@ -201,13 +239,11 @@ class Sessions:
     def expire(self) -> None:
         """Forget sessions that nobody has used for `SESSION_IDLE_S`."""
         limit = self._clock() - _IDLE_NS
+        # What was used since the index was told is only known here.
+        untouched = [record.session for record in self._index.sessions_untouched_since(limit)]
         with self._lock:
-            used = {s.session: s.touched_ns for s in self._live.values()}
-        old = [
-            r.session
-            for r in self._index.sessions(None)
-            if used.get(r.session, r.touched_ns) < limit
-        ]
+            live = [(session, self._live.get(session)) for session in untouched]
+        old = [session for session, used in live if used is None or used.touched_ns < limit]
         if old:
             with self._index.transaction(durable=False):
                 for session in old:

@@ -4,9 +4,11 @@ import json
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from obnam.errors import NotFound
 from obnam.model.ids import ClientName, RepositoryName
+from obnam.wire.limits import MIB
 from obnam.wire.messages import RepositoryDescription
 from obnam_server.events import Kind
 from obnam_server.store import quotas
@@ -135,6 +137,39 @@ def test_over_the_quota_all_else_works(server: ServerInMemory, token: str) -> No
     assert put.status == 200
     answer = wire.request("GET", f"/v1/chunks/{chunk_id(1).hex()}", token=token)
     assert answer.status == 200
+
+
+def test_far_beyond_it_commits_are_refused_too(
+    server: ServerInMemory, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever commits nothing, with a large manifest, again and again, is stopped as well."""
+    monkeypatch.setattr(quotas, "COMMITS_LEAST_BYTES", 10_000)
+    quotas.set_quota(server.store, HOME, used(server))
+    wire, number = server.connect(), 2
+    while True:
+        session = begin(wire, token)
+        what = commit_of(number, previous=commit_of(number - 1).generation)
+        answer = commit(wire, token, session, evolve(what, manifest=bytes(1000)))
+        if answer.status != 201:
+            break
+        number += 1
+    assert (answer.status, problem(answer)) == (507, "over-quota")
+    document = json.loads(answer.body)
+    assert 10_000 < document["used"] - document["quota"] < 12_000
+    assert server.store.repository(HOME).generation_count() == number - 1
+    assert number > 5
+    # With a larger quota the same session goes on.
+    quotas.set_quota(server.store, HOME, None)
+    assert commit(wire, token, session, what).status == 201
+
+
+def test_how_far_beyond_is_a_share_of_it() -> None:
+    large = 64 * 1024 * MIB
+    assert not quotas.Quota(large + large // 16, large).is_beyond
+    assert quotas.Quota(large + large // 16 + 1, large).is_beyond
+    assert not quotas.Quota(64 * MIB, 0).is_beyond
+    assert quotas.Quota(64 * MIB + 1, 0).is_beyond
+    assert not quotas.Quota(large, None).is_beyond
 
 
 def test_the_client_is_told(server: ServerInMemory, token: str) -> None:
