@@ -184,6 +184,11 @@ class ApiRequest(Request):
         )
 
     @property
+    def gate(self) -> Gate:
+        """Who let it in."""
+        return self._services.gate
+
+    @property
     def queues(self) -> Queues:
         """What is waited for."""
         return self._services.queues

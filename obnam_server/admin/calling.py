@@ -121,6 +121,7 @@ def _here(data: Path, name: str, arguments: Json) -> Json:
     from obnam_server.store.store import Store
 
     operation = find(name)
+    arguments = json.loads(json.dumps(arguments))  # as a server would get them
     store = Store.open(data, time.time_ns)
     try:
         if isinstance(operation, LongOperation):

@@ -44,9 +44,11 @@ def scrub(context: Context, repository: RepositoryName) -> None:
     """Read all that REPOSITORY has, and note what is damaged: the next backup makes it again."""
     found = context.call("scrub", repository=repository)
     lines = [f"{repository}: {line}" for line in found["findings"]]
+    rest = "; the next backups heal what they still have" if found["damaged_chunk_count"] else ""
     lines.append(
         f"{repository}: {found['segments']} segments, {_mb(found['size_bytes'])} read; "
         f"{found['damaged']} damaged chunks found, {found['damaged_chunk_count']} not healed yet"
+        f"{rest}"
     )
     context.say(found, lines)
     if found["findings"] or found["damaged_chunk_count"]:

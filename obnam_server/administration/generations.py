@@ -100,7 +100,8 @@ def _chosen(store: Store, arguments: Arguments) -> tuple[RepositoryStore, list[G
 def _one_of(known: Sequence[GenerationId], text: str) -> GenerationId:
     found = [generation for generation in known if text and generation.startswith(text)]
     if not found:
-        raise NotFound(f"generation {text!r}")
+        where = "`obnam-server generation list` shows all there are"
+        raise NotFound(f"generation {text!r}; {where}")
     if len(found) > 1:
         raise UsageError(f"{len(found)} generations begin with {text!r}; write more of the id")
     return found[0]

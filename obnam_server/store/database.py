@@ -28,6 +28,13 @@ CONNECTIONS_PER_THREAD = 32
 _CACHE_KIB = 16 * 1024
 _HEAP_BYTES = 256 << 20
 """What SQLite takes in all. Beyond it each connection makes do with the pages that it has."""
+_SHARED_MEMORY = (
+    sqlite3.SQLITE_IOERR_SHMOPEN,
+    sqlite3.SQLITE_IOERR_SHMSIZE,
+    sqlite3.SQLITE_IOERR_SHMMAP,
+)
+_SHARED_MEMORY_BYTES = 64 * 1024
+"""Twice what SQLite needs for it at first."""
 
 _LOG_LIMIT_BYTES = 64 << 20
 """The write-ahead log is cut back to this when it has been emptied."""
@@ -36,6 +43,20 @@ _LOG_LIMIT_BYTES = 64 << 20
 def is_full(error: sqlite3.DatabaseError) -> bool:
     """Whether SQLite found no room on the disk."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_FULL
+
+
+def is_without_room(error: sqlite3.DatabaseError, path: Path) -> bool:
+    """Whether the disk of ``path`` has no room for what SQLite could not do.
+
+    Where its shared memory cannot be made, it only says that there was an I/O error.
+    """
+    if is_full(error):
+        return True
+    if getattr(error, "sqlite_errorcode", 0) not in _SHARED_MEMORY:
+        return False
+    with disk_errors(path):
+        disk = os.statvfs(path.parent)
+    return disk.f_bavail * disk.f_frsize < _SHARED_MEMORY_BYTES
 
 
 def is_damaged(error: BaseException | None) -> bool:
@@ -50,7 +71,7 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        if is_full(error):
+        if is_without_room(error, path):
             raise StoreFull(str(path)) from error
         raise StoreFailed(str(path), str(error)) from error
 

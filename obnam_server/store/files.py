@@ -139,11 +139,15 @@ def write_durably(files: IFiles, path: Path, content: bytes) -> None:
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):
         files.remove(temporary)
-        descriptor = files.create(temporary)
         try:
-            files.append(descriptor, [content])
-            files.sync(descriptor)
-        finally:
-            files.close(descriptor)
-        files.rename(temporary, path)
+            descriptor = files.create(temporary)
+            try:
+                files.append(descriptor, [content])
+                files.sync(descriptor)
+            finally:
+                files.close(descriptor)
+            files.rename(temporary, path)
+        except OSError:
+            files.remove(temporary)  # its name is never used again
+            raise
         files.sync_directory(path.parent)

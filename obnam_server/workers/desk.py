@@ -80,7 +80,7 @@ class Desk:
     async def end_upload(self, request: "DeskRequest") -> bytes:
         """All of the body is in the file: store it. Answered when it is durable."""
         session, received = session_of(request), unpack_received(request.read_body())
-        held, client = request.channel.held, request.caller.name
+        held, caller, gate = request.channel.held, request.caller, request.gate
         upload = None if held is None else held.upload
         if held is None or upload is None:
             raise NotFound("upload")
@@ -90,9 +90,8 @@ class Desk:
             try:
                 try:
                     await self._work.upload(upload.finish_written, received)
-                    await self._work.write(
-                        held.repository.accept, session, upload, client, held.place
-                    )
+                    accept = held.repository.accept
+                    await gate.write(caller, accept, session, upload, caller.name, held.place)
                 except BaseException:
                     await self._work.upload(upload.abort)
                     raise
