@@ -111,6 +111,9 @@ class ServerService(Service):
         self._work.background(self._store.remove_gone).addErrback(
             lambda failure: log.failure("Destroyed repositories were not removed", failure=failure)
         )
+        self._work.write(self._store.reserve.keep).addErrback(
+            lambda failure: log.failure("There is no reserve", failure=failure)
+        )
         # Not before a SIGTERM would be answered by `stopService`.
         self._reactor.callWhenRunning(self._announce, addresses)
 

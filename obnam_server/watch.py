@@ -1,4 +1,5 @@
-"""Looks at every repository once a minute: for the metrics, for missed backups, for damage.
+"""Looks at every repository once a minute: for the metrics, for missed backups, for damage. And
+whether there is room again for the reserve.
 
 So that a scrape of the metrics costs nothing, and clients that do not come are noticed.
 """
@@ -93,6 +94,7 @@ class Watch:
         for name in self.figures.keys() - set(names):
             del self.figures[name]
         self._announce_upkeep()
+        await self._work.write(self._store.reserve.keep)
 
     async def _look_at(self, name: RepositoryName, clients: Sequence[Client]) -> RepositoryFigures:
         repository = await self._work.write(self._store.repository, name)

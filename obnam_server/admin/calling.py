@@ -19,7 +19,7 @@ from obnam_server.admin.listening import read_listening
 from obnam_server.administration.answers import OperationFailed, failure_in
 from obnam_server.administration.place import SOCKET_NAME, socket_address
 from obnam_server.config import Settings
-from obnam_server.store.errors import BadDataDirectory, StoreInUse
+from obnam_server.store.errors import BadDataDirectory, StoreFull, StoreInUse
 
 CONNECT_S = 10.0
 """How long the running server may take to accept a connection."""
@@ -118,11 +118,18 @@ def _here(data: Path, name: str, arguments: Json) -> Json:
     from obnam_server.administration.operation import LongOperation
     from obnam_server.administration.perform import perform
     from obnam_server.administration.registry import find
+    from obnam_server.store.files import LOCAL_FILES
+    from obnam_server.store.reserve import Reserve
     from obnam_server.store.store import Store
 
     operation = find(name)
     arguments = json.loads(json.dumps(arguments))  # as a server would get them
-    store = Store.open(data, time.time_ns)
+    try:
+        store = Store.open(data, time.time_ns)
+    except StoreFull:
+        if not Reserve(data.absolute(), LOCAL_FILES).give_back():
+            raise
+        store = Store.open(data, time.time_ns)
     try:
         if isinstance(operation, LongOperation):
             return perform_alone(store, operation, arguments, os.getuid())
@@ -130,6 +137,7 @@ def _here(data: Path, name: str, arguments: Json) -> Json:
         later: Callable[[Store], None] | None = operation.afterwards
         if later is not None:
             later(store)
+        store.reserve.keep()
     finally:
         store.close()
     return answer

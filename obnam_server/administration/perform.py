@@ -9,6 +9,7 @@ from obnam_server.administration.operation import (
     LongOperation,
     Operation,
 )
+from obnam_server.store.errors import StoreFull
 from obnam_server.store.store import Store
 from obnam_server.upkeep.pace import Pace
 from obnam_server.work import Work
@@ -18,9 +19,19 @@ def perform(store: Store, operation: Operation, arguments: object, administrator
     """Do it, on a thread that ``operation.access`` allows; its answer.
 
     ``administrator``: the user id of who asks. Raises what the operation raises, and `BadMessage`
-    for its arguments. `StoreFull`: there is no room for a line in the audit log; nothing was done.
+    for its arguments. `StoreFull`: there is no room for it, or for its line in the audit log, even
+    with the reserve; nothing was done.
     """
     asked = _checked(arguments, administrator)
+    try:
+        return _performed(store, operation, asked)
+    except StoreFull:
+        if operation.access is not Access.CHANGE or not store.reserve.give_back():
+            raise
+    return _performed(store, operation, asked)
+
+
+def _performed(store: Store, operation: Operation, asked: Arguments) -> Json:
     number = _begin(store, operation, asked)
     try:
         return operation.run(store, asked)
@@ -39,7 +50,7 @@ async def perform_long(
 ) -> Json:
     """The same for one that takes its time; called where nothing may block."""
     asked = _checked(arguments, administrator)
-    number = await work.write(_begin, store, operation, asked)
+    number = await work.write(_begin_long, store, operation, asked)
     try:
         return await operation.run(store, work, pace, asked)
     except Exception as error:
@@ -63,6 +74,16 @@ def _begin(store: Store, operation: AnyOperation, asked: Arguments) -> int | Non
         administrator=asked.administrator,
         details=asked.values,
     )
+
+
+def _begin_long(store: Store, operation: LongOperation, asked: Arguments) -> int | None:
+    """The same for what takes its time: beginning is what can be repeated."""
+    try:
+        return _begin(store, operation, asked)
+    except StoreFull:
+        if not store.reserve.give_back():
+            raise
+    return _begin(store, operation, asked)
 
 
 def _not_done(store: Store, number: int | None, asked: Arguments, error: Exception) -> None:

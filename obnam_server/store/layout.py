@@ -6,6 +6,7 @@
     DATA/lock                              held while a process has it open; holds its pid
     DATA/server.sqlite                     clients, tokens, invitations
     DATA/server-key                        signs receipts
+    DATA/reserve                           room for administrators when the disk is full
     DATA/repositories/NAME/repository      JSON: format, id
     DATA/repositories/NAME/index.sqlite
     DATA/repositories/NAME/segments/…

@@ -19,6 +19,7 @@ from obnam_server.store.index import SqliteIndex
 from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.repository import Judge, RepositoryStore
 from obnam_server.store.repository_settings import RepositorySettings
+from obnam_server.store.reserve import Reserve
 from obnam_server.store.segments import LocalSegmentStore
 from obnam_server.store.server_key import ServerKey
 
@@ -39,12 +40,14 @@ class Store:
     _segments: LocalSegmentStore
     _judge: Judge | None = None
     settings: RepositorySettings = field(init=False)
+    reserve: Reserve = field(init=False)
     _opened: dict[RepositoryName, RepositoryStore] = field(init=False, factory=dict)
     _retired: dict[RepositoryName, weakref.ref[RepositoryStore]] = field(init=False, factory=dict)
     _ending: threading.Event = field(init=False, factory=threading.Event)
 
     def __attrs_post_init__(self) -> None:
         self.settings = self.clients.repository_settings()
+        self.reserve = Reserve(self.data, self._files)
 
     @classmethod
     def open(

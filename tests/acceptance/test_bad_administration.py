@@ -4,11 +4,8 @@ Each case is asked of the running server, and once more of the data directory al
 """
 
 import hashlib
-import json
 import os
-import shutil
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,52 +13,12 @@ from typing import Any
 import pytest
 from attrs import define
 
-from tests.acceptance.computer import COMMANDS, TWISTD, Computer
+from tests.acceptance.administrator import Administrator
+from tests.acceptance.computer import TWISTD, Computer
 from tests.support.server_process import ServerProcess
+from tests.support.small_disk import can_mount, on_small_disk
 
 HOME = "home"
-
-
-@define
-class Administrator:
-    """The installed ``obnam-server`` command, for one server."""
-
-    config: Path
-
-    def run(self, *arguments: str) -> "subprocess.CompletedProcess[str]":
-        return subprocess.run(
-            [COMMANDS / "obnam-server", "--config", self.config, *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-
-    def done(self, *arguments: str) -> str:
-        ended = self.run(*arguments)
-        assert ended.returncode == 0, ended.stderr
-        return ended.stdout
-
-    def json(self, *arguments: str) -> Any:
-        return json.loads(self.done("--json", *arguments))
-
-    def refused(self, *arguments: str) -> str:
-        """The one line that it ends with."""
-        ended = self.run(*arguments)
-        assert ended.returncode in (1, 2)
-        assert ended.stdout == ""
-        (line,) = ended.stderr.splitlines()
-        assert line.startswith("obnam-server: ")
-        return line
-
-    def decided(self) -> list[Any]:
-        """What was decided about a repository and its clients."""
-        generations, clients = self.json("generation", "list", HOME), self.json("client", "list")
-        return [generations, clients, self.json("retention", "show", HOME)["policy"]]
-
-    def all_there_is(self) -> list[Any]:
-        """The same, and what is stored."""
-        return [self.decided(), self.json("quota", "show", HOME)]
 
 
 @define
@@ -100,13 +57,25 @@ def scene(
     server.stop()
 
 
+def decided(administrator: Administrator) -> list[Any]:
+    """What was decided about a repository and its clients."""
+    generations = administrator.json("generation", "list", HOME)
+    clients = administrator.json("client", "list")
+    return [generations, clients, administrator.json("retention", "show", HOME)["policy"]]
+
+
+def all_there_is(administrator: Administrator) -> list[Any]:
+    """The same, and what is stored."""
+    return [decided(administrator), administrator.json("quota", "show", HOME)]
+
+
 def refused(scene: Scene, said: list[str], *arguments: str) -> None:
     """One line, with all of that in it; and all is as it was."""
-    before = scene.administrator.all_there_is()
+    before = all_there_is(scene.administrator)
     line = scene.administrator.refused(*arguments)
     for words in said:
         assert words in line
-    assert scene.administrator.all_there_is() == before
+    assert all_there_is(scene.administrator) == before
 
 
 def test_policies(scene: Scene) -> None:
@@ -153,7 +122,7 @@ def test_the_scrub_of_a_missing_segment(scene: Scene) -> None:
     segments = list((scene.server.data / "repositories" / HOME / "segments").glob("*/*"))
     largest = max(segments, key=lambda path: path.stat().st_size)
     largest.unlink()
-    before = scene.administrator.decided()
+    before = decided(scene.administrator)
     ended = scene.administrator.run("scrub", HOME)
     assert (ended.returncode, ended.stderr) == (3, "")
     *findings, last = ended.stdout.splitlines()
@@ -162,7 +131,7 @@ def test_the_scrub_of_a_missing_segment(scene: Scene) -> None:
     assert scene.is_alone or largest.name in findings[0]
     damaged = scene.administrator.run("check", HOME).stdout
     assert f"generation {scene.generations[1]}" in damaged
-    assert scene.administrator.decided() == before
+    assert decided(scene.administrator) == before
     assert all(path.exists() for path in segments if path != largest)
 
 
@@ -234,56 +203,33 @@ def refused_start(config: Path, *before: str) -> str:
     return line
 
 
-SMALL_DISK = """\
-import os, pathlib, shutil, subprocess, sys
-disk, data, *command = sys.argv[1:]
-subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", disk], check=True)
-if data:
-    shutil.copytree(data, f"{disk}/data")
-with open(f"{disk}/fill", "wb", buffering=0) as file:
-    try:
-        while file.write(bytes(4096)):
-            pass
-    except OSError:
-        pass
-code = subprocess.run(command).returncode
-shutil.copytree(f"{disk}/data", f"{disk}.after", ignore=shutil.ignore_patterns("*.socket"))
-sys.exit(code)
-"""
-"""Runs a command with a disk of its own, which is full, and says what is there afterwards."""
-
-
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[tuple[Path, list[str]]]:
-    """Where it is, and what to put before a command."""
-    unshare = shutil.which("unshare")
+def small_disk(tmp_path: Path) -> Path:
+    """Where one of a MiB is, for a command that `on_small_disk` runs."""
+    if not can_mount():
+        pytest.skip("this system does not let us mount a small disk")
     disk = tmp_path / "disk"
     disk.mkdir()
-    alone = [unshare or "", "--user", "--map-root-user", "--mount"]
-    if unshare is None or subprocess.run([*alone, "true"], check=False).returncode:
-        pytest.skip("this system does not let us mount a small disk")
-    yield disk, [*alone, sys.executable, "-c", SMALL_DISK, str(disk)]
+    return disk
 
 
-def test_a_full_disk_at_the_first_start(small_disk: tuple[Path, list[str]], tmp_path: Path) -> None:
-    disk, before = small_disk
+def test_a_full_disk_at_the_first_start(small_disk: Path, tmp_path: Path) -> None:
     config = tmp_path / "server.yaml"
-    config.write_text(f"data_directory: {disk}/data\nlisten: ['tcp:0:interface=127.0.0.1']\n")
-    line = refused_start(config, *before, "")
-    assert f"{disk}/data" in line
+    config.write_text(f"data_directory: {small_disk}/data\nlisten: ['tcp:0:interface=127.0.0.1']\n")
+    line = refused_start(config, *on_small_disk(small_disk))
+    assert f"{small_disk}/data" in line
     assert "the disk is full; make room and try again" in line
-    after = Path(f"{disk}.after")
+    after = Path(f"{small_disk}.after")
     assert not after.exists() or list(after.iterdir()) == []
 
 
-def test_a_full_disk_at_a_later_start(small_disk: tuple[Path, list[str]], tmp_path: Path) -> None:
-    disk, before = small_disk
+def test_a_full_disk_at_a_later_start(small_disk: Path, tmp_path: Path) -> None:
     server = ServerProcess(tmp_path / "server", program=TWISTD)
     with server:
         server.invite("laptop", HOME)
     config = tmp_path / "small.yaml"
-    config.write_text(f"data_directory: {disk}/data\nlisten: ['tcp:0:interface=127.0.0.1']\n")
-    line = refused_start(config, *before, str(server.data))
-    assert f"{disk}/data" in line
+    config.write_text(f"data_directory: {small_disk}/data\nlisten: ['tcp:0:interface=127.0.0.1']\n")
+    line = refused_start(config, *on_small_disk(small_disk, server.data))
+    assert f"{small_disk}/data" in line
     assert "the disk is full; make room and try again" in line
-    assert files_of(Path(f"{disk}.after")) == files_of(server.data)
+    assert files_of(Path(f"{small_disk}.after")) == files_of(server.data)
