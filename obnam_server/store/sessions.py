@@ -103,7 +103,7 @@ class Sessions:
             numbers, total = found, generation.sum
         now = self._clock()
         session = SessionId(secrets.token_hex(16))
-        older = self._index.sessions(client)
+        older = sorted(self._index.sessions(client), key=self._touched_ns)
         crowded = older[: max(0, len(older) + 1 - SESSIONS_PER_CLIENT_MAX)]
         # In memory first: in the index alone it would look like one from before the server's start.
         with self._lock:
@@ -119,6 +119,11 @@ class Sessions:
         for record in crowded:
             self.ended(record.session)
         return session
+
+    def _touched_ns(self, record: SessionRecord) -> int:
+        """When a session was last used: questions are not noted in the index."""
+        live = self._live.get(record.session)
+        return record.touched_ns if live is None else max(live.touched_ns, record.touched_ns)
 
     def get(self, session: SessionId, client: ClientName | None = None) -> Session:
         """A live session (of one client). Any thread. `SessionLost`."""

@@ -181,6 +181,12 @@ def test_a_client_has_a_bounded_number_of_sessions(server: OneRepository) -> Non
         server.home.missing(first, [])
     for session in [*rest, kept]:
         server.home.missing(session, [])
+    # A backup that finds all its chunks has asked questions only: it is used all the same.
+    server.home.missing(rest[0], [])
+    server.home.begin_session(ALICE, None)
+    server.home.missing(rest[0], [])
+    with pytest.raises(SessionLost):
+        server.home.missing(rest[1], [])
 
 
 # Commits
