@@ -156,12 +156,15 @@ def remove_gone(data: Path, stop: Callable[[], bool]) -> None:
 
 
 def repository_id(data: Path, name: RepositoryName) -> bytes:
-    """The id that a repository's segments carry. `NotFound`, `UnknownFormat`."""
+    """The id that its segments carry. `NotFound`, `UnknownFormat`, `BadDataDirectory`."""
     path = repositories_of(data) / name / "repository"
     try:
         document = json.loads(path.read_bytes())
         found, known = document["format"], bytes.fromhex(document["id"])
     except FileNotFoundError as error:
+        if path.parent.is_dir():
+            problem = "is missing: put it back from a copy; without it the segments are nobody's"
+            raise BadDataDirectory(str(path), problem) from error
         raise NotFound(f"repository {name}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise BadDataDirectory(str(path), f"is damaged ({error})") from error

@@ -243,6 +243,8 @@ class LocalSegmentStore:
         incoming = home / "incoming"
         count = 0
         with disk_errors(incoming):
+            # A copy of a data directory may have been made without it, since nothing in it lasts.
+            self._files.make_directory(incoming)
             for path in incoming.iterdir():
                 self._files.remove(path)
                 count += 1

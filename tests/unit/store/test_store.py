@@ -119,6 +119,34 @@ def test_a_newer_repository(data: Path) -> None:
     store.close()
 
 
+def test_a_repository_that_was_copied_without_what_does_not_last(data: Path) -> None:
+    store = Store.open(data, Clock())
+    back_up(store.create_repository(HOME), ALICE, "one", "abc")
+    store.close()
+    (data / "repositories/home/incoming").rmdir()
+    index_path(data).unlink()
+    store = Store.open(data, Clock())
+    back_up(store.repository(HOME), ALICE, "two", "abcd")
+    store.close()
+
+
+def test_a_repository_without_its_id_is_named(data: Path) -> None:
+    """It is there, and clients must not begin a new one in its place."""
+    store = Store.open(data, Clock())
+    back_up(store.create_repository(HOME), ALICE, "one", "abc")
+    store.close()
+    path = data / "repositories/home/repository"
+    content = path.read_bytes()
+    path.unlink()
+    store = Store.open(data, Clock())
+    for ask in (store.repository, store.create_repository):
+        with pytest.raises(BadDataDirectory, match="put it back from a copy"):
+            ask(HOME)
+    path.write_bytes(content)
+    assert store.repository(HOME).generation_count() == 1
+    store.close()
+
+
 def test_a_newer_index(data: Path) -> None:
     store = Store.open(data, Clock())
     store.create_repository(HOME)
