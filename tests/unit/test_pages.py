@@ -1,6 +1,7 @@
 """The pages say what the code says: paths that they name exist, errors are all in the table."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,52 @@ def test_paths_in_pages_exist(page: Path) -> None:
     linked = {(ROOT / page).parent / path for path in LINK.findall(text)}
     missing = sorted(str(path) for path in named | linked if not path.exists())
     assert missing == []
+
+
+TEST = re.compile(r"`(?:(tests/[\w/]*/)?(test_\w+\.py)|(test_\w+))`")
+"""The file of a test, with or without its folder; or a function in the file named before."""
+
+
+def named_tests(text: str) -> Iterator[tuple[Path, str | None]]:
+    """Files, and functions in them. Fails where there is no such one, or more than one."""
+    file: Path | None = None
+    for folder, name, function in TEST.findall(text):
+        if name:
+            found = [ROOT / folder / name] if folder else [*(ROOT / "tests").rglob(name)]
+            assert len(found) == 1, f"{name} is in more than one folder, or in none"
+            (file,) = found
+            assert file.is_file(), file
+            yield file, None
+        else:
+            assert file is not None, f"{function} stands behind no file"
+            yield file, function
+
+
+def test_tests_in_pages_exist() -> None:
+    for page in PAGES:
+        for file, function in named_tests((ROOT / page).read_text(encoding="utf-8")):
+            text = file.read_text(encoding="utf-8")
+            if function is None:
+                assert re.search(r"(?m)^(?:async )?def test_|^Test\w+ = |^class Test", text), file
+            else:
+                assert re.search(rf"(?m)^(?:async )?def {function}\(", text), (file, function)
+
+
+NOT_FOUND_OUT = "not found out"
+"""What the threat model says of an attack that no test can show."""
+
+
+def test_each_attack_names_the_test_that_shows_it() -> None:
+    text = (ROOT / "docs" / "threat-model.md").read_text(encoding="utf-8")
+    rows = []
+    for table in text.split("| shown by |\n")[1:]:
+        lines = table.partition("\n\n")[0].splitlines()
+        rows += lines[1:]  # behind the rule
+    assert len(rows) >= 20
+    for row in rows:
+        *_, comes_of_it, shown_by = row.strip().removesuffix("|").split("|")
+        if not TEST.search(shown_by):
+            assert NOT_FOUND_OUT in comes_of_it, row
 
 
 def test_every_error_is_in_the_table_of_its_exit_code() -> None:

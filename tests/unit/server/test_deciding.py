@@ -3,6 +3,7 @@
 import json
 
 from obnam.model.ids import RepositoryName
+from obnam_server.api import Api
 from obnam_server.upkeep.policy import DAY_NS
 from tests.support.raw_backup import backed_up, problem
 from tests.support.server_in_memory import HOUR_NS, RawAnswer, ServerInMemory
@@ -44,6 +45,21 @@ def test_a_backup_credential_deletes_nothing(server: ServerInMemory) -> None:
     for method, rest in (("DELETE", ""), ("PUT", "/undelete"), ("DELETE", "/pin"), ("PUT", "/pin")):
         answer = server.connect().request(method, path + rest, token=token)
         assert problem(answer) == "forbidden"
+
+
+def test_a_managers_token_cannot_end_a_legal_hold(server: ServerInMemory) -> None:
+    """Whoever stole it can take pins away, and there is no request that ends a hold."""
+    token = server.token("laptop", scopes=("backup", "restore", "manage"))
+    first = backed_up(server.connect(), token, 1, 1).generation
+    backed_up(server.connect(), token, 2, 1, 2, previous=first)
+    home = server.store.repository(RepositoryName("laptop"))
+    home.change(home.decisions.hold, "administrator (user 0)", "case 7")
+    for method, rest in (("DELETE", "/pin"), ("PUT", "/undelete"), ("DELETE", "")):
+        path = f"/v1/generations/{first}{rest}"
+        answer = server.connect().request(method, path, token=token)
+    assert problem(answer) == "kept"
+    assert "case 7" in json.loads(answer.body)["detail"]
+    assert not [rule for rule in Api.app.url_map.iter_rules() if "hold" in rule.rule]
 
 
 def test_lists_say_what_was_decided(server: ServerInMemory) -> None:
