@@ -32,6 +32,13 @@ HELLO = b"\x16\x03\x01\x00\xa5\x01"
 """The first bytes of a handshake; the next ones would take their time."""
 
 
+@pytest.fixture(params=["", "workers: 2\n"], ids=["alone", "with workers"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ServerProcess]:
+    """One whose connections are its own, or its workers'."""
+    with ServerProcess(tmp_path / "server", more=request.param) as running:
+        yield running
+
+
 @pytest.fixture
 def files_enough() -> Iterator[None]:
     """As many files as all these connections take, where the system allows it."""
