@@ -1,13 +1,15 @@
 """Clients that come, go and change their tokens, against a model: who was revoked changes nothing.
 
-Requests have a beginning and an end, and anything comes between: what counts is whether the token
-is good when the change is made, not when the request was let in.
+Requests have a beginning and an end, and anything comes between, the server's upkeep and an
+administrator's decisions too: what counts is whether the token is good when the change is made, not
+when the request was let in.
 """
 
 import json
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from hashlib import sha256
 from itertools import count
 from pathlib import Path
@@ -20,7 +22,10 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from obnam.model.ids import ClientName, GenerationId, RepositoryName, SessionId
 from obnam.wire.idlists import pack_references
+from obnam_server.store.errors import CollectionWaits, Kept
+from obnam_server.store.repository import RepositoryStore
 from tests.support.raw_backup import begin, chunk_id, commit_of, frames, store
+from tests.support.scrubbed import scrub_now
 from tests.support.server_in_memory import HOUR_NS, ServerInMemory, Wire
 from tests.support.soak import SOAK
 
@@ -32,6 +37,7 @@ MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
 """Where fsync takes no time; what is tested here does not lean on it."""
 
 names = st.sampled_from(NAMES)
+repositories = st.sampled_from(REPOSITORIES)
 
 
 @define
@@ -55,18 +61,31 @@ class Pending:
     rest: bytes
     generation: GenerationId | None = None
     previous: GenerationId | None = None
+    pinned: GenerationId | None = None
     new_token: str = ""
 
 
 @define
-class Made:
-    """The generations of one repository: whose, and which."""
+class Generation:
+    """Whose it is, and whether it is in the trash."""
 
-    generations: list[tuple[str, GenerationId]] = field(factory=list)
+    client: str
+    id: GenerationId
+    trashed: bool = False
+
+
+@define
+class Made:
+    """The generations of one repository that are not gone for good."""
+
+    generations: list[Generation] = field(factory=list)
 
     def latest(self, name: str) -> GenerationId | None:
-        own = [generation for client, generation in self.generations if client == name]
+        own = [each.id for each in self.generations if each.client == name]
         return own[-1] if own else None
+
+    def listed(self) -> list[tuple[str, GenerationId]]:
+        return [(each.client, each.id) for each in self.generations if not each.trashed]
 
 
 class RevocationMachine(RuleBasedStateMachine):
@@ -80,6 +99,7 @@ class RevocationMachine(RuleBasedStateMachine):
         self.bad: list[str] = []
         self.made = {name: Made() for name in REPOSITORIES}
         self.pending: list[Pending] = []
+        self.pinned: set[GenerationId | None] = set()
         self.numbers = count(1)
 
     def teardown(self) -> None:
@@ -178,7 +198,7 @@ class RevocationMachine(RuleBasedStateMachine):
             slot = {"slot": f"{next(self.numbers):032x}", "label": "one", "sealed": "AAAA"}
             method, path, body = "PUT", "/v1/keyring", json.dumps({"slots": [slot]}).encode()
         elif kind == "pin" and made.generations:
-            generation = made.generations[-1][1]
+            generation = request.pinned = made.generations[-1].id
             reason = json.dumps({"reason": f"number {next(self.numbers)}"}).encode()
             method, path, body = "PUT", f"/v1/generations/{generation}/pin", reason
         more = {}
@@ -206,9 +226,10 @@ class RevocationMachine(RuleBasedStateMachine):
         request.generation = commit.generation
         return json.dumps(commit.to_json()).encode()
 
-    @precondition(lambda self: self.pending)
     @rule(number=st.integers(0, 7))
     def end_request(self, number: int) -> None:
+        if not self.pending:
+            return
         request = self.pending.pop(number % len(self.pending))
         before = self.all_there_is()
         request.wire.send(request.rest)
@@ -225,17 +246,20 @@ class RevocationMachine(RuleBasedStateMachine):
             assert answer.status == expected
             if expected == 201:
                 assert request.generation is not None
-                made.generations.append((request.name, request.generation))
+                made.generations.append(Generation(request.name, request.generation))
         elif request.kind == "rotate":
             assert answer.status == 204
             member = self.members[request.name]
             if member.later is not None:
                 self.bad.append(member.later)
             member.later = request.new_token
+        elif request.pinned is not None and request.pinned not in dict(made.listed()).values():
+            assert answer.status == 404
         else:
             # Slots, too, may have been replaced meanwhile.
             assert answer.status in (200, 201, 204, 412)
         if answer.status < 300:
+            self.pinned.add(request.pinned)
             assert self.all_there_is() != before
 
     @precondition(lambda self: self.bad)
@@ -249,6 +273,56 @@ class RevocationMachine(RuleBasedStateMachine):
         assert answer.status == 401
         assert self.all_there_is() == before
         wire.lose()
+
+    @rule(name=names, times=st.integers(1, 3))
+    def back_up(self, name: str, times: int) -> None:
+        """Whole backups, one after the other."""
+        for _ in range(times):
+            self.begin_request(name, "commit", later=False)
+            if self.pending and self.pending[-1].name == name:
+                self.end_request(len(self.pending) - 1)
+
+    # The server and its administrator
+
+    def home(self, repository: str) -> RepositoryStore | None:
+        if repository not in self.server.store.repositories():
+            return None
+        return self.server.store.repository(RepositoryName(repository))
+
+    @rule(repository=repositories, number=st.integers(0, 9), undelete=st.booleans())
+    def decide(self, repository: str, number: int, undelete: bool) -> None:
+        made, home = self.made[repository], self.home(repository)
+        if home is None or not made.generations:
+            return
+        chosen = made.generations[number % len(made.generations)]
+        if undelete:
+            home.change(home.decisions.undelete, [chosen.id])
+            chosen.trashed = False
+            return
+        try:
+            home.change(home.decisions.delete, [chosen.id], "admin", "old")
+        except Kept:
+            pinned = {request.pinned for request in self.pending} | self.pinned
+            assert chosen.id in {made.latest(chosen.client), *pinned}
+        else:
+            chosen.trashed = True
+
+    @rule(repository=repositories)
+    def look_after(self, repository: str) -> None:
+        """Expunge, compact, scrub."""
+        made, home = self.made[repository], self.home(repository)
+        if home is None:
+            return
+        going = [each.id for each in made.generations if each.trashed]
+        home.change(home.decisions.expunge, going)
+        made.generations = [each for each in made.generations if not each.trashed]
+        with suppress(CollectionWaits):
+            rewrite = home.collection.rewrite([each.segment for each in home.collection.shares()])
+            for _ in rewrite.steps():
+                pass
+            home.change(home.collection.replace, rewrite)
+            rewrite.abort()
+        assert scrub_now(home) == set()
 
     @rule()
     def restart(self) -> None:
@@ -270,16 +344,19 @@ class RevocationMachine(RuleBasedStateMachine):
 
     @invariant()
     def generations_stay(self) -> None:
+        """Whoever made them was revoked or not; and so do their chunks."""
         for name, made in self.made.items():
-            if name in self.server.store.repositories():
-                listed = self.server.store.repository(RepositoryName(name)).list_generations(0, 999)
-                found = [(each.client, each.receipt.generation) for each in listed]
-                assert found == made.generations
-            else:
+            home = self.home(name)
+            if home is None:
                 assert not made.generations
+                continue
+            listed = home.list_generations(0, 999)
+            assert [(each.client, each.receipt.generation) for each in listed] == made.listed()
+            chunks = [chunk_id(int(each.id, 16)) for each in made.generations]
+            assert None not in home.locate(chunks)
 
 
 TestRevocationMachine = RevocationMachine.TestCase
 TestRevocationMachine.settings = settings(
-    max_examples=60 * SOAK, stateful_step_count=30, deadline=None
+    max_examples=100 * SOAK, stateful_step_count=40, deadline=None
 )
