@@ -89,8 +89,9 @@ class PrivateSocket:
         try:
             with ExitStack() as stack:
                 address = stack.enter_context(socket_address(path))
+                # To a Unix socket whose backlog is full one cannot even begin to connect.
                 port = cast(IReactorUNIX, reactor).listenUNIX(
-                    address, cast(Factory[Any], factory), mode=0o600
+                    address, cast(Factory[Any], factory), backlog=BACKLOG, mode=0o600
                 )
                 return cls(path, port, stack.pop_all())
         finally:

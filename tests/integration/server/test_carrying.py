@@ -3,7 +3,7 @@
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, cast
@@ -54,6 +54,7 @@ class Scene:
     reactor: ReactorBase
     store: Store
     desk: DeskSite
+    private: PrivateSocket
     worker: WorkerSite
     port: IListeningPort
     home: RepositoryStore
@@ -136,7 +137,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     store.clients.enrol(code, sha256(TOKEN.encode("ascii")).hexdigest())
     home = store.create_repository(HOME)
     session = home.begin_session(ClientName("laptop"), None)
-    yield Scene(reactor, store, desk, site, port, home, session)
+    yield Scene(reactor, store, desk, private, site, port, home, session)
     await maybeDeferred(port.stopListening)
     site.abort()
     await site.drain()
@@ -218,6 +219,22 @@ async def test_an_owner_that_hangs_up(scene: Scene) -> None:
         with suppress(ConnectionResetError):
             assert await deferToThread(connection.recv, 1000) == b""
     await scene.until(lambda: scene.nothing_is_held)
+
+
+@pytest_twisted.ensureDeferred
+async def test_very_many_at_once(scene: Scene) -> None:
+    """They wait for an owner that is busy just then: none is turned away."""
+    accepting = cast(Any, scene.private._port)
+    accepting.stopReading()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(scene.connect()) for _ in range(200)]
+        await scene.until(lambda: len(scene.worker.channels) == len(clients))
+        for each in clients:
+            each.sendall(scene.head("GET", "/health", 0))
+        accepting.startReading()
+        for each in clients:
+            answer = await deferToThread(each.recv, 1000)
+            assert answer.startswith(b"HTTP/1.1 200")
 
 
 @pytest_twisted.ensureDeferred
