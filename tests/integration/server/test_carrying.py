@@ -25,7 +25,7 @@ from obnam_server.auth import Gate
 from obnam_server.events import Events
 from obnam_server.failures import Failures
 from obnam_server.metrics import Counters
-from obnam_server.ports import PrivateSocket
+from obnam_server.ports import BACKLOG, PrivateSocket
 from obnam_server.queues import Queues
 from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
@@ -132,7 +132,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
     desk = DeskSite(api.app.resource(), Desk(work, counters, reactor), services, reactor)
     private = PrivateSocket.open(socket_of(store.data), desk, reactor)
     site: Any = WorkerSite(Carriage(store.data, private.path, carried, reactor), WorkerRequest)
-    port = reactor.listenTCP(0, site, interface="127.0.0.1")
+    port = reactor.listenTCP(0, site, backlog=BACKLOG, interface="127.0.0.1")
     code = store.clients.invite(ClientName("laptop"), HOME, ("backup", "restore"), 2**62)
     store.clients.enrol(code, sha256(TOKEN.encode("ascii")).hexdigest())
     home = store.create_repository(HOME)
