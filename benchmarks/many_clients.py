@@ -210,6 +210,7 @@ def main(arguments: Sequence[str]) -> int:
     """Run it; 1: something that must hold does not."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks many-clients", description=__doc__)
     parser.add_argument("--clients", type=int, default=CLIENTS)
+    parser.add_argument("--workers", type=int, default=0, help="of the server; default: 0")
     parser.add_argument("--work", type=Path, default=Path("/var/tmp/obnam-benchmark"))
     parser.add_argument("--obnam-bin", type=Path, default=Path(sys.executable).parent)
     parser.add_argument("--output", type=Path, help="default: many-clients.json in --work")
@@ -220,14 +221,16 @@ def main(arguments: Sequence[str]) -> int:
     folder = given.work / "many-clients"
     shutil.rmtree(folder, ignore_errors=True)
     few = [
-        run(given.obnam_bin, folder / f"few-{number}", FEW, number) for number in range(FEW_ROUNDS)
+        run(given.obnam_bin, folder / f"few-{number}", FEW, number, given.workers)
+        for number in range(FEW_ROUNDS)
     ]
-    many = run(given.obnam_bin, folder / "many", given.clients, FEW_ROUNDS)
+    many = run(given.obnam_bin, folder / "many", given.clients, FEW_ROUNDS, given.workers)
     compared = sorted(few, key=lambda each: each.mb_per_s)[FEW_ROUNDS // 2]
     checks = check(compared, many)
     output = given.output or given.work / "many-clients.json"
     document = {
         "machine": machine(),
+        "workers": given.workers,
         "few": [dataclasses.asdict(each) for each in few],
         "many": dataclasses.asdict(many),
         "checks": checks,
@@ -240,10 +243,10 @@ def main(arguments: Sequence[str]) -> int:
     return 0 if all(checks.values()) else 1
 
 
-def run(commands: Path, folder: Path, clients: int, seed: int) -> Figures:
+def run(commands: Path, folder: Path, clients: int, seed: int, workers: int) -> Figures:
     """So many clients at once, on a new server. Raises CommandFailed when one does not answer."""
     chance = random.Random(seed)
-    server = LiveServer(commands, folder / "server")
+    server = LiveServer(commands, folder / "server", workers)
     try:
         masters = [chance.randbytes(32) for _ in range(REPOSITORIES)]
         computers = [
