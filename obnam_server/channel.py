@@ -6,7 +6,6 @@ Leans on `HTTPChannel` of Twisted 24.7 and later: its ``_command``, ``_path``, `
 
 from typing import Any, cast
 
-from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Connection
@@ -14,11 +13,11 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import IResource
-from twisted.web.server import Site
 
 from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
 from obnam.wire.problems import CONTENT_TYPE
 from obnam_server.crowd import Crowd
+from obnam_server.drained_site import DrainedSite
 from obnam_server.sources import source_of
 from obnam_server.uploads import UploadBody
 
@@ -211,11 +210,11 @@ class ApiChannel(HTTPChannel):
         self.loseConnection()
 
 
-class Channels(Site):
-    """All connections to some listening ports."""
+class Channels(DrainedSite):
+    """All connections of clients to some listening ports."""
 
-    noisy = False
     protocol = ApiChannel  # type: ignore[assignment]  # Twisted's own is a function
+    channels: set[ApiChannel]
 
     def __init__(
         self,
@@ -225,47 +224,14 @@ class Channels(Site):
         reactor: IReactorTime,
         timeout_s: float | None = SILENCE_S,
     ) -> None:
-        super().__init__(
-            resource,
-            requestFactory=request_factory,
-            parsePOSTFormSubmission=False,
-            timeout=timeout_s,
-            reactor=reactor,
-        )
+        super().__init__(resource, request_factory, reactor, timeout_s)
         self.crowd = crowd
-        self.channels: set[ApiChannel] = set()
-        self.draining = False
-        self._drained: Deferred[None] | None = None
 
-    def startFactory(self) -> None:
-        """No access log, so no clock for it either."""
+    def is_busy(self, channel: HTTPChannel) -> bool:
+        """See `ApiChannel.busy`."""
+        return cast(ApiChannel, channel).busy
 
-    def stopFactory(self) -> None:
-        """See `startFactory`."""
-
-    def log(self, request: Request) -> None:
-        """See `startFactory`."""
-
-    def drain(self) -> "Deferred[None]":
-        """Finish the requests under way, take no new ones; fires when all are gone."""
-        self.draining = True
-        if not self.channels:
-            return succeed(None)
-        self._drained = Deferred()
-        for channel in list(self.channels):
-            if not channel.busy:
-                channel.loseConnection()
-        return self._drained
-
-    def abort(self) -> None:
-        """Cut all connections."""
-        for channel in list(self.channels):
-            channel.forceAbortClient()
-
-    def channel_lost(self, channel: ApiChannel) -> None:
+    def channel_lost(self, channel: HTTPChannel) -> None:
         """A connection is gone."""
-        self.channels.discard(channel)
         self.crowd.left(channel)
-        if not self.channels and self._drained is not None:
-            drained, self._drained = self._drained, None
-            drained.callback(None)
+        super().channel_lost(channel)

@@ -13,14 +13,13 @@ from collections.abc import Callable
 from typing import Any
 
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel
-from twisted.web.http import Request as HttpRequest
 from twisted.web.resource import Resource
-from twisted.web.server import NOT_DONE_YET, Request, Site
+from twisted.web.server import NOT_DONE_YET, Request
 
 from obnam.errors import NotFound
 from obnam.wire.limits import SILENCE_S
@@ -30,6 +29,7 @@ from obnam_server.administration.operation import Access, LongOperation
 from obnam_server.administration.perform import perform, perform_long
 from obnam_server.administration.problems import problem_of
 from obnam_server.administration.registry import find
+from obnam_server.drained_site import DrainedSite
 from obnam_server.store.store import Store
 from obnam_server.upkeep.rounds import Rounds
 from obnam_server.work import Work
@@ -98,54 +98,18 @@ class AdminChannel(HTTPChannel):
             self.site.channel_lost(self)
 
 
-class AdminSite(Site):
-    """All connections of administrators. ``allowed``: the user ids that may be."""
+class AdminSite(DrainedSite):
+    """All connections of administrators. ``allowed``: the user ids that may be.
 
-    noisy = False
+    No access log: what changes something is in the audit log.
+    """
+
     protocol = AdminChannel  # type: ignore[assignment]  # Twisted's own is a function
+    channels: set[AdminChannel]
 
     def __init__(self, resource: Resource, allowed: frozenset[int], reactor: ReactorBase) -> None:
-        super().__init__(
-            resource,
-            requestFactory=AdminRequest,
-            parsePOSTFormSubmission=False,
-            timeout=SILENCE_S,
-            reactor=reactor,
-        )
+        super().__init__(resource, AdminRequest, reactor, SILENCE_S)
         self.allowed = allowed
-        self.channels: set[AdminChannel] = set()
-        self._gone: Deferred[None] | None = None
-
-    def startFactory(self) -> None:
-        """No access log: what changes something is in the audit log."""
-
-    def stopFactory(self) -> None:
-        """See `startFactory`."""
-
-    def log(self, request: HttpRequest) -> None:
-        """See `startFactory`."""
-
-    def channel_lost(self, channel: AdminChannel) -> None:
-        """A connection is gone."""
-        self.channels.discard(channel)
-        if not self.channels and self._gone is not None:
-            gone, self._gone = self._gone, None
-            gone.callback(None)
-
-    def drain(self) -> "Deferred[None]":
-        """Close connections that wait for nothing; fires when all are gone."""
-        for channel in list(self.channels):
-            if not channel.requests:
-                channel.loseConnection()
-        if not self.channels:
-            return succeed(None)
-        self._gone = Deferred()
-        return self._gone
-
-    def abort(self) -> None:
-        """Cut all connections."""
-        for channel in list(self.channels):
-            channel.forceAbortClient()
 
 
 class OperationsPage(Resource):
