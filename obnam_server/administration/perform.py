@@ -1,5 +1,8 @@
 """Running one operation: what changes something is in the audit log before it is done."""
 
+from collections.abc import Callable
+from typing import TypeVar
+
 from obnam.model.ids import RepositoryName
 from obnam.wire.members import BadMessage, Json
 from obnam_server.administration.operation import (
@@ -14,6 +17,9 @@ from obnam_server.store.store import Store
 from obnam_server.upkeep.pace import Pace
 from obnam_server.work import Work
 
+AnOperation = TypeVar("AnOperation", bound=AnyOperation)
+T = TypeVar("T")
+
 
 def perform(store: Store, operation: Operation, arguments: object, administrator: int) -> Json:
     """Do it, on a thread that ``operation.access`` allows; its answer.
@@ -22,13 +28,22 @@ def perform(store: Store, operation: Operation, arguments: object, administrator
     for its arguments. `StoreFull`: there is no room for it, or for its line in the audit log, even
     with the reserve; nothing was done.
     """
-    asked = _checked(arguments, administrator)
+    return _with_reserve(_performed, store, operation, _checked(arguments, administrator))
+
+
+def _with_reserve(
+    call: Callable[[Store, AnOperation, Arguments], T],
+    store: Store,
+    operation: AnOperation,
+    asked: Arguments,
+) -> T:
+    """``call``; when the disk is full, and it changes something, again with the reserve's room."""
     try:
-        return _performed(store, operation, asked)
+        return call(store, operation, asked)
     except StoreFull:
         if operation.access is not Access.CHANGE or not store.reserve.give_back():
             raise
-    return _performed(store, operation, asked)
+    return call(store, operation, asked)
 
 
 def _performed(store: Store, operation: Operation, asked: Arguments) -> Json:
@@ -50,7 +65,8 @@ async def perform_long(
 ) -> Json:
     """The same for one that takes its time; called where nothing may block."""
     asked = _checked(arguments, administrator)
-    number = await work.write(_begin_long, store, operation, asked)
+    # Of what takes its time, beginning is what can be repeated.
+    number = await work.write(_with_reserve, _begin, store, operation, asked)
     try:
         return await operation.run(store, work, pace, asked)
     except Exception as error:
@@ -74,16 +90,6 @@ def _begin(store: Store, operation: AnyOperation, asked: Arguments) -> int | Non
         administrator=asked.administrator,
         details=asked.values,
     )
-
-
-def _begin_long(store: Store, operation: LongOperation, asked: Arguments) -> int | None:
-    """The same for what takes its time: beginning is what can be repeated."""
-    try:
-        return _begin(store, operation, asked)
-    except StoreFull:
-        if not store.reserve.give_back():
-            raise
-    return _begin(store, operation, asked)
 
 
 def _not_done(store: Store, number: int | None, asked: Arguments, error: Exception) -> None:
