@@ -50,7 +50,11 @@ class Sent:
 
 @define
 class Store:
-    """Asks the server which pieces it lacks, and sends those."""
+    """Asks the server which pieces it lacks, and sends those.
+
+    It is not asked while it has nothing but what it was sent by us (``asks``); or by another
+    client since we began, and then has some chunks twice, which is harmless.
+    """
 
     _repository: IChunks
     _pool: IPool
@@ -59,7 +63,8 @@ class Store:
     _plaintext: SlabRack
     _sealed: SlabRack
     _sent: Sent
-    session: SessionId
+    _session: SessionId
+    _asks: bool
     _under_way: set[ChunkId] = field(factory=set)
 
     async def store(self, slab: Slab, pieces: Sequence[Piece]) -> None:
@@ -80,13 +85,22 @@ class Store:
             if body is not None:
                 await self._send(*body, len(missing))
         finally:
-            self._under_way.difference_update(fresh)
+            if self._asks:
+                self._under_way.difference_update(fresh)
+
+    def go_on_in(self, session: SessionId) -> None:
+        """After a checkpoint, with nothing under way."""
+        self._session = session
+        self._asks = True
+        self._under_way.clear()
 
     async def _missing(self, ids: Sequence[ChunkId]) -> set[ChunkId]:
+        if not self._asks:
+            return set(ids)
         missing: set[ChunkId] = set()
         for at in range(0, len(ids), MISSING_IDS_MAX):
             part = ids[at : at + MISSING_IDS_MAX]
-            answers = await self._repository.missing(self.session, part)
+            answers = await self._repository.missing(self._session, part)
             missing.update(chunk_id for chunk_id, lacks in zip(part, answers, strict=True) if lacks)
         return missing
 
@@ -105,7 +119,7 @@ class Store:
 
     async def _send(self, sealed: Slab, length: int, chunks: int) -> None:
         try:
-            await self._repository.store(self.session, sealed.view[:length])
+            await self._repository.store(self._session, sealed.view[:length])
         finally:
             self._sealed.put_back(sealed)
         self._sent.chunks += chunks
@@ -127,14 +141,9 @@ class Pipeline:
     _sent: Sent
     _stopping: bool = False
 
-    @property
-    def session(self) -> SessionId:
-        """The session that protects what is stored."""
-        return self._store.session
-
-    @session.setter
-    def session(self, session: SessionId) -> None:
-        self._store.session = session
+    def go_on_in(self, session: SessionId) -> None:
+        """After a checkpoint: the session that protects what is stored from now on."""
+        self._store.go_on_in(session)
 
     async def run(self, batches: Iterator[Batch], until_s: float) -> bool:
         """Work until there are no more batches (``True``) or it is ``until_s`` by the clock.

@@ -116,9 +116,7 @@ class Backup:
                 self.progress.stage("heal")
                 healed = await self._healer().heal(session, base, nascent)
             scan = self._scan(nascent, base)
-            pipeline, sent = self._pipeline(
-                nascent, session, *racks, asks_all=description.damaged_chunk_count > 0
-            )
+            pipeline, sent = self._pipeline(nascent, session, *racks, description)
             committer = Committer(
                 self.repository, self.thread, self.keys, self.sealer, self.now_ns, healed.lost
             )
@@ -133,7 +131,8 @@ class Backup:
                     await committer.commit(session, nascent, base, previous, partial, copy),
                 )
                 previous = base.opened.shown().link
-                session = pipeline.session = await self._begin(base)
+                session = await self._begin(base)
+                pipeline.go_on_in(session)
             self.progress.stage("commit")
             for path in await self.thread.call(nascent.settle):
                 self._warn(f"{printable(path)}: vanished while it was read")
@@ -273,11 +272,11 @@ class Backup:
         session: SessionId,
         plaintext: SlabRack,
         sealed: SlabRack,
-        *,
-        asks_all: bool,
+        description: RepositoryDescription,
     ) -> tuple[Pipeline, Sent]:
         sent = Sent()
-        recorder = Recorder(nascent, asks_all=asks_all or self.settings.full)
+        asks_all = description.damaged_chunk_count > 0 or self.settings.full
+        recorder = Recorder(nascent, asks_all=asks_all)
         store = Store(
             self.repository,
             self.pool,
@@ -287,6 +286,7 @@ class Backup:
             sealed,
             sent,
             session,
+            asks=description.used_bytes > 0,
         )
         large = LargeFileReader(
             self.pool, self.thread, self.checksums, recorder, plaintext, store.store

@@ -12,6 +12,7 @@ from obnam.live.scan import CACHE_TAG_SIGNATURE
 from obnam.model.entry import Reason
 from obnam.model.ids import GenerationId
 from tests.unit.backup.laptop import Laptop
+from tests.unit.pool.bench import noise
 
 ensure = pytest_twisted.ensureDeferred
 FILES = 30
@@ -75,6 +76,52 @@ async def test_checkpoints_are_partial_and_the_last_is_whole(busy: Laptop) -> No
         assert previous == (commits[sequence - 2].generation if sequence > 1 else None)
     sent = list(busy.repository.stored)
     assert len(sent) == len(set(sent))
+
+
+@ensure
+async def test_a_server_that_has_nothing_is_not_asked_before_the_first_checkpoint(
+    busy: Laptop,
+) -> None:
+    known_at_commits: list[tuple[int, int]] = []
+
+    def note() -> None:
+        known_at_commits.append((len(busy.repository.asked), len(busy.repository.stored)))
+
+    busy.repository.before_commit = note
+    await busy.back_up()
+
+    assert known_at_commits[0][0] == 0 < known_at_commits[0][1]
+    assert known_at_commits[-1][0] > 0
+    asked = busy.repository.asked
+    assert not set(asked) & set(busy.repository.stored[: known_at_commits[0][1]])
+
+
+@ensure
+async def test_what_is_sent_unasked_is_sent_once(laptop: Laptop) -> None:
+    content = noise("twice", 3 << 20)
+    for number in range(40):
+        (laptop.root / f"{number:02}").write_bytes(content)
+    await laptop.back_up()
+
+    assert laptop.repository.asked == []
+    stored = laptop.repository.stored
+    assert len(stored) == len(set(stored)) == len(laptop.server.chunks)
+
+
+@ensure
+async def test_a_first_backup_that_is_begun_again_asks(busy: Laptop) -> None:
+    busy.checkpoint_s = 1e9
+    cut_off(busy, after=9)
+    with pytest.raises(ServerUnreachable):
+        await busy.back_up()
+    assert busy.repository.asked == []
+    before = set(busy.repository.stored[:-1])
+
+    busy.repository.before_store = lambda: None
+    busy.repository.stored.clear()
+    await busy.back_up()
+    assert before <= set(busy.repository.asked)
+    assert not before & set(busy.repository.stored)
 
 
 @ensure

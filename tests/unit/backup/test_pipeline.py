@@ -59,13 +59,14 @@ class Line:
     plaintext: SlabRack = field(factory=lambda: SlabRack(SLABS, 2 << 20))
     sealed: SlabRack = field(factory=lambda: SlabRack(SLABS, 3 << 20))
     pool: InlinePool = field(factory=lambda: InlinePool(tools_of(KEYS)))
+    asks: bool = True
     pipeline: Pipeline = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         recorder, thread = Recorder(self.nascent), self.laptop.thread
         store = Store(
             self.repository, self.pool, thread, recorder, self.plaintext, self.sealed, self.sent,
-            self.session,
+            self.session, asks=self.asks,
         )  # fmt: skip
         large = LargeFileReader(
             self.pool, thread, self.laptop.checksums, recorder, self.plaintext, store.store
