@@ -11,10 +11,11 @@ Systems", IEEE TPDS 2020; normalised chunking of level 2.
 from pyfastcdc import FastCDC
 
 KIB = 1 << 10
-MINIMUM = 128 * KIB
+MINIMUM = 384 * KIB
 AVERAGE = 512 * KIB
 MAXIMUM = 2048 * KIB
-"""Sizes of pieces in bytes. The last piece of a stream may be smaller than the minimum."""
+"""Sizes of pieces in bytes. The last piece of a stream may be smaller than the minimum, which is
+what ``docs/decisions/0006-three-eighths-of-a-mebibyte.md`` is about."""
 
 SEED_BITS = 63
 

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from obnam.backup.batches import BUNDLE_FILE_MAX
 from obnam.backup.pipeline import PLAINTEXT_SLAB_BYTES, SEALED_SLAB_BYTES
 from obnam.chunking.cutter import MINIMUM
 from obnam.crypto.envelope import Compression
@@ -47,8 +48,9 @@ def test_nothing_to_seal(bench: Bench) -> None:
 
 
 def test_a_full_slab_of_small_pieces_fits() -> None:
-    """The slabs of a backup: what does not shrink, in the smallest pieces that the cutter makes."""
-    # Each file that is cut by itself, of MINIMUM and a bit, makes at most two pieces.
-    pieces = 2 * (PLAINTEXT_SLAB_BYTES // MINIMUM) + 1
-    overhead = FRAME_HEADER_BYTES + sealed_length_max(MINIMUM) - MINIMUM
+    """The slabs of a backup: what does not shrink, in the smallest pieces that there are."""
+    # A file that is cut by itself makes one piece; beyond MINIMUM perhaps two.
+    pieces = PLAINTEXT_SLAB_BYTES // BUNDLE_FILE_MAX + 1
+    assert pieces >= 2 * (PLAINTEXT_SLAB_BYTES // MINIMUM) + 1
+    overhead = FRAME_HEADER_BYTES + sealed_length_max(BUNDLE_FILE_MAX) - BUNDLE_FILE_MAX
     assert PLAINTEXT_SLAB_BYTES + pieces * overhead <= SEALED_SLAB_BYTES
