@@ -4,6 +4,7 @@ Small files of one neighbourhood become a bundle; larger ones share a slab but a
 itself; what fits into no slab goes alone. So 100,000 small files are about a hundred jobs.
 """
 
+from collections.abc import Iterable, Iterator
 from enum import Enum
 from typing import NamedTuple
 
@@ -60,13 +61,12 @@ class _Open:
     size_bytes: int = 0
     file_count: int = 0
 
-    def add(self, place: Place, name: bytes, size_bytes: int) -> None:
+    def names_in(self, place: Place) -> list[bytes]:
+        """The names of the group of ``place``, to append to."""
         if place is not self.place:
             self.groups.append(_group(place, []))
             self.place = place
-        self.groups[-1].names.append(name)
-        self.size_bytes += size_bytes
-        self.file_count += 1
+        return self.groups[-1].names
 
     def close(self) -> Batch | None:
         if not self.groups:
@@ -84,19 +84,26 @@ class Batches:
         self._bundle = _Open(Cut.BUNDLE)
         self._each = _Open(Cut.EACH)
 
-    def add(self, place: Place, name: bytes, size_bytes: int) -> Batch | None:
-        """Take a file; returns a batch that became full by it.
+    def add(self, place: Place, files: Iterable[tuple[bytes, int]]) -> Iterator[Batch]:
+        """Take files of one directory, names and sizes in bytes; gives batches that are full.
 
-        Files that are added one after another with the same place are one group.
+        Files that are added one after another with the same place are one group. A loop without
+        a call for each file: a first backup has a hundred thousand of them a second.
         """
-        if size_bytes > self._slab_bytes:
-            return Batch(Cut.PARTS, (_group(place, [name]),), size_bytes, 1)
-        batch = self._bundle if size_bytes < BUNDLE_FILE_MAX else self._each
-        full = None
-        if batch.size_bytes + size_bytes > self._slab_bytes or batch.file_count == BATCH_FILES_MAX:
-            full = batch.close()
-        batch.add(place, name, size_bytes)
-        return full
+        slab_bytes = self._slab_bytes
+        for name, size_bytes in files:
+            if size_bytes > slab_bytes:
+                yield Batch(Cut.PARTS, (_group(place, [name]),), size_bytes, 1)
+                continue
+            batch = self._bundle if size_bytes < BUNDLE_FILE_MAX else self._each
+            if (
+                batch.size_bytes + size_bytes > slab_bytes or batch.file_count == BATCH_FILES_MAX
+            ) and (full := batch.close()):
+                yield full
+            names = batch.groups[-1].names if batch.place is place else batch.names_in(place)
+            names.append(name)
+            batch.size_bytes += size_bytes
+            batch.file_count += 1
 
     def rest(self) -> list[Batch]:
         """What is left, at the end of the scan."""

@@ -55,16 +55,16 @@ class Entry(NamedTuple):
     known: KnownRow | None
 
 
-FileToRead = tuple[bytes, Status, Mark]
-"""Name, what it is now, and why: a plain tuple, because a first backup has one for each file."""
+FileToRead = tuple[bytes, Status]
+"""Name, and what it is now: a plain tuple, because a first backup has one for each file."""
 
 
 @define
 class Plan:
     """What is to be done with (a slice of) a directory."""
 
-    read: list[FileToRead] = field(factory=list)
-    """Files whose content is to be read."""
+    read: dict[Mark, list[FileToRead]] = field(factory=dict)
+    """Files whose content is to be read, by why."""
     write: list[Entry] = field(factory=list)
     """Entries without content whose rows are to be written."""
     enter: list[tuple[bytes, KnownRow | None]] = field(factory=list)
@@ -100,7 +100,7 @@ def plan_directory(
     plan = Plan()
     get = known.get
     new, changed = Mark(Reason.NEW.value, sequence), Mark(Reason.CHANGED.value, sequence)
-    read = plan.read.append
+    read: list[FileToRead] = []
     for name, status in zip(names, stats, strict=True):
         before = get(name)
         if isinstance(status, OSError):
@@ -115,7 +115,7 @@ def plan_directory(
             plan.gone.append(name)
             before = None
         if before is None and is_file:
-            read((name, status, new))
+            read.append((name, status))
             continue
         same = (
             before is not None
@@ -144,9 +144,11 @@ def plan_directory(
         else:
             mark = changed
         if is_file:
-            read((name, status, mark))
+            plan.read.setdefault(mark, []).append((name, status))
         else:
             plan.write.append(Entry(name, kind, status, mark, before))
+    if read:
+        plan.read.setdefault(new, []).extend(read)
     if complete:
         plan.gone.extend(sorted(known.keys() - names))
     return plan

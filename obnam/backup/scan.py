@@ -5,13 +5,13 @@ generation. Rows of entries without content are written on the way.
 """
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from os.path import join
 
 from attrs import define, field, frozen
 
 from obnam.backup.batches import Batch, Batches, Place
-from obnam.backup.plan import Entry, Mark, Plan, plan_directory
+from obnam.backup.plan import Entry, FileToRead, Mark, Plan, plan_directory
 from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
 from obnam.live.metadata import (
@@ -145,19 +145,20 @@ class Scan:
             return
         # The workers open it by its path, and must find this directory, not one swapped for it.
         identity = identity_of(os.fstat(listing.descriptor))
-        places: dict[Mark, Place] = {}
-        add = self._batches.add
-        for name, status, mark in plan.read:
+        for mark, files in plan.read.items():
+            place = Place(directory, listing.path, identity, mark)
+            yield from self._batches.add(place, self._leaders(directory, mark, files))
+
+    def _leaders(
+        self, directory: int, mark: Mark, files: Iterable[FileToRead]
+    ) -> Iterator[tuple[bytes, int]]:
+        """Names and sizes of files, of those with several links only the first that is met."""
+        for name, status in files:
             if status.st_nlink > 1 and self._nascent.follow(
                 status.st_dev, status.st_ino, directory, name, *mark
             ):
                 continue
-            place = places.get(mark)
-            if place is None:
-                place = places[mark] = Place(directory, listing.path, identity, mark)
-            batch = add(place, name, status.st_size)
-            if batch is not None:
-                yield batch
+            yield name, status.st_size
 
     def _apply(self, plan: Plan, directory: int, path: bytes, descriptor: int) -> list[bytes]:
         """Write what the plan says but for content; gives the directories to enter."""

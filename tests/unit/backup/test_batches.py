@@ -20,9 +20,9 @@ def names(batch: Batch) -> list[tuple[int, bytes]]:
 
 def test_small_files_become_one_bundle() -> None:
     batches = Batches(SLAB)
-    assert batches.add(HERE, b"a", 10) is None
-    assert batches.add(HERE, b"b", 0) is None
-    assert batches.add(THERE, b"c", 20) is None
+    assert list(batches.add(HERE, [(b"a", 10)])) == []
+    assert list(batches.add(HERE, [(b"b", 0)])) == []
+    assert list(batches.add(THERE, [(b"c", 20)])) == []
     (bundle,) = batches.rest()
     assert (bundle.cut, bundle.size_bytes, bundle.file_count) == (Cut.BUNDLE, 30, 3)
     assert bundle.groups == (
@@ -34,12 +34,12 @@ def test_small_files_become_one_bundle() -> None:
 
 def test_each_size_goes_its_way() -> None:
     batches = Batches(SLAB)
-    assert batches.add(HERE, b"small", BUNDLE_FILE_MAX - 1) is None
-    assert batches.add(HERE, b"middle", BUNDLE_FILE_MAX) is None
-    assert batches.add(HERE, b"full", SLAB) is not None
-    huge = batches.add(HERE, b"huge", SLAB + 1)
-    assert huge is not None
-    assert (huge.cut, names(huge)) == (Cut.PARTS, [(1, b"huge")])
+    files = [(b"small", BUNDLE_FILE_MAX - 1), (b"middle", BUNDLE_FILE_MAX)]
+    files += [(b"full", SLAB), (b"huge", SLAB + 1)]
+    assert [(b.cut, names(b)) for b in batches.add(HERE, files)] == [
+        (Cut.EACH, [(1, b"middle")]),
+        (Cut.PARTS, [(1, b"huge")]),
+    ]
     assert [(b.cut, names(b)) for b in batches.rest()] == [
         (Cut.BUNDLE, [(1, b"small")]),
         (Cut.EACH, [(1, b"full")]),
@@ -48,20 +48,19 @@ def test_each_size_goes_its_way() -> None:
 
 def test_a_batch_has_a_number_of_files_at_most() -> None:
     batches = Batches(SLAB)
-    given_out = [batches.add(HERE, b"%d" % n, 0) for n in range(BATCH_FILES_MAX + 1)]
-    full = given_out.pop()
-    assert set(given_out) == {None}
-    assert full is not None
+    files = [(b"%d" % number, 0) for number in range(BATCH_FILES_MAX + 1)]
+    assert list(batches.add(HERE, files[:-1])) == []
+    (full,) = batches.add(HERE, files[-1:])
     assert full.file_count == BATCH_FILES_MAX
 
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 2 * SLAB)), max_size=60))
 def test_every_file_once_and_in_order(files: list[tuple[bool, int]]) -> None:
     batches = Batches(SLAB)
-    made = []
+    done: list[Batch] = []
     for number, (here, size) in enumerate(files):
-        made.append(batches.add(HERE if here else THERE, b"%03d" % number, size))
-    done = [batch for batch in [*made, *batches.rest()] if batch is not None]
+        done += batches.add(HERE if here else THERE, [(b"%03d" % number, size)])
+    done += batches.rest()
     for cut in Cut:
         came = [name for batch in done if batch.cut is cut for _, name in names(batch)]
         assert came == sorted(came)

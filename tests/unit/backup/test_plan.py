@@ -52,7 +52,7 @@ def test_nothing_is_nothing() -> None:
 
 
 def test_new_entries() -> None:
-    assert plan(FILE, None) == Plan(read=[(b"n", FILE, NEW)])
+    assert plan(FILE, None) == Plan(read={NEW: [(b"n", FILE)]})
     assert plan(LINK, None) == Plan(write=[entry(LINK, Kind.SYMLINK, NEW)])
     assert plan(DIRECTORY, None) == Plan(
         write=[entry(DIRECTORY, Kind.DIRECTORY, NEW)], enter=[(b"n", None)]
@@ -70,7 +70,7 @@ def test_unchanged_entries() -> None:
 )
 def test_changed_files(difference: dict[str, int]) -> None:
     status = evolve(FILE, **difference)
-    assert plan(status, KNOWN) == Plan(read=[(b"n", status, CHANGED)])
+    assert plan(status, KNOWN) == Plan(read={CHANGED: [(b"n", status)]})
 
 
 def test_the_size_of_a_directory_says_nothing() -> None:
@@ -95,11 +95,11 @@ def test_links_of_one_file_are_on_one_device() -> None:
 @pytest.mark.parametrize("reason", [Reason.ERROR, Reason.SKIPPED])
 def test_what_failed_is_tried_again(reason: Reason) -> None:
     known = KNOWN._replace(reason=reason)
-    assert plan(FILE, known) == Plan(read=[(b"n", FILE, CHANGED)])
+    assert plan(FILE, known) == Plan(read={CHANGED: [(b"n", FILE)]})
 
 
 def test_another_kind_is_another_entry() -> None:
-    assert plan(FILE, KNOWN_DIRECTORY) == Plan(read=[(b"n", FILE, NEW)], gone=[b"n"])
+    assert plan(FILE, KNOWN_DIRECTORY) == Plan(read={NEW: [(b"n", FILE)]}, gone=[b"n"])
     assert plan(DIRECTORY, KNOWN) == Plan(
         write=[entry(DIRECTORY, Kind.DIRECTORY, NEW)], enter=[(b"n", None)], gone=[b"n"]
     )
@@ -120,7 +120,7 @@ def test_what_is_not_listed_is_gone() -> None:
 
 def test_a_full_backup_reads_files_and_keeps_their_reasons() -> None:
     mark = Mark(KNOWN.reason, KNOWN.since)
-    assert plan(FILE, KNOWN, full=True) == Plan(read=[(b"n", FILE, mark)])
+    assert plan(FILE, KNOWN, full=True) == Plan(read={mark: [(b"n", FILE)]})
     assert plan(LINK, KNOWN_LINK, full=True) == Plan(unchanged=1)
 
 
@@ -130,6 +130,6 @@ def test_names_and_stats_go_together() -> None:
 
 
 def test_what_is_to_be_read_again_is_as_unchanged_as_it_was() -> None:
-    assert plan(FILE, KNOWN, again={b"n"}).read == [(b"n", FILE, Mark(Reason.NEW, 3))]
+    assert plan(FILE, KNOWN, again={b"n"}).read == {Mark(Reason.NEW, 3): [(b"n", FILE)]}
     assert plan(FILE, KNOWN, again={b"other"}) == plan(FILE, KNOWN)
     assert plan(LINK, KNOWN_LINK, again={b"n"}).unchanged == 1
