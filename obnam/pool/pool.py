@@ -64,8 +64,11 @@ class ProcessPool:
         self._workers = workers
         self._tools = (keys, suite, compression)
         self._executor: ProcessPoolExecutor | None = None
-        # Submitting may start a worker, which blocks until it runs: 0.2 s for the first.
+        # Submitting may start a worker, which blocks until it runs: 0.2 s for the first, with
+        # which the fork server is started; then next to nothing.
         self._submitting = ThreadPoolExecutor(1, "submit")
+        self._has_begun = False
+        self._is_closed = False
 
     def start(self) -> "Deferred[list[None]]":
         """Start all workers now, beside whatever comes before the first job.
@@ -78,7 +81,10 @@ class ProcessPool:
     def run(self, job: Callable[..., T], *arguments: object) -> "Deferred[T]":
         """See `IPool`."""
         fired: Deferred[T] = Deferred()
-        self._submitting.submit(self._submit, fired, job, arguments)
+        if self._has_begun and not self._is_closed:
+            self._submit(fired, job, arguments)
+        else:
+            self._submitting.submit(self._submit, fired, job, arguments)
         return fired
 
     def _submit(
@@ -96,6 +102,7 @@ class ProcessPool:
 
     def close(self) -> None:
         """See `IPool`."""
+        self._is_closed = True
         # Waited for: what is left to do when the process is ending hangs (the queue by which
         # workers are told to end is closed before they were told). In a thread, for a bound.
         ending = Thread(target=self._end, daemon=True)
@@ -121,8 +128,8 @@ class ProcessPool:
             )
         return self._executor
 
-    @staticmethod
-    def _deliver(done: "Future[Any]", fired: "Deferred[Any]") -> None:
+    def _deliver(self, done: "Future[Any]", fired: "Deferred[Any]") -> None:
+        self._has_begun = True
         if fired.called or done.cancelled():
             return
         error = done.exception()
