@@ -5,13 +5,13 @@ Made on the reactor's thread. Nothing here waits or fails: who hears of an event
 
 from collections import Counter
 from collections.abc import Callable
-from enum import Enum
 from typing import Any
 
 from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from obnam.model.ids import ClientName, GenerationId, RepositoryName
+from obnam_server.event_kinds import USUAL, Kind
 
 log = Logger()
 
@@ -20,22 +20,6 @@ REPEAT_NS = 24 * 3600 * 1_000_000_000
 
 REMEMBERED_MAX = 10_000
 """Events remembered in order not to repeat them; beyond, the oldest are forgotten first."""
-
-
-class Kind(Enum):
-    """The kinds of events, by their names in configuration and messages."""
-
-    ANOMALY = "anomaly"
-    DAMAGE = "damage"
-    QUOTA_SOFT = "quota-soft"
-    QUOTA_FULL = "quota-full"
-    MISSED_BACKUP = "missed-backup"
-    UPKEEP_FAILED = "upkeep-failed"
-    COMMIT = "commit"
-
-
-USUAL = frozenset(Kind) - {Kind.COMMIT}
-"""Kinds that a webhook gets which names none."""
 
 
 @frozen

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from obnam.model.ids import RepositoryName
-from obnam_server.events import Events, Kind
+from obnam_server.event_kinds import Kind
+from obnam_server.events import Events
 from obnam_server.store.figures import SECOND_NS, ClientFigures, RepositoryFigures
 from obnam_server.upkeep.compact import Compacted
 from obnam_server.upkeep.rounds import TaskState

@@ -62,3 +62,6 @@ def _line(event: Mapping[str, Any]) -> str:
     details = " ".join(f"{key}={json.dumps(value)}" for key, value in event["details"].items())
     parts = (event["sequence"], event["time"], event["event"], event["repository"] or "-", who)
     return "\t".join((*map(str, parts), details))
+
+
+COMMANDS = {"audit": audit}

@@ -71,3 +71,6 @@ def revoke(context: Context, name: ClientName, force: bool) -> None:
     """Take the token of NAME away, at once. Its backups stay."""
     found = context.call("client-revoke", client=name, force=force)
     context.say(found, [f"{name} can no longer use the server"])
+
+
+COMMANDS = {"client": client}

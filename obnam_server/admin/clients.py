@@ -8,8 +8,7 @@ from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.admin.calling import call
 from obnam_server.admin.listening import public_url
 from obnam_server.config import Settings
-from obnam_server.enrolment import Invitation
-from obnam_server.tls import certificate_files, pin_of
+from obnam_server.invitation import Invitation
 
 
 def invite(
@@ -28,6 +27,8 @@ def invite(
         "expires_ns": expires_ns,
     }
     code = str(call(settings, "client-invite", asked)["code"])
+    from obnam_server.tls import certificate_files, pin_of  # slow to import
+
     pin = pin_of(certificate_files(settings)) if url.startswith("https:") else None
     return Invitation(url, code, pin)
 

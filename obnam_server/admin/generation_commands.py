@@ -122,3 +122,6 @@ def _line(each: Mapping[str, Any]) -> str:
 
 def _because(mark: Mapping[str, Any]) -> str:
     return f"{printable(mark['reason'].encode())} (by {printable(mark['by'].encode())})"
+
+
+COMMANDS = {"generation": generation}

@@ -134,3 +134,6 @@ def _alarm_line(found: Mapping[str, Any]) -> str:
         f"{found['repository']}\t{found['client']}\t{when:%Y-%m-%d %H:%M}\t"
         f"{found['generation']}\t{found['reason']}"
     )
+
+
+COMMANDS = {"quota": quota, "alarm": alarm}

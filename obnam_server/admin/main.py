@@ -1,7 +1,7 @@
 """The ``obnam-server`` command: who may use the server, and its store's health.
 
 Asks the running server, or does without one. Prints text for people, or JSON with ``--json``. The
-commands are in files by family; here they come together, and here is how each of them ends.
+commands are in files by family (see `obnam_server.admin.commands`); here is how each of them ends.
 """
 
 import json
@@ -16,22 +16,14 @@ import click
 from click.core import ParameterSource
 
 from obnam.errors import ObnamError
-from obnam_server.admin.audit_commands import audit
-from obnam_server.admin.client_commands import client
+from obnam_server.admin.commands import Commands
 from obnam_server.admin.context import FAILED, WRONG_USAGE, Context
-from obnam_server.admin.generation_commands import generation, hold, release
-from obnam_server.admin.init_command import init
-from obnam_server.admin.limit_commands import alarm, quota
-from obnam_server.admin.repository_commands import repository
-from obnam_server.admin.retention_commands import retention
-from obnam_server.admin.status_commands import rebuild_index_, status_
-from obnam_server.admin.upkeep_commands import check, collect, compact, scrub
 from obnam_server.administration.answers import error_name
 
 DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.option(
     "--config",
     "path",
@@ -54,28 +46,6 @@ def cli(context: click.Context, path: Path, data_directory: Path | None, as_json
     if data_directory is not None and named:
         raise click.UsageError("--config and --data-directory: give one of the two")
     context.obj = Context(path, as_json, data_directory)
-
-
-for command in (hold, release):
-    repository.add_command(command)
-
-for command in (
-    init,
-    client,
-    repository,
-    generation,
-    quota,
-    alarm,
-    retention,
-    collect,
-    compact,
-    scrub,
-    check,
-    status_,
-    audit,
-    rebuild_index_,
-):
-    cli.add_command(command)
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

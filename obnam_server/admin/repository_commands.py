@@ -9,6 +9,7 @@ import click
 from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam_server.admin.clients import client_line
 from obnam_server.admin.context import Context, named
+from obnam_server.admin.generation_commands import hold, release
 
 
 @click.group()
@@ -66,3 +67,9 @@ def _latest(client: Mapping[str, Any]) -> str:
     if client["latest_ns"] is None:
         return "no backup"
     return f"last backup {datetime.fromtimestamp(client['latest_ns'] / 1e9, UTC):%Y-%m-%d %H:%M}"
+
+
+for command in (hold, release):
+    repository.add_command(command)
+
+COMMANDS = {"repository": repository}

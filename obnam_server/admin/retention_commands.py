@@ -54,3 +54,6 @@ def run(context: Context, repository: RepositoryName, dry_run: bool) -> None:
     if not found.get("done", True):
         lines.append("nothing was done: somebody decided something meanwhile; run it again")
     context.say(found, lines)
+
+
+COMMANDS = {"retention": retention}

@@ -30,3 +30,6 @@ def status_(context: Context) -> None:
     """Whether the server runs, where it listens, and how much it keeps."""
     found = status(context.settings)
     context.say(found.to_json(), found.lines(time.time_ns()))
+
+
+COMMANDS = {"status": status_, "rebuild-index": rebuild_index_}

@@ -70,3 +70,6 @@ def check(context: Context, repository: RepositoryName, repair: bool) -> None:
 
 def _mb(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:.1f} MB"
+
+
+COMMANDS = {"check": check, "collect": collect, "compact": compact, "scrub": scrub}

@@ -11,7 +11,8 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.events import Events, Kind
+from obnam_server.event_kinds import Kind
+from obnam_server.events import Events
 from obnam_server.gauges import Gauges, UpkeepFigures
 from obnam_server.metrics import Counters
 from obnam_server.store.figures import ClientFigures, RepositoryFigures

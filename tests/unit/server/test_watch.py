@@ -9,7 +9,7 @@ from attrs import define, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.events import Kind
+from obnam_server.event_kinds import Kind
 from obnam_server.gauges import Gauges, UpkeepFigures
 from obnam_server.store import quotas
 from obnam_server.store.errors import DamagedIndex, DamagedSegment
