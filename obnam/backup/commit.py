@@ -13,8 +13,8 @@ from pathlib import Path
 from attrs import define, evolve, field, frozen
 
 from obnam import __version__
-from obnam.backup.pipeline import Sent
 from obnam.backup.scan import ScanCounts
+from obnam.backup.uploads import Sent
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
 from obnam.crypto.seal import Sealer

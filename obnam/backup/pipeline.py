@@ -8,44 +8,33 @@ import errno
 from collections.abc import Iterator, Sequence
 
 from attrs import define, field
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
 from obnam.backup.record import Recorder
 from obnam.backup.together import all_of
+from obnam.backup.uploads import Sent, Uploads
 from obnam.model.entry import printable
 from obnam.model.ids import ChunkId, SessionId
 from obnam.pool.named import Group, NamedFiles, Piece, Trouble
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.read_files import name_bundle, name_files
-from obnam.pool.seal_pieces import seal_pieces
 from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.wire.interfaces import IChunks
-from obnam.wire.limits import MIB, MISSING_IDS_MAX, UPLOAD_BODY_MAX
+from obnam.wire.limits import MIB, MISSING_IDS_MAX
 
-SEALED_SLAB_BYTES = UPLOAD_BODY_MAX
 PLAINTEXT_SLAB_BYTES = 15 * MIB
-"""What does not shrink, cut into the smallest pieces, still fits into a sealed slab."""
+"""What does not shrink, cut into the smallest pieces, still is a body that may be uploaded."""
 
 PLAINTEXT_SLABS = 4
 SEALED_SLABS = 4
-LANES = 6
+LANES = 8
 """Batches under way at once: two workers read or seal, and the others wait or are being sent."""
-
-
-@define
-class Sent:
-    """What a pipeline has done so far: files and plaintext bytes read, chunks and bytes sent."""
-
-    files: int = 0
-    read_bytes: int = 0
-    chunks: int = 0
-    sent_bytes: int = 0
-    warnings: int = 0
 
 
 @define
@@ -57,19 +46,16 @@ class Store:
     """
 
     _repository: IChunks
-    _pool: IPool
     _thread: OwnThread
     _recorder: Recorder
     _plaintext: SlabRack
-    _sealed: SlabRack
-    _sent: Sent
-    _session: SessionId
+    _uploads: Uploads
     _asks: bool
     _under_way: set[ChunkId] = field(factory=set)
 
     async def store(self, slab: Slab, pieces: Sequence[Piece]) -> None:
         """Make all pieces durable on the server; the slab is put back as soon as it can be."""
-        body: tuple[Slab, int] | None = None
+        durable: Deferred[None] | None = None
         fresh: list[ChunkId] = []
         try:
             try:
@@ -79,20 +65,26 @@ class Store:
                 self._under_way.update(fresh)
                 missing = await self._missing(fresh)
                 if missing:
-                    body = await self._seal(slab, pieces, missing)
+                    first = {piece.id: piece for piece in reversed(pieces)}
+                    wanted = sorted(first[chunk_id] for chunk_id in missing)
+                    durable = await self._uploads.add(slab, wanted)
             finally:
                 self._plaintext.put_back(slab)
-            if body is not None:
-                await self._send(*body, len(missing))
+            if durable is not None:
+                await durable
         finally:
             if self._asks:
                 self._under_way.difference_update(fresh)
 
     def go_on_in(self, session: SessionId) -> None:
         """After a checkpoint, with nothing under way."""
-        self._session = session
+        self._uploads.session = session
         self._asks = True
         self._under_way.clear()
+
+    async def stop(self) -> None:
+        """Give up what is under way."""
+        await self._uploads.stop()
 
     async def _missing(self, ids: Sequence[ChunkId]) -> set[ChunkId]:
         if not self._asks:
@@ -100,30 +92,9 @@ class Store:
         missing: set[ChunkId] = set()
         for at in range(0, len(ids), MISSING_IDS_MAX):
             part = ids[at : at + MISSING_IDS_MAX]
-            answers = await self._repository.missing(self._session, part)
+            answers = await self._repository.missing(self._uploads.session, part)
             missing.update(chunk_id for chunk_id, lacks in zip(part, answers, strict=True) if lacks)
         return missing
-
-    async def _seal(
-        self, slab: Slab, pieces: Sequence[Piece], missing: set[ChunkId]
-    ) -> tuple[Slab, int]:
-        first = {piece.id: piece for piece in reversed(pieces)}
-        sealed = await self._sealed.take()
-        try:
-            wanted = [first[chunk_id] for chunk_id in missing]
-            wanted.sort()
-            return sealed, await self._pool.run(seal_pieces, slab.name, wanted, sealed.name)
-        except BaseException:
-            self._sealed.put_back(sealed)
-            raise
-
-    async def _send(self, sealed: Slab, length: int, chunks: int) -> None:
-        try:
-            await self._repository.store(self._session, sealed.view[:length])
-        finally:
-            self._sealed.put_back(sealed)
-        self._sent.chunks += chunks
-        self._sent.sent_bytes += length
 
 
 @define
@@ -151,8 +122,11 @@ class Pipeline:
         Nothing is under way when it returns or raises.
         """
         self._stopping = False
-        ended = await all_of([self._lane(batches, until_s) for _ in range(LANES)])
-        return all(ended)
+        try:
+            return all(await all_of([self._lane(batches, until_s) for _ in range(LANES)]))
+        except BaseException:
+            await self._store.stop()
+            raise
 
     async def _lane(self, batches: Iterator[Batch], until_s: float) -> bool:
         try:

@@ -12,14 +12,13 @@ from obnam.backup.large import LargeFileReader
 from obnam.backup.pipeline import (
     PLAINTEXT_SLAB_BYTES,
     PLAINTEXT_SLABS,
-    SEALED_SLAB_BYTES,
     SEALED_SLABS,
     Pipeline,
-    Sent,
     Store,
 )
 from obnam.backup.record import Recorder
 from obnam.backup.scan import Scan, ScanCounts, ScanSettings
+from obnam.backup.uploads import SEALED_SLAB_BYTES, Sent, Uploads
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
 from obnam.errors import (
@@ -277,15 +276,15 @@ class Backup:
         sent = Sent()
         asks_all = description.damaged_chunk_count > 0 or self.settings.full
         recorder = Recorder(nascent, asks_all=asks_all)
+        uploads = Uploads(self.repository, self.pool, sealed, sent, session)
+        # While a slab of plaintext is taken, something more to upload may come of it.
+        plaintext.when_idle = uploads.flush
         store = Store(
             self.repository,
-            self.pool,
             self.thread,
             recorder,
             plaintext,
-            sealed,
-            sent,
-            session,
+            uploads,
             asks=description.used_bytes > 0,
         )
         large = LargeFileReader(

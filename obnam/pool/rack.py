@@ -1,6 +1,7 @@
 """A bounded number of slabs, and who waits for one. Not for workers: they do without Twisted."""
 
 from collections import deque
+from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
 
@@ -19,13 +20,18 @@ class SlabRack:
         self._free: list[Slab] = []
         self._all: list[Slab] = []
         self._waiting: deque[Deferred[Slab]] = deque()
+        self._taken = 0
+        self.when_idle: Callable[[], None] = lambda: None
+        """Called when all slabs that were taken are back."""
 
     def take(self) -> "Deferred[Slab]":
         """A slab, now or as soon as one is put back."""
         if self._free:
+            self._taken += 1
             return succeed(self._free.pop())
         if self._unmade:
             self._unmade -= 1
+            self._taken += 1
             slab = make_slab(self.size_bytes)
             self._all.append(slab)
             return succeed(slab)
@@ -37,8 +43,11 @@ class SlabRack:
         """Give it to the next who waits. Its bytes may change from here on."""
         if self._waiting:
             self._waiting.popleft().callback(slab)
-        else:
-            self._free.append(slab)
+            return
+        self._free.append(slab)
+        self._taken -= 1
+        if not self._taken:
+            self.when_idle()
 
     def close(self) -> None:
         """Remove all slabs; nobody may take one any more."""

@@ -26,6 +26,8 @@ def content(number: int) -> bytes:
 def busy(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Laptop:
     """A computer with so much to do that each upload takes a second, on a clock that is its own."""
     monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)  # each batch by itself
+    monkeypatch.setattr("obnam.backup.pipeline.LANES", 6)  # a checkpoint waits for them all
     for number in range(FILES):
         (laptop.root / f"{number:02}").write_bytes(content(number))
     for number in range(100):
@@ -271,6 +273,7 @@ async def test_a_huge_file_over_a_checkpoint(
 ) -> None:
     """A checkpoint waits until a file that was begun is read to its end."""
     monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)  # each batch by itself
     data = os.urandom(12 << 20)
     (laptop.root / "a").write_bytes(data)
     (laptop.root / "b").write_bytes(b"small")

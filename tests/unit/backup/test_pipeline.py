@@ -11,8 +11,9 @@ from twisted.internet.task import Clock
 
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
-from obnam.backup.pipeline import Pipeline, Sent, Store
+from obnam.backup.pipeline import Pipeline, Store
 from obnam.backup.record import Recorder
+from obnam.backup.uploads import Sent, Uploads
 from obnam.errors import ServerFull, ServerUnreachable
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.ids import ChunkId, ClientName, SessionId
@@ -64,10 +65,9 @@ class Line:
 
     def __attrs_post_init__(self) -> None:
         recorder, thread = Recorder(self.nascent), self.laptop.thread
-        store = Store(
-            self.repository, self.pool, thread, recorder, self.plaintext, self.sealed, self.sent,
-            self.session, asks=self.asks,
-        )  # fmt: skip
+        uploads = Uploads(self.repository, self.pool, self.sealed, self.sent, self.session)
+        self.plaintext.when_idle = uploads.flush
+        store = Store(self.repository, thread, recorder, self.plaintext, uploads, asks=self.asks)
         large = LargeFileReader(
             self.pool, thread, self.laptop.checksums, recorder, self.plaintext, store.store
         )
@@ -98,7 +98,10 @@ class Line:
 
 
 @pytest_twisted.async_yield_fixture
-async def line(laptop: Laptop, tmp_path: Path) -> AsyncIterator[Line]:
+async def line(
+    laptop: Laptop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[Line]:
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)  # each batch by itself
     repository = SlowRepository(MemoryServer(), ClientName("laptop"))
     session = await repository.begin_session(None)
     call = laptop.thread.call

@@ -74,6 +74,7 @@ async def test_checkpoints_have_receipts_too(
     laptop: Laptop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)  # each batch by itself
     for number in range(12):
         (laptop.root / f"file {number}").write_bytes(noise(number, 700_000))
     laptop.repository.before_store = lambda: laptop.clock.advance(1)

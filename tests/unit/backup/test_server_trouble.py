@@ -35,6 +35,7 @@ async def test_a_bad_root_stops_everything(laptop: Laptop, tmp_path: Path, kind:
 @ensure
 async def test_a_server_that_is_full(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)  # each batch by itself
     for number in range(12):
         (laptop.root / f"file {number:02}").write_bytes(noise(number, 700_000))
     (laptop.root / "huge").write_bytes(noise(100, 6_000_000))

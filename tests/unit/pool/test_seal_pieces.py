@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from obnam.backup.batches import BUNDLE_FILE_MAX
-from obnam.backup.pipeline import PLAINTEXT_SLAB_BYTES, SEALED_SLAB_BYTES
+from obnam.backup.pipeline import PLAINTEXT_SLAB_BYTES
 from obnam.chunking.cutter import MINIMUM
 from obnam.crypto.envelope import Compression
 from obnam.crypto.seal import Opener, Suite, sealed_length_max
@@ -15,6 +15,7 @@ from obnam.pool.seal_pieces import seal_pieces
 from obnam.pool.slabs import make_slab
 from obnam.pool.worker import Tools
 from obnam.wire.frames import FRAME_HEADER_BYTES, split
+from obnam.wire.limits import UPLOAD_BODY_MAX
 from tests.unit.pool.bench import KEYS, SLAB_BYTES, Bench, group_of, noise
 
 
@@ -28,7 +29,7 @@ def test_what_is_sealed_opens_again(tmp_path: Path, suite: Suite, compression: s
     named = name_files(bench.tools, bench.slab.name, [group_of(tmp_path, b"noise", b"text")])
     wanted = named.pieces[1:]  # the server has the first
 
-    length = seal_pieces(bench.tools, bench.slab.name, wanted, into.name)
+    length = seal_pieces(bench.tools, bench.slab.name, wanted, into.name, 0)
 
     frames = list(split(into.view[:length]))
     assert [frame.chunk_id for frame in frames] == [piece.id for piece in wanted]
@@ -44,7 +45,7 @@ def test_what_is_sealed_opens_again(tmp_path: Path, suite: Suite, compression: s
 
 
 def test_nothing_to_seal(bench: Bench) -> None:
-    assert seal_pieces(bench.tools, bench.slab.name, [], bench.slab.name) == 0
+    assert seal_pieces(bench.tools, bench.slab.name, [], bench.slab.name, 7) == 7
 
 
 def test_a_full_slab_of_small_pieces_fits() -> None:
@@ -53,4 +54,4 @@ def test_a_full_slab_of_small_pieces_fits() -> None:
     pieces = PLAINTEXT_SLAB_BYTES // BUNDLE_FILE_MAX + 1
     assert pieces >= 2 * (PLAINTEXT_SLAB_BYTES // MINIMUM) + 1
     overhead = FRAME_HEADER_BYTES + sealed_length_max(BUNDLE_FILE_MAX) - BUNDLE_FILE_MAX
-    assert PLAINTEXT_SLAB_BYTES + pieces * overhead <= SEALED_SLAB_BYTES
+    assert PLAINTEXT_SLAB_BYTES + pieces * overhead <= UPLOAD_BODY_MAX

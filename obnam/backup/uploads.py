@@ -1,0 +1,136 @@
+"""Sealed chunks are gathered into bodies that are worth an upload.
+
+A slab of plaintext shrinks to a third of itself, as a rule, and an upload costs client and server
+some milliseconds however short it is, and the server a file. So what one batch has to send is
+sealed behind what another had, until there is enough of it; or until nothing more is coming.
+"""
+
+from collections.abc import Iterator, Sequence
+
+from attrs import define, field
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from obnam.backup.together import stop_all
+from obnam.model.ids import SessionId
+from obnam.pool.named import Piece
+from obnam.pool.pool import IPool
+from obnam.pool.rack import SlabRack
+from obnam.pool.seal_pieces import seal_pieces
+from obnam.pool.slabs import Slab
+from obnam.wire.interfaces import IChunks
+from obnam.wire.limits import MIB, UPLOAD_BODY_MAX
+
+ENOUGH_BYTES = 8 * MIB
+"""What is worth an upload. More would wait longer for it, and gain little."""
+
+SEALED_SLAB_BYTES = ENOUGH_BYTES + UPLOAD_BODY_MAX
+"""Behind less than is enough there is room for any one batch, which is a body by itself at most."""
+
+
+@define
+class Sent:
+    """What a pipeline has done so far: files and plaintext bytes read, chunks and bytes sent."""
+
+    files: int = 0
+    read_bytes: int = 0
+    chunks: int = 0
+    sent_bytes: int = 0
+    warnings: int = 0
+
+
+@define(eq=False)
+class _Gathered:
+    """Frames in a slab, one batch behind the other; ``ends`` are where each of them ends."""
+
+    slab: Slab
+    ends: list[int] = field(factory=list)
+    chunks: int = 0
+    waiting: list[Deferred[None]] = field(factory=list)
+
+    @property
+    def end(self) -> int:
+        return self.ends[-1] if self.ends else 0
+
+    def bodies(self) -> Iterator[memoryview]:
+        """All of it, in bodies of whole batches: one, or two where it is too much for one."""
+        start = stop = 0
+        for end in self.ends:
+            if end - start > UPLOAD_BODY_MAX:
+                yield self.slab.view[start:stop]
+                start = stop
+            stop = end
+        yield self.slab.view[start:stop]
+
+
+@define(eq=False)
+class Uploads:
+    """Seals and sends. ``session``: the one that protects what is stored."""
+
+    _repository: IChunks
+    _pool: IPool
+    _slabs: SlabRack
+    _sent: Sent
+    session: SessionId
+    _at_rest: list[_Gathered] = field(factory=list)
+    _sending: list[Deferred[None]] = field(factory=list)
+
+    async def add(self, plaintext: Slab, pieces: Sequence[Piece]) -> "Deferred[None]":
+        """Seal pieces that lie in a slab. The Deferred fires once they are on the server.
+
+        That is after a `flush` at the latest.
+        """
+        gathered = self._at_rest.pop() if self._at_rest else _Gathered(await self._slabs.take())
+        try:
+            end = await self._pool.run(
+                seal_pieces, plaintext.name, pieces, gathered.slab.name, gathered.end
+            )
+        except BaseException:
+            if gathered.ends:
+                self._at_rest.append(gathered)
+            else:
+                self._slabs.put_back(gathered.slab)
+            raise
+        durable: Deferred[None] = Deferred()
+        gathered.ends.append(end)
+        gathered.chunks += len(pieces)
+        gathered.waiting.append(durable)
+        if end < ENOUGH_BYTES:
+            self._at_rest.append(gathered)
+        else:
+            self._send(gathered)
+        return durable
+
+    def flush(self) -> None:
+        """Nothing more is coming for now: send what is there."""
+        while self._at_rest:
+            self._send(self._at_rest.pop())
+
+    async def stop(self) -> None:
+        """Send no more, and wait until nothing is under way."""
+        await stop_all(list(self._sending))
+        while self._at_rest:
+            self._slabs.put_back(self._at_rest.pop().slab)
+
+    def _send(self, gathered: _Gathered) -> None:
+        sending = Deferred.fromCoroutine(self._upload(gathered))
+        if not sending.called:
+            self._sending.append(sending)
+            sending.addBoth(lambda _: self._sending.remove(sending))
+
+    async def _upload(self, gathered: _Gathered) -> None:
+        """Never fails: what goes wrong is told to those who wait."""
+        failure: Failure | None = None
+        try:
+            for body in gathered.bodies():
+                await self._repository.store(self.session, body)
+                self._sent.sent_bytes += len(body)
+            self._sent.chunks += gathered.chunks
+        except BaseException:
+            failure = Failure()  # type: ignore[no-untyped-call]
+        self._slabs.put_back(gathered.slab)
+        for durable in gathered.waiting:
+            if failure is None:
+                durable.callback(None)
+            else:
+                durable.errback(failure)

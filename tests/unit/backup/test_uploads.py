@@ -1,0 +1,182 @@
+"""What batches have to send becomes bodies: full ones, and no later than when nothing comes."""
+
+from collections.abc import Sequence
+
+import pytest
+import pytest_twisted  # type: ignore[import-untyped]
+from attrs import define, field
+from twisted.internet.defer import CancelledError, Deferred
+
+from obnam.backup.uploads import Sent, Uploads
+from obnam.errors import ServerFull
+from obnam.model.chunk import ChunkKind
+from obnam.model.ids import ChunkId, ClientName, SessionId
+from obnam.pool.named import Piece
+from obnam.pool.pool import WorkerDied
+from obnam.pool.rack import SlabRack
+from obnam.pool.slabs import Slab
+from obnam.wire.frames import split
+from tests.support.inline_pool import InlinePool, tools_of
+from tests.support.memory_repository import MemoryRepository, MemoryServer
+from tests.unit.pool.bench import KEYS, noise
+
+ensure = pytest_twisted.ensureDeferred
+
+KIB = 1024
+SLABS = 3
+
+
+@define
+class SlowRepository(MemoryRepository):
+    """Takes each body when it is let to. ``bodies``: the chunks of each."""
+
+    bodies: list[list[ChunkId]] = field(factory=list)
+    waiting: list["Deferred[None]"] = field(factory=list)
+    is_slow: bool = False
+
+    def store(self, session: SessionId, body: memoryview) -> "Deferred[None]":
+        """See `IChunks`."""
+        self.bodies.append([frame.chunk_id for frame in split(body)])
+        if not self.is_slow:
+            return super().store(session, body)
+        waiting: Deferred[None] = Deferred()
+        self.waiting.append(waiting)
+        return waiting.addCallback(lambda _: MemoryRepository.store(self, session, body))
+
+
+@define
+class Scene:
+    """A rack of sealed slabs, and what is made of batches of noise."""
+
+    repository: SlowRepository
+    session: SessionId
+    pool: InlinePool = field(factory=lambda: InlinePool(tools_of(KEYS)))
+    plaintext: SlabRack = field(factory=lambda: SlabRack(1, 512 * KIB))
+    sealed: SlabRack = field(factory=lambda: SlabRack(SLABS, 1024 * KIB))
+    sent: Sent = field(factory=Sent)
+    uploads: Uploads = field(init=False)
+    slab: Slab = field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        self.uploads = Uploads(self.repository, self.pool, self.sealed, self.sent, self.session)
+
+    async def batch(self, name: str, length: int) -> tuple[ChunkId, "Deferred[None]"]:
+        """Add a batch of one chunk."""
+        slab = await self.plaintext.take()
+        slab.view[:length] = noise(name, length)
+        named = tools_of(KEYS).namer.name(ChunkKind.DATA, slab.view[:length])
+        try:
+            durable = await self.uploads.add(slab, [Piece(0, length, named)])
+        finally:
+            self.plaintext.put_back(slab)
+        return named, durable
+
+    def free_slabs(self) -> int:
+        return len(self.sealed._free) + self.sealed._unmade
+
+    def close(self) -> None:
+        self.plaintext.close()
+        self.sealed.close()
+
+
+@pytest_twisted.async_yield_fixture
+async def scene(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 300 * KIB)
+    monkeypatch.setattr("obnam.backup.uploads.UPLOAD_BODY_MAX", 600 * KIB)
+    repository = SlowRepository(MemoryServer(), ClientName("laptop"))
+    scene = Scene(repository, await repository.begin_session(None))
+    yield scene
+    scene.close()
+
+
+async def batches(scene: Scene, lengths: Sequence[int]) -> list[tuple[ChunkId, "Deferred[None]"]]:
+    return [await scene.batch(str(n), length) for n, length in enumerate(lengths)]
+
+
+@ensure
+async def test_batches_are_sent_together_once_there_is_enough(scene: Scene) -> None:
+    added = await batches(scene, [100 * KIB, 150 * KIB])
+    assert scene.repository.bodies == []
+    assert not any(durable.called for _, durable in added)
+    added.append(await scene.batch("last", 100 * KIB))
+    assert scene.repository.bodies == [[chunk for chunk, _ in added]]
+    for _, durable in added:
+        await durable
+    assert (scene.sent.chunks, len(scene.repository.server.chunks)) == (3, 3)
+    assert scene.sent.sent_bytes > 350 * KIB
+    assert scene.free_slabs() == SLABS
+
+
+@ensure
+async def test_when_nothing_more_comes_the_rest_is_sent(scene: Scene) -> None:
+    added = await batches(scene, [100 * KIB])
+    scene.uploads.flush()
+    assert scene.repository.bodies == [[added[0][0]]]
+    await added[0][1]
+    scene.uploads.flush()
+    assert len(scene.repository.bodies) == 1
+
+
+@ensure
+async def test_too_much_for_a_body_becomes_two(scene: Scene) -> None:
+    added = await batches(scene, [250 * KIB, 400 * KIB])
+    assert scene.repository.bodies == [[chunk] for chunk, _ in added]
+    for _, durable in added:
+        await durable
+
+
+@ensure
+async def test_while_one_is_sent_the_next_is_gathered(scene: Scene) -> None:
+    scene.repository.is_slow = True
+    ((_, first),) = await batches(scene, [350 * KIB])
+    _, second = await scene.batch("second", 350 * KIB)
+    assert len(scene.repository.bodies) == 2
+    assert scene.free_slabs() == SLABS - 2
+    for waiting in scene.repository.waiting:
+        waiting.callback(None)
+    await first
+    await second
+    assert scene.free_slabs() == SLABS
+
+
+@ensure
+async def test_an_upload_that_fails_fails_for_all_who_wait(scene: Scene) -> None:
+    scene.repository.is_slow = True
+    added = await batches(scene, [100 * KIB, 250 * KIB])
+    scene.repository.waiting[0].errback(ServerFull("memory"))
+    for _, durable in added:
+        with pytest.raises(ServerFull):
+            await durable
+    assert scene.sent.chunks == 0
+    assert scene.free_slabs() == SLABS
+
+
+@ensure
+async def test_a_batch_that_cannot_be_sealed_spoils_no_other(scene: Scene) -> None:
+    added = await batches(scene, [100 * KIB])
+
+    def die(_name: str, _arguments: tuple[object, ...]) -> None:
+        raise WorkerDied
+
+    scene.pool.before = die
+    with pytest.raises(WorkerDied):
+        await scene.batch("bad", 100 * KIB)
+    scene.pool.before = lambda _name, _arguments: None
+    added.append(await scene.batch("good", 250 * KIB))
+    assert scene.repository.bodies == [[chunk for chunk, _ in added]]
+    for _, durable in added:
+        await durable
+    assert scene.free_slabs() == SLABS
+
+
+@ensure
+async def test_stopping_leaves_nothing_under_way(scene: Scene) -> None:
+    scene.repository.is_slow = True
+    ((_, sending),) = await batches(scene, [350 * KIB])
+    _, at_rest = await scene.batch("rest", 100 * KIB)
+    await scene.uploads.stop()
+    with pytest.raises(CancelledError):
+        await sending
+    assert not at_rest.called
+    assert scene.free_slabs() == SLABS
+    assert scene.repository.server.chunks == {}
