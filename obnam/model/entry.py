@@ -91,6 +91,19 @@ class Metadata:
     attributes: Attributes = ()
 
 
+_NO_NAMES = frozenset({b"", b".", b".."})
+_SLASH, _NUL = b"/\0"
+
+
+def is_entry_name(name: bytes) -> bool:
+    """Whether it can be the name of an entry in a directory, and so leads to no other place.
+
+    Asked twice of each file of a restore: to look for a byte by its number takes a tenth of the
+    time that Python needs to look for it as ``bytes``.
+    """
+    return name not in _NO_NAMES and _SLASH not in name and _NUL not in name
+
+
 def printable(name: bytes) -> str:
     """A file name or path as text that is safe to print and can be told from every other.
 
