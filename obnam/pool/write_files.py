@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, NamedTuple
 
@@ -119,7 +119,7 @@ def write_files(
     Raises `TargetFull`; what else goes wrong with one entry does not stop the others.
     """
     slab = memoryview(b"") if slab_name is None else tools.slab(slab_name)
-    opened = OpenChunks(tools, slab, chunks)
+    opened = OpenChunks(tools, slab, chunks, _uses(groups))
     target = joined_target(tools, ticket)
     written = Written([], [], [])
     index = -1
@@ -234,6 +234,16 @@ def why(error: Exception, ticket: TargetTicket) -> str:
 def joined_target(tools: Tools, ticket: TargetTicket) -> Target:
     """The target of a restore, opened once by each worker."""
     return tools.kept(ticket, lambda: Target.join(ticket))
+
+
+def _uses(groups: Iterable[Group]) -> Iterator[int]:
+    """The chunk of each piece that the files of a job need."""
+    for _, in_chunk, files, _ in groups:
+        for *_, chunk, _ in in_chunk:
+            yield chunk
+        for file in files:
+            for _, chunk, _, _ in file.extents:
+                yield chunk
 
 
 def _write_in_chunk(
