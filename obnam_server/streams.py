@@ -13,7 +13,7 @@ from zope.interface import implementer
 from obnam.wire.limits import MIB, SILENCE_S, SLOWEST_BYTES_PER_S
 from obnam_server.work import Work
 
-READ_AHEAD = 2 * MIB
+READ_AHEAD = 4 * MIB
 """Bytes that are read before the client has room for them, per answer; less when there are many."""
 
 ANSWERS_MEMORY = 64 * MIB
@@ -22,7 +22,7 @@ ANSWERS_MEMORY = 64 * MIB
 LEAST_READ_AHEAD = 256 * 1024
 """Bytes that are read ahead for an answer in any case."""
 
-READ_AT_ONCE = MIB
+READ_AT_ONCE = 2 * MIB
 """Bytes that a thread reads before it hands them over: waking the reactor costs more than that."""
 
 

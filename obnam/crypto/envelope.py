@@ -106,44 +106,49 @@ class Packer:
         return total
 
 
-def unpack(envelope: memoryview) -> bytes | memoryview:
-    """The plaintext of an envelope. Raises `BadEnvelope`.
+class Unpacker:
+    """Reads envelopes. Keeps one decompressor; safe to share between threads."""
 
-    Where it is stored as it is, it stays in the envelope's memory. Any amount of padding is
-    accepted, but it must be zeros.
-    """
-    if len(envelope) < HEADER_BYTES:
-        raise BadEnvelope("too short")
-    method, length = _HEADER.unpack_from(envelope)
-    if length > PLAINTEXT_MAX:
-        raise BadEnvelope("plaintext too long")
-    body = envelope[HEADER_BYTES:]
-    if method == _Method.NONE:
-        if len(body) < length:
+    def __init__(self) -> None:
+        self._lock = Lock()  # a decompressor's state is one call's at a time
+        self._decompressor = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX)
+
+    def unpack(self, envelope: memoryview) -> bytes | memoryview:
+        """The plaintext of an envelope. Raises `BadEnvelope`.
+
+        Where it is stored as it is, it stays in the envelope's memory. Any amount of padding is
+        accepted, but it must be zeros.
+        """
+        if len(envelope) < HEADER_BYTES:
+            raise BadEnvelope("too short")
+        method, length = _HEADER.unpack_from(envelope)
+        if length > PLAINTEXT_MAX:
+            raise BadEnvelope("plaintext too long")
+        body = envelope[HEADER_BYTES:]
+        if method == _Method.NONE:
+            if len(body) < length:
+                raise BadEnvelope("cut short")
+            _check_padding(body[length:])
+            return body[:length]
+        if method == _Method.ZSTD:
+            return self._decompressed(body, length)
+        raise BadEnvelope("unknown compression")
+
+    def _decompressed(self, body: memoryview, length: int) -> bytes:
+        try:
+            stated = zstandard.get_frame_parameters(body)
+            # libzstd gives no byte more than the content size that the frame states
+            if stated.content_size != length:
+                raise BadEnvelope("length differs from the frame's")
+            with self._lock:
+                frame = self._decompressor.decompressobj(write_size=max(length, 1))
+                plaintext = frame.decompress(body)
+        except zstandard.ZstdError as error:
+            raise BadEnvelope("zstd") from error
+        if len(plaintext) != length or not frame.eof:
             raise BadEnvelope("cut short")
-        _check_padding(body[length:])
-        return body[:length]
-    if method == _Method.ZSTD:
-        return _decompressed(body, length)
-    raise BadEnvelope("unknown compression")
-
-
-def _decompressed(body: memoryview, length: int) -> bytes:
-    try:
-        stated = zstandard.get_frame_parameters(body)
-        # libzstd gives no byte more than the content size that the frame states
-        if stated.content_size != length:
-            raise BadEnvelope("length differs from the frame's")
-        frame = zstandard.ZstdDecompressor(max_window_size=_WINDOW_MAX).decompressobj(
-            write_size=max(length, 1)
-        )
-        plaintext = frame.decompress(body)
-    except zstandard.ZstdError as error:
-        raise BadEnvelope("zstd") from error
-    if len(plaintext) != length or not frame.eof:
-        raise BadEnvelope("cut short")
-    _check_padding(frame.unused_data)
-    return plaintext
+        _check_padding(frame.unused_data)
+        return plaintext
 
 
 def _check_padding(padding: bytes | memoryview) -> None:

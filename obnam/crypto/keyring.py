@@ -13,7 +13,7 @@ from attrs import frozen
 from nacl import pwhash
 from nacl.exceptions import RuntimeError as SodiumFailed
 
-from obnam.crypto.envelope import HEADER_BYTES, BadEnvelope, Compression, Packer, unpack
+from obnam.crypto.envelope import HEADER_BYTES, BadEnvelope, Compression, Packer, Unpacker
 from obnam.crypto.keys import MASTER_KEY_BYTES, MasterKey, derive
 from obnam.crypto.padding import stored_length
 from obnam.crypto.randomness import random_bytes
@@ -97,7 +97,7 @@ def unwrap(slot: KeyringSlot, passphrase: str) -> MasterKey:
             bytes(sealed[_HEADER.size : start]),
             derive(stretched, b"slot seal"),
         )
-        return MasterKey(bytes(unpack(area[:length])))
+        return MasterKey(bytes(Unpacker().unpack(area[:length])))
     except (NotAuthentic, BadEnvelope, ValueError) as error:
         raise SealBroken(what) from error
 

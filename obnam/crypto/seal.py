@@ -120,6 +120,7 @@ class Opener:
     def __init__(self, keys: RepositoryKeys) -> None:
         self._keys = keys
         self._namer = Namer(keys)
+        self._unpacker = envelope.Unpacker()
 
     def open(self, kind: ChunkKind, chunk_id: ChunkId, sealed: Buffer) -> bytes:
         """The plaintext named ``chunk_id``. Raises `SealBroken`, whatever is wrong."""
@@ -159,4 +160,4 @@ class Opener:
             bytes(sealed[_HEADER.size : start]),
             self._keys.sealing_key(kind),
         )
-        return envelope.unpack(area[:length])
+        return self._unpacker.unpack(area[:length])

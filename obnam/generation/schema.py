@@ -55,6 +55,7 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     connection = _connect(path, "ro")
     check_version(connection, str(path))
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+    connection.execute("BEGIN")  # Else the file is locked, and looked at, anew for each query.
     return connection
 
 

@@ -88,8 +88,9 @@ def apply_metadata(
     ``owner``: what it is known to have, else it is looked for.
     The access time becomes the modification time, as none is kept.
     """
-    mode = metadata.mode & 0o7777
-    has_uid, has_gid = _give(place, metadata.uid, metadata.gid, rights, owner)
+    mode, uid, gid, mtime_ns, attributes = metadata
+    mode &= 0o7777
+    has_uid, has_gid = _give(place, uid, gid, rights, owner)
     if not has_uid:
         mode &= ~stat.S_ISUID
     if not has_gid:
@@ -97,13 +98,13 @@ def apply_metadata(
     missed: tuple[tuple[bytes, int], ...] = ()
     if clean:
         _clean(place, metadata)
-    if metadata.attributes:
+    if attributes:
         missed = _set_attributes(place, metadata)
         if missed:
             mode = _without_acl(mode, metadata, missed)
     if not link:
         os.chmod(place, mode)
-    os.utime(place, ns=(metadata.mtime_ns, metadata.mtime_ns))
+    os.utime(place, ns=(mtime_ns, mtime_ns))
     if has_uid and has_gid and not missed:
         return NOTHING_MISSED
     return Missed(not (has_uid and has_gid), missed)
@@ -113,6 +114,8 @@ def _give(
     place: Place, uid: int, gid: int, rights: Rights, owner: Owner | None
 ) -> tuple[bool, bool]:
     """Set owner and group; whether each is now as wanted."""
+    if rights.root and owner == (uid, gid):
+        return True, True
     has_uid = uid == rights.uid or rights.root
     has_gid = gid in rights.groups or rights.root
     if not (0 <= uid < NO_ID and 0 <= gid < NO_ID):

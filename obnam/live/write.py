@@ -26,7 +26,7 @@ from obnam.live.apply import NOTHING_MISSED, Missed, Owner, Rights, apply_metada
 from obnam.live.overwrite import Decision, decide
 from obnam.live.read import DIRECTORY_FLAGS
 from obnam.live.target import TargetTicket, open_target
-from obnam.model.entry import Kind, Metadata, kind_of, printable
+from obnam.model.entry import Kind, Metadata, is_entry_name, kind_of, printable
 
 OPEN_DIRECTORIES = 128
 """Directories below the target that are kept open, those used longest ago closed first."""
@@ -342,7 +342,7 @@ class Target:
         return self.directory(parts), self._checked(parts, name)
 
     def _checked(self, parts: Parts, name: bytes) -> bytes:
-        if not name or name in (b".", b"..") or b"/" in name or b"\0" in name:
+        if not is_entry_name(name):
             path = printable(b"/".join((*parts, name)))
             raise HostileEntry(path, "that is no name of a file, and may lead out of the target")
         return name

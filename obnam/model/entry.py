@@ -5,8 +5,7 @@ The numbers are part of the generation database's schema; the letters are what p
 
 import stat
 from enum import IntEnum
-
-from attrs import frozen
+from typing import NamedTuple
 
 
 class Kind(IntEnum):
@@ -76,9 +75,8 @@ Attributes = tuple[tuple[bytes, bytes], ...]
 """Extended attributes (POSIX ACLs among them): names and values, sorted by name."""
 
 
-@frozen
-class Metadata:
-    """All that is set on an entry after it was made.
+class Metadata(NamedTuple):
+    """All that is set on an entry after it was made. A tuple: a restore makes one for each file.
 
     ``mode`` holds the permission bits only (``0o7777``, with setuid, setgid and sticky);
     ``mtime_ns`` counts from the epoch and may be negative.
@@ -89,6 +87,19 @@ class Metadata:
     gid: int
     mtime_ns: int
     attributes: Attributes = ()
+
+
+_NO_NAMES = frozenset({b"", b".", b".."})
+_SLASH, _NUL = b"/\0"
+
+
+def is_entry_name(name: bytes) -> bool:
+    """Whether it can be the name of an entry in a directory, and so leads to no other place.
+
+    Asked twice of each file of a restore: to look for a byte by its number takes a tenth of the
+    time that Python needs to look for it as ``bytes``.
+    """
+    return name not in _NO_NAMES and _SLASH not in name and _NUL not in name
 
 
 def printable(name: bytes) -> str:

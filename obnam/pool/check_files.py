@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from obnam.pool.open_chunks import ChunkUnusable, OpenChunks, SealedChunk, checksum
 from obnam.pool.worker import Tools
-from obnam.pool.write_files import WRONG_CHECKSUM, FileToWrite, Group
+from obnam.pool.write_files import WRONG_CHECKSUM, Group
 
 
 class Checked(NamedTuple):
@@ -38,15 +38,15 @@ def check_files(
     broken = _broken(opened, len(chunks))
     troubles: list[tuple[int, str]] = []
     index = -1
-    for _, files, others in groups:
-        for file in map(FileToWrite._make, files):
+    for group in groups:
+        for file in group.all_files():
             index += 1
             try:
                 if checksum(opened.content(file.extents), file.size) != file.checksum:
                     troubles.append((index, WRONG_CHECKSUM))
             except ChunkUnusable as error:
                 troubles.append((index, str(error)))
-        index += len(others)
+        index += len(group.others)
     return Checked(troubles, broken)
 
 

@@ -1,6 +1,7 @@
 """Sealed chunks in a slab, opened when they are needed, each once."""
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import xxhash
@@ -36,20 +37,36 @@ class ChunkUnusable(Exception):
 
 
 class OpenChunks:
-    """The chunks of one job, opened in the slab itself: their plaintext is good during the job."""
+    """The chunks of one job, opened in the slab itself: their plaintext is good during the job.
 
-    def __init__(self, tools: Tools, slab: memoryview, chunks: Sequence[SealedChunk]) -> None:
+    ``uses`` are the chunks of all pieces that will be asked for, if that is known: then a plaintext
+    is let go with its last piece, and the next one lies in the same memory, still in the cache.
+    """
+
+    def __init__(
+        self,
+        tools: Tools,
+        slab: memoryview,
+        chunks: Sequence[SealedChunk],
+        uses: Iterable[int] | None = None,
+    ) -> None:
         self._opener = tools.opener
         self._slab = slab
         self._chunks = chunks
         self._opened: list[memoryview | None] = [None] * len(chunks)
         self._broken: set[int] = set()
+        self._uses_left = None if uses is None else Counter(uses)
 
     def piece(self, chunk: int, start: int, length: int) -> memoryview:
         """A part of a chunk's plaintext. Raises `ChunkUnusable`."""
         whole = self._opened[chunk]
         if whole is None:
             whole = self.whole(chunk)
+        uses = self._uses_left
+        if uses is not None:
+            uses[chunk] -= 1
+            if not uses[chunk]:
+                self._opened[chunk] = None
         piece = whole[start : start + length]
         if len(piece) != length:
             raise ChunkUnusable(f"chunk {self._chunks[chunk].id.hex()} is shorter than it must be")

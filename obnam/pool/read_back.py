@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from obnam.live.read import open_regular
 from obnam.live.target import TargetTicket
 from obnam.pool.worker import Tools
-from obnam.pool.write_files import FAILURES, FileToWrite, Group, joined_target, read_checksum, why
+from obnam.pool.write_files import FAILURES, Group, joined_target, read_checksum, why
 
 DIFFERS = "what was restored of it does not read back as it was written (wrong checksum)"
 
@@ -20,11 +20,11 @@ def read_back(tools: Tools, groups: Sequence[Group], ticket: TargetTicket) -> li
     target = joined_target(tools, ticket)
     troubles: list[tuple[int, str]] = []
     index = -1
-    for parts, files, others in groups:
-        for file in map(FileToWrite._make, files):
+    for group in groups:
+        for file in group.all_files():
             index += 1
             try:
-                descriptor = open_regular(file.name, target.directory(parts))
+                descriptor = open_regular(file.name, target.directory(group.parts))
                 try:
                     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
                     if read_checksum(descriptor) != file.checksum:
@@ -33,5 +33,5 @@ def read_back(tools: Tools, groups: Sequence[Group], ticket: TargetTicket) -> li
                     os.close(descriptor)
             except FAILURES as error:
                 troubles.append((index, f"cannot be read back: {why(error, ticket)}"))
-        index += len(others)
+        index += len(group.others)
     return troubles

@@ -2,9 +2,11 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, repeat
 from typing import Any, NamedTuple
+
+from xxhash import xxh3_128_digest
 
 from obnam.errors import HostileEntry, TargetFull
 from obnam.live.apply import NOTHING_MISSED, Missed
@@ -63,15 +65,34 @@ class EntryToMake(NamedTuple):
     leads_to: bytes
 
 
-class Group(NamedTuple):
-    """Entries to make in one directory. ``files`` are `FileToWrite` as plain tuples: see `Extents`.
+FileInChunk = tuple[bytes, int, bytes, int, int, int, int, bytes | None, int, int]
+"""A file whose content lies in one chunk, as that of nearly all does.
 
-    A job counts the files first, then the others.
+The fields of `FileToWrite` but for its extents, then chunk and start there, as in `Extents`. A
+plain tuple without another in it, which is sent to a worker in a third of the time.
+"""
+
+
+class Group(NamedTuple):
+    """Entries to make in one directory.
+
+    A job counts files in a chunk first, then other ``files`` (some have no content), then others.
     """
 
     parts: Parts
-    files: list[tuple[Any, ...]]
+    in_chunk: list[FileInChunk]
+    files: list[FileToWrite]
     others: list[EntryToMake]
+
+    def all_files(self) -> Iterator[FileToWrite]:
+        """Its files, in the order in which a job counts them."""
+        return chain(map(with_extents, self.in_chunk), self.files)
+
+
+def with_extents(file: FileInChunk) -> FileToWrite:
+    """The same with the name of each field."""
+    *fields, chunk, start = file
+    return FileToWrite._make((*fields, ((0, chunk, start, file[1]),)))
 
 
 class Written(NamedTuple):
@@ -98,14 +119,15 @@ def write_files(
     Raises `TargetFull`; what else goes wrong with one entry does not stop the others.
     """
     slab = memoryview(b"") if slab_name is None else tools.slab(slab_name)
-    opened = OpenChunks(tools, slab, chunks)
+    opened = OpenChunks(tools, slab, chunks, _uses(groups))
     target = joined_target(tools, ticket)
     written = Written([], [], [])
     index = -1
-    for parts, files, others in groups:
-        # Files stay plain tuples: there are so many that to name what is in each takes time.
+    for parts, in_chunk, files, others in groups:
         entries: Iterator[tuple[Callable[..., Missed | None], Any]] = chain(
-            zip(repeat(_write_file), files), zip(repeat(_make), others)
+            zip(repeat(_write_in_chunk), in_chunk),
+            zip(repeat(_write_file), files),
+            zip(repeat(_make), others),
         )
         for write, each in entries:
             index += 1
@@ -214,19 +236,38 @@ def joined_target(tools: Tools, ticket: TargetTicket) -> Target:
     return tools.kept(ticket, lambda: Target.join(ticket))
 
 
-def _write_file(
-    target: Target, parts: Parts, file: tuple[Any, ...], opened: OpenChunks
+def _uses(groups: Iterable[Group]) -> Iterator[int]:
+    """The chunk of each piece that the files of a job need."""
+    for _, in_chunk, files, _ in groups:
+        for *_, chunk, _ in in_chunk:
+            yield chunk
+        for file in files:
+            for _, chunk, _, _ in file.extents:
+                yield chunk
+
+
+def _write_in_chunk(
+    target: Target, parts: Parts, file: FileInChunk, opened: OpenChunks
 ) -> Missed | None:
-    name, size, expected, mode, uid, gid, mtime_ns, encoded, extents = file
-    content = opened.content(extents)
-    if checksum(content, size) != expected:
+    """Write a file that is a piece of a chunk. All that is done here is done for each file."""
+    name, size, expected, mode, uid, gid, mtime_ns, encoded, chunk, start = file
+    data = opened.piece(chunk, start, size)
+    if xxh3_128_digest(data) != expected:
         raise HostileEntry(printable(name), WRONG_CHECKSUM)
     attributes = NONE if encoded is None else decode_attributes(encoded)
-    metadata = Metadata(mode, uid, gid, mtime_ns, attributes)
+    return target.write_file(parts, name, data, Metadata(mode, uid, gid, mtime_ns, attributes))
+
+
+def _write_file(
+    target: Target, parts: Parts, file: FileToWrite, opened: OpenChunks
+) -> Missed | None:
+    name, size, mtime_ns = file.name, file.size, file.mtime_ns
+    content = opened.content(file.extents)
+    if checksum(content, size) != file.checksum:
+        raise HostileEntry(printable(name), WRONG_CHECKSUM)
+    metadata = _metadata(file)
     if not size:
         return target.write_file(parts, name, b"", metadata)
-    if len(content) == 1 and len(content[0][1]) == size:
-        return target.write_file(parts, name, content[0][1], metadata)
     begun = target.create(parts, name, size, mtime_ns)
     if begun is None:
         return None

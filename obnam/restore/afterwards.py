@@ -150,7 +150,7 @@ class Afterwards:
             if isinstance(item, Neighbourhood):
                 groups = item.groups
             elif isinstance(item, Part) and item.first:
-                groups = [Group(item.parts, [tuple(item.file)], [])]
+                groups = [Group(item.parts, [], [item.file], [])]
             else:
                 continue
             troubles: list[tuple[int, str]] = await self._pool.run(

@@ -1,7 +1,7 @@
 """Is a row what an honest backup writes? A generation may be damaged or hostile. Pure."""
 
 from obnam.generation.rows import EntryRow
-from obnam.model.entry import Kind
+from obnam.model.entry import Kind, is_entry_name
 
 NO_NAME = "that is no name of a file, and may lead out of the target"
 NO_SENSE = "what the generation says of it makes no sense"
@@ -31,12 +31,7 @@ def wrong_row(row: EntryRow) -> str | None:
 
 def is_name(name: bytes) -> bool:
     """Whether it can be the name of an entry in a directory."""
-    return (
-        type(name) is bytes
-        and name not in (b"", b".", b"..")
-        and b"/" not in name
-        and b"\0" not in name
-    )
+    return type(name) is bytes and is_entry_name(name)
 
 
 def _are_good(types: tuple[type, ...]) -> bool:

@@ -97,17 +97,21 @@ def read_frames(
 
 
 def read_run(home: RepositoryHome, run: Run) -> Sequence[bytes]:
-    """The frames of one run, in pieces of `PIECE_BYTES`. `DamagedSegment`, `StoreFailed`.
+    """The frames of one run, in pieces of at most `PIECE_BYTES`. `DamagedSegment`, `StoreFailed`.
 
-    All of it is read before any of it is sent: what cannot be read can still be elsewhere.
+    All of it is read before any of it is sent: what cannot be read can still be elsewhere. The
+    pieces are of one size: what is left over would often be so small that the connection waits
+    for the next piece, and copies both together.
     """
     if run.place is None:
         return [b"".join([pack_header(chunk_id, 0) for chunk_id, _ in run.chunks])]
     segment, offset, length = run.place.segment, run.place.offset, run.place.length
     headers = deque(_headers(run.chunks))
     pieces = []
-    for start in range(0, length, PIECE_BYTES):
-        size = min(PIECE_BYTES, length - start)
+    count = -(-length // PIECE_BYTES)
+    step = -(-length // count)
+    for start in range(0, length, step):
+        size = min(step, length - start)
         piece = home.segments.read(home.name, segment, offset + start, size)
         pieces.append(_with_headers(piece, start, headers))
     return pieces

@@ -13,12 +13,13 @@ from obnam.crypto.envelope import (
     BadEnvelope,
     Compression,
     Packer,
+    Unpacker,
     length_max,
-    unpack,
 )
 
 HEADER = struct.Struct("<BI")
 ZSTD, NONE = Packer(Compression(1)), Packer(Compression(None))
+UNPACKER = Unpacker()
 
 
 def packed(plaintext: bytes, packer: Packer = ZSTD) -> bytes:
@@ -27,7 +28,7 @@ def packed(plaintext: bytes, packer: Packer = ZSTD) -> bytes:
 
 
 def opened(envelope: bytes) -> bytes:
-    return bytes(unpack(memoryview(envelope)))
+    return bytes(UNPACKER.unpack(memoryview(envelope)))
 
 
 def frame(plaintext: bytes, content_size: bool = True) -> bytes:
@@ -81,6 +82,7 @@ REFUSED = {
 def test_what_is_no_envelope_is_refused(name: str) -> None:
     with pytest.raises(BadEnvelope):
         opened(REFUSED[name])
+    assert opened(packed(b"text " * 100)) == b"text " * 100  # Nothing of it stays behind.
 
 
 def test_any_amount_of_zeros_is_padding() -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obnam.model.entry import Kind, Reason, kind_of, printable
+from obnam.model.entry import Kind, Reason, is_entry_name, kind_of, printable
 
 
 def test_numbers_are_those_of_the_schema() -> None:
@@ -44,6 +44,18 @@ def test_kinds_of_real_files(tmp_path: Path) -> None:
 def test_a_mode_without_a_kind_is_refused(mode: int) -> None:
     with pytest.raises(ValueError, match="no kind"):
         kind_of(mode)
+
+
+@pytest.mark.parametrize("name", [b"a", b"...", b".a", b" ", b"\xff\n", b"\\", b"-", b"0"])
+def test_names_of_entries(name: bytes) -> None:
+    assert is_entry_name(name)
+
+
+@pytest.mark.parametrize(
+    "name", [b"", b".", b"..", b"/", b"a/b", b"/a", b"../a", b"a/", b"\0", b"a\0", b"\0a", b"./"]
+)
+def test_what_is_no_name_of_an_entry(name: bytes) -> None:
+    assert not is_entry_name(name)
 
 
 @pytest.mark.parametrize(

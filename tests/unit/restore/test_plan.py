@@ -12,7 +12,6 @@ from obnam.errors import DamagedGeneration
 from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow
 from obnam.model.entry import Kind
 from obnam.model.ids import ChunkId
-from obnam.pool.write_files import FileToWrite
 from obnam.restore.plan import ENTRIES_MAX, SLAB_BYTES, Neighbourhood, Part, Plan, Work
 from obnam.restore.tree import Directory, Entries, Problem, select
 from obnam.wire.frames import FRAME_HEADER_BYTES
@@ -64,7 +63,7 @@ class Files:
 
 def names(work: Work) -> list[bytes]:
     assert isinstance(work, Neighbourhood)
-    return [file[0] for group in work.groups for file in group.files]
+    return [file.name for group in work.groups for file in group.all_files()]
 
 
 def test_files_of_a_bundle_go_together_and_its_chunk_is_looked_up_once() -> None:
@@ -129,7 +128,7 @@ def test_entries_of_one_directory_are_one_group() -> None:
         files.in_one(chunk, 0, 10, directory)
     (work,) = files.plan()
     assert isinstance(work, Neighbourhood)
-    assert [(group.parts, len(group.files)) for group in work.groups] == [
+    assert [(group.parts, len(group.in_chunk)) for group in work.groups] == [
         ((b"a",), 2),
         ((b"b",), 1),
         ((b"a",), 1),
@@ -147,8 +146,7 @@ def test_what_has_no_content_comes_along() -> None:
     directory, work = plan.work(iter(entries))
     assert directory == entries[0]
     assert isinstance(work, Neighbourhood)
-    ((_, (written,), (made,)),) = work.groups
-    written = FileToWrite._make(written)
+    ((_, _, (written,), (made,)),) = work.groups
     assert (made.leads_to, written.extents, work.chunks) == (b"there", (), [])
 
 
@@ -241,7 +239,7 @@ def test_all_content_is_planned_once_and_no_slab_overflows(
             found.setdefault(work.file.name, []).extend(_covered(work.extents, work.chunks))
             continue
         for group in work.groups:
-            for file in map(FileToWrite._make, group.files):
+            for file in group.all_files():
                 found.setdefault(file.name, []).extend(_covered(file.extents, work.chunks))
     assert found == expected
 
