@@ -207,7 +207,7 @@ class ApiRequest(Request):
             if not self._whole:
                 # Else the body was shorter than the admission, and what comes next on this
                 # connection belongs to another request.
-                self.channel.upload = self.upload
+                self.channel.begin_upload(self.upload)
         held, self._held = self._held, []
         for piece in held:
             self.handleContentChunk(piece)
@@ -250,7 +250,7 @@ class ApiRequest(Request):
     def process(self) -> None:
         """The request is whole, or what is left of it is not wanted."""
         self._whole = True
-        self.channel.upload = None
+        self.channel.end_upload()
         if self._refused is not None:
             self._answer_refusal(self._refused)
         elif self._admitted:

@@ -6,7 +6,7 @@ and a slow disk do not meet in memory.
 """
 
 from collections.abc import Callable, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -14,6 +14,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from obnam.wire.limits import MIB
+from obnam_server.waiting import Waiting
 from obnam_server.work import Work
 
 log = Logger()
@@ -65,8 +66,7 @@ class UploadBody(Generic[T]):
     _failed: Callable[[Failure], None]
     _waiting_max: Callable[[], int] = lambda: WAITING_MAX
     size_bytes: int = 0
-    _pieces: list[bytes] = field(factory=list)
-    _waiting_bytes: int = 0
+    _waiting: Waiting = field(factory=Waiting)
     _upload: T | None = None
     _writing: bool = False
     _paused: bool = False
@@ -77,12 +77,27 @@ class UploadBody(Generic[T]):
         """The next piece of the body."""
         if self._given_up:
             return
-        self._pieces.append(piece)
-        self.size_bytes += len(piece)
-        self._waiting_bytes += len(piece)
-        if not self._writing and self._waiting_bytes >= self._write_at_once():
+        self._waiting.add(piece)
+        self._count(len(piece))
+
+    def room(self, size_bytes: int) -> memoryview | None:
+        """Where the next bytes are to be put, instead of being fed: so many at most."""
+        if self._given_up:
+            return None
+        return self._waiting.room(size_bytes, self._write_at_once())
+
+    def placed(self, size_bytes: int) -> None:
+        """So many bytes were put there."""
+        if self._given_up:
+            return
+        self._waiting.filled(size_bytes)
+        self._count(size_bytes)
+
+    def _count(self, size_bytes: int) -> None:
+        self.size_bytes += size_bytes
+        if not self._writing and self._waiting.size_bytes >= self._write_at_once():
             self._write_waiting()
-        elif self._waiting_bytes > self._waiting_max():
+        elif self._waiting.size_bytes > self._waiting_max():
             # Said again with every piece: what the TLS layer had decrypted already still comes.
             self._paused = True
             self._flow.pause_body()
@@ -99,7 +114,7 @@ class UploadBody(Generic[T]):
         if self._given_up:
             return
         self._given_up = True
-        self._pieces.clear()
+        self._waiting.clear()
         if not self._writing:
             self._abort()
 
@@ -107,13 +122,12 @@ class UploadBody(Generic[T]):
         return min(WRITE_AT_ONCE, self._waiting_max() // 2)
 
     def _write_waiting(self) -> None:
-        pieces, self._pieces = self._pieces, []
-        self._waiting_bytes = 0
+        pieces, buffers = self._waiting.take()
         self._writing = True
         written = self._work.upload(self._write, pieces, self._end is not None)
-        written.addCallbacks(self._was_written, self._has_failed)
+        written.addCallbacks(self._was_written, self._has_failed, (buffers,))
 
-    def _write(self, pieces: list[bytes], last: bool) -> bool:
+    def _write(self, pieces: list[bytes | memoryview], last: bool) -> bool:
         """On an upload thread, one call at a time. Whether the segment is finished."""
         if self._upload is None:
             self._upload = self._begin()
@@ -122,22 +136,27 @@ class UploadBody(Generic[T]):
             self._upload.finish()
         return last
 
-    def _was_written(self, finished: bool) -> None:
+    def _was_written(self, finished: bool, buffers: list[memoryview]) -> None:
         self._writing = False
+        if self._end is None:
+            self._waiting.give_back(buffers)
         if self._given_up:
+            # This object, and its request, may be kept for longer than its memory should.
+            self._waiting.clear()
             self._abort()
         elif finished and self._end is not None and self._upload is not None:
+            self._waiting.clear()
             self._end.callback(self._upload)
-        elif self._end is not None or self._waiting_bytes >= self._write_at_once():
+        elif self._end is not None or self._waiting.size_bytes >= self._write_at_once():
             self._write_waiting()
-        if self._paused and not self._given_up and self._waiting_bytes < self._write_at_once():
+        if self._paused and not self._given_up and self._waiting.size_bytes < self._write_at_once():
             self._paused = False
             self._flow.resume_body()
 
     def _has_failed(self, failure: Failure) -> None:
         self._writing = False
         already, self._given_up = self._given_up, True
-        self._pieces.clear()
+        self._waiting.clear()
         self._abort()
         if self._end is not None:
             self._end.errback(failure)
@@ -148,3 +167,24 @@ class UploadBody(Generic[T]):
         if self._upload is not None:
             aborted = self._work.upload(self._upload.abort)
             aborted.addErrback(lambda failure: log.failure("Abort failed", failure=failure))
+
+
+@define(eq=False)
+class UploadPlace:
+    """The short way of a body into an `UploadBody`: a `Place`.
+
+    ``_decoder``: of the HTTP parser, which counts down the ``contentLength`` of a body.
+    """
+
+    _upload: UploadBody[Any]
+    _decoder: Any
+
+    def room(self) -> memoryview | None:
+        """See `Place`. The last byte is left to the parser, which ends the body with it."""
+        left_bytes = self._decoder.contentLength - 1
+        return self._upload.room(left_bytes) if left_bytes > 0 else None
+
+    def filled(self, size_bytes: int) -> None:
+        """See `Place`."""
+        self._decoder.contentLength -= size_bytes
+        self._upload.placed(size_bytes)

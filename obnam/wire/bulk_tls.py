@@ -9,8 +9,6 @@ Overrides methods of `TLSMemoryBIOProtocol` that have had their names and meanin
 Twisted 11.1; the contract suite over TLS would show it if they ever changed.
 """
 
-from typing import Protocol
-
 from OpenSSL import SSL
 from twisted.internet.interfaces import ITransport
 from twisted.internet.tcp import Connection
@@ -19,6 +17,7 @@ from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
 from twisted.python.failure import Failure
 
 from obnam.wire.openssl import RECORD_BYTES, Room, allow_large_writes, given, open_into
+from obnam.wire.places import Placing
 
 SEALED_AT_ONCE = 512 * 1024
 """Bytes of sealed records handed to the connection below in one call."""
@@ -30,21 +29,8 @@ _room = Room(max(SEALED_AT_ONCE, OPENED_AT_ONCE))
 """Where records are put together: one for all connections, since there is one reactor thread."""
 
 
-class Place(Protocol):
-    """Where the next bytes of a connection are to lie in the end: opened there, not copied."""
-
-    def room(self) -> memoryview | None:
-        """Room for those bytes, which may come as far as it reaches; or do as always."""
-
-    def filled(self, size_bytes: int) -> None:
-        """So many bytes lie there now, from its start on."""
-
-
-class BulkTlsTransport(BufferingTLSTransport):
+class BulkTlsTransport(Placing, BufferingTLSTransport):
     """Twisted's TLS transport, in larger steps."""
-
-    place: Place | None = None
-    """Set while there is one."""
 
     def makeConnection(self, transport: ITransport) -> None:  # noqa: N802
         """Have OpenSSL take large pieces, too."""
@@ -96,6 +82,7 @@ class BulkTlsTransport(BufferingTLSTransport):
                 memory = place.room() if place else None
                 if place and memory:
                     open_into(self._tlsConnection, memory, place.filled)
+                    continue
                 size += _room.open_record(self._tlsConnection, size)
             except SSL.WantReadError:
                 break

@@ -106,7 +106,7 @@ class WorkerRequest(Request):
     def process(self) -> None:
         """The request is whole, or what is left of it is not wanted."""
         self._whole = True
-        self.channel.upload = None
+        self.channel.end_upload()
         if self._answer is not None:
             self._answer()
         elif not self._ended.called:
@@ -202,7 +202,7 @@ class WorkerRequest(Request):
         )
         self._body = body
         if not self._whole:
-            self.channel.upload = body
+            self.channel.begin_upload(body)
         self._feed_held()
         self._go_on()
         await self._ended
