@@ -15,7 +15,7 @@ from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import IResource
 
 from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
-from obnam.wire.places import Placing
+from obnam.wire.places import BulkTransport
 from obnam.wire.problems import CONTENT_TYPE
 from obnam_server.crowd import Crowd
 from obnam_server.drained_site import DrainedSite
@@ -145,13 +145,13 @@ class ApiChannel(HTTPChannel):
     def begin_upload(self, upload: UploadBody[Any]) -> None:
         """From now on the body goes there, by the short way if the connection knows it."""
         self.upload = upload
-        if isinstance(self.transport, Placing):
+        if isinstance(self.transport, BulkTransport):
             self.transport.place = UploadPlace(upload, self._transferDecoder)
 
     def end_upload(self) -> None:
         """It is whole, or the rest of it is not wanted."""
         self.upload = None
-        if isinstance(self.transport, Placing):
+        if isinstance(self.transport, BulkTransport):
             self.transport.place = None
 
     def allHeadersReceived(self) -> None:

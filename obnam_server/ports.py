@@ -14,6 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from obnam.errors import ObnamError
+from obnam.wire.bulk_unix import BulkUnix
 from obnam_server.administration.place import socket_address
 
 BACKLOG = 4096
@@ -45,7 +46,8 @@ def listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> ILi
     # The socket of a Unix endpoint exists before its mode is set.
     before = os.umask(0o077)
     try:
-        endpoint = serverFromString(reactor, with_backlog(text))
+        on = BulkUnix(reactor) if text.startswith("unix:") else reactor
+        endpoint = serverFromString(on, with_backlog(text))
         endpoint.listen(factory).addCallbacks(found.append, failed.append)
     except ValueError as error:
         raise CannotListen(text, str(error)) from error

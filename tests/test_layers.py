@@ -46,7 +46,13 @@ WITHOUT_TWISTED = (
     "obnam_server/upkeep/policy.py",
     "obnam_server/upkeep/retention",
 )
-BUT_FOR = ("obnam/wire/interfaces.py", "obnam/wire/bulk_tls.py", "obnam/wire/openssl.py")
+BUT_FOR = (
+    "obnam/wire/interfaces.py",
+    "obnam/wire/sending.py",
+    "obnam/wire/bulk_tls.py",
+    "obnam/wire/bulk_unix.py",
+    "obnam/wire/openssl.py",
+)
 FORBIDDEN_WORD = re.compile(r"(blob|block|snapshot|archive|vault|util|helper|manager)s?")
 
 

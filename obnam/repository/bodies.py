@@ -7,7 +7,7 @@ kept made a client of 850 MB).
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 from typing import Protocol as StructuralType
 
 from attrs import define, field
@@ -23,6 +23,7 @@ from zope.interface import implementer
 from obnam.model.ids import ChunkId
 from obnam.repository.shortcut import Shortcut
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, unpack_header
+from obnam.wire.places import BulkTransport
 
 T = TypeVar("T")
 
@@ -82,7 +83,7 @@ class MemoryProducer:
         self._body: memoryview | None = body
         self._heard = heard
         self._at = 0
-        self._paused = False
+        self._paused = self._lent = False
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] | None = None
 
@@ -91,6 +92,8 @@ class MemoryProducer:
         # Kept in a local, because it may be done, and forgotten, before this method returns.
         done: Deferred[None] = Deferred(lambda _: self.stopProducing())
         self._done, self._consumer = done, consumer
+        # twisted.web puts one that counts before the transport.
+        self._lent = isinstance(getattr(consumer, "_consumer", None), BulkTransport)
         self._produce()
         return done
 
@@ -115,10 +118,12 @@ class MemoryProducer:
                 if done is not None:
                     done.callback(None)
                 return
-            piece = bytes(self._body[self._at : self._at + PIECE_BYTES])
-            self._at += len(piece)
-            self._heard()
-            self._consumer.write(piece)
+            # Released when it is written, whoever still knows it: the memory is the caller's.
+            with self._body[self._at : self._at + PIECE_BYTES] as piece:
+                self._at += len(piece)
+                self._heard()
+                # The consumer says "bytes", and only counts and passes on.
+                self._consumer.write(cast(bytes, piece) if self._lent else bytes(piece))
 
 
 class Receiver(StructuralType):

@@ -23,6 +23,7 @@ from obnam.repository.bulk_endpoint import BulkTlsEndpoint
 from obnam.repository.deferring import returns_deferred
 from obnam.repository.exchange import Exchange
 from obnam.repository.http import HttpRepository
+from obnam.wire.bulk_unix import BulkUnix
 
 if TYPE_CHECKING:
     from obnam.repository.embedded import EmbeddedServer
@@ -130,7 +131,7 @@ class UnixEndpoints:
     def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802
         """See `IAgentEndpointFactory`."""
         plain = UNIXClientEndpoint(  # type: ignore[no-untyped-call]
-            self.connections.reactor, self.path, timeout=CONNECT_S
+            BulkUnix(self.connections.reactor), self.path, timeout=CONNECT_S
         )
         return Tuned(plain, self.connections)
 

@@ -1,4 +1,4 @@
-"""The short way of a body: TLS opens it where it is to lie, and the HTTP parser is told so.
+"""The short way of a body: it is put where it is to lie, and the HTTP parser is told so.
 
 Else each piece is copied twice more, and goes up through ten methods.
 
@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from attrs import define
 
-from obnam.wire.bulk_tls import BulkTlsTransport
+from obnam.wire.places import BulkTransport
 
 
 class Body(Protocol):
@@ -32,7 +32,7 @@ class Body(Protocol):
 class Shortcut:
     """From one connection to one body: a `Place`."""
 
-    _transport: BulkTlsTransport
+    _transport: BulkTransport
     _decoder: Any
     _body: Body
 
@@ -40,9 +40,9 @@ class Shortcut:
     def into(cls, body: Body, producer: object) -> Self | None:
         """Begin, with what twisted.web gives a body's reader for a transport; ``None``: no way."""
         transport = getattr(producer, "_producer", None)
-        if not isinstance(transport, BulkTlsTransport):
+        if not isinstance(transport, BulkTransport):
             return None
-        parser = getattr(transport.wrappedProtocol, "_parser", None)
+        parser = getattr(transport.above(), "_parser", None)
         decoder = getattr(parser, "bodyDecoder", None)
         if not isinstance(getattr(decoder, "contentLength", None), int):
             return None

@@ -10,14 +10,18 @@ Twisted 11.1; the contract suite over TLS would show it if they ever changed.
 """
 
 from OpenSSL import SSL
-from twisted.internet.interfaces import ITransport
-from twisted.internet.tcp import Connection
+from twisted.internet.interfaces import IProtocol, ITransport
 from twisted.protocols.policies import ProtocolWrapper
-from twisted.protocols.tls import BufferingTLSTransport, TLSMemoryBIOFactory
+from twisted.protocols.tls import (
+    BufferingTLSTransport,
+    TLSMemoryBIOFactory,
+    TLSMemoryBIOProtocol,
+)
 from twisted.python.failure import Failure
 
 from obnam.wire.openssl import RECORD_BYTES, Room, allow_large_writes, given, open_into
-from obnam.wire.places import Placing
+from obnam.wire.places import BulkTransport
+from obnam.wire.sending import send_now
 
 SEALED_AT_ONCE = 512 * 1024
 """Bytes of sealed records handed to the connection below in one call."""
@@ -29,8 +33,26 @@ _room = Room(max(SEALED_AT_ONCE, OPENED_AT_ONCE))
 """Where records are put together: one for all connections, since there is one reactor thread."""
 
 
-class BulkTlsTransport(Placing, BufferingTLSTransport):
+class BulkTlsTransport(BulkTransport, BufferingTLSTransport):
     """Twisted's TLS transport, in larger steps."""
+
+    def __init__(
+        self, factory: TLSMemoryBIOFactory, protocol: IProtocol, connect: bool = True
+    ) -> None:
+        super().__init__(factory, protocol, connect)
+        self.write = self._write_or_gather  # type: ignore[method-assign]  # as it is done above
+
+    def _write_or_gather(self, data: bytes | memoryview) -> None:
+        """Small pieces are gathered, as always; others go at once, behind those."""
+        if isinstance(data, memoryview):
+            self._aggregator.flush()
+            TLSMemoryBIOProtocol.write(self, data)
+        else:
+            self._aggregator.write(data)
+
+    def above(self) -> object:
+        """See `BulkTransport`."""
+        return self.wrappedProtocol
 
     def makeConnection(self, transport: ITransport) -> None:  # noqa: N802
         """Have OpenSSL take large pieces, too."""
@@ -47,21 +69,22 @@ class BulkTlsTransport(Placing, BufferingTLSTransport):
                 self._unbufferPendingWrites()
             self._flushReceiveBIO()
 
-    def _write(self, bytes: bytes) -> None:
+    def _write(self, bytes: bytes | memoryview) -> None:
         """Seal all of it, then send what came of it."""
         if self._lostTLSConnection:
             return
-        left = memoryview(bytes)
-        while left:
-            try:
-                sent = self._tlsConnection.send(left)
-            except SSL.WantReadError:
-                self._bufferedWrite(left.tobytes())
-                break
-            except SSL.Error:
-                self._tlsShutdownFinished(Failure())
-                return
-            left = left[sent:]
+        at, end = 0, len(bytes)
+        while at < end:
+            # Released at once, not by whoever keeps the traceback: the memory may be another's.
+            with memoryview(bytes)[at:] as left:
+                try:
+                    at += self._tlsConnection.send(left)
+                except SSL.WantReadError:
+                    self._bufferedWrite(left.tobytes())
+                    break
+                except SSL.Error:
+                    self._tlsShutdownFinished(Failure())
+                    return
         self._flushSendBIO()
 
     def _flushSendBIO(self) -> None:  # noqa: N802
@@ -69,7 +92,7 @@ class BulkTlsTransport(Placing, BufferingTLSTransport):
         while size := _room.take_sealed(self._tlsConnection):
             below = self.transport
             if below is not None:
-                sent = _send_now(below, _room.lying(0, size))
+                sent = send_now(below, _room.lying(0, size))
                 if sent < size:
                     below.write(bytes(_room.lying(sent, size)))
 
@@ -105,20 +128,6 @@ class BulkTlsTransport(Placing, BufferingTLSTransport):
         if size and not self._aborted:
             ProtocolWrapper.dataReceived(self, _room.first(size))
         return 0
-
-
-def _send_now(below: ITransport, data: memoryview) -> int:
-    """How much of ``data`` the socket below took at once.
-
-    What goes through the transport's own buffer is copied twice on its way there. Of a connection
-    that is lost, the transport is to find out by itself, when it is told to write the rest.
-    """
-    if not isinstance(below, Connection) or not below.connected or below.disconnecting:
-        return 0
-    if below.dataBuffer or below._tempDataLen:
-        return 0
-    sent = below.writeSomeData(data)  # type: ignore[arg-type]  # it makes a memoryview itself
-    return sent if isinstance(sent, int) else 0
 
 
 class BulkTlsFactory(TLSMemoryBIOFactory):

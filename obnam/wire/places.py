@@ -1,6 +1,7 @@
-"""The short way of a body: what comes in is put where it is to lie in the end, not copied there.
+"""The short ways of bodies: sent from where they lie, and received where they are to lie.
 
-A connection that knows this way has a ``place`` as long as a body comes in. Both ends use it.
+Else each piece is copied two or three times more on its way. Both ends use them, over TLS
+(`obnam.wire.bulk_tls`) and through a Unix socket (`obnam.wire.bulk_unix`).
 """
 
 from typing import Protocol
@@ -16,8 +17,16 @@ class Place(Protocol):
         """So many bytes lie there now, from its start on."""
 
 
-class Placing:
-    """A connection's transport that puts what comes in into a `Place`."""
+class BulkTransport:
+    """The transport of a connection that knows the short ways.
+
+    Its ``write`` also takes a ``memoryview``, and nothing but that view refers to the memory once
+    it returns: what cannot go at once is copied.
+    """
 
     place: Place | None = None
-    """Set while there is one."""
+    """Set while what comes in is a body."""
+
+    def above(self) -> object:
+        """The protocol that the connection is for."""
+        raise NotImplementedError

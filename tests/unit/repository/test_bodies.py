@@ -4,11 +4,13 @@ import gc
 import weakref
 from typing import Any
 
+import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
 from obnam.repository.bodies import PIECE_BYTES, MemoryProducer
+from obnam.wire.places import BulkTransport
 
 
 class Memory(bytearray):
@@ -51,6 +53,54 @@ def test_a_pause_holds() -> None:
     _, consumer, done = started(bytes(4 * PIECE_BYTES), 1)
     assert len(consumer.taken) == 1
     assert not done.called
+
+
+@define
+class Lender(BulkTransport):
+    """A transport that takes memory and keeps none, or fails."""
+
+    fails: bool = False
+    kinds: list[type] = field(factory=list)
+    taken: list[object] = field(factory=list)
+
+    def write(self, data: bytes) -> None:
+        self.kinds.append(type(data))
+        self.taken.append(data)
+        if self.fails:
+            raise RuntimeError
+
+
+@define
+class Counting:
+    """What twisted.web has in front of a transport."""
+
+    _consumer: object
+
+    def write(self, data: bytes) -> None:
+        self._consumer.write(data)  # type: ignore[attr-defined]
+
+
+def test_memory_is_lent_to_who_keeps_none() -> None:
+    transport = Lender()
+    body = bytearray(2 * PIECE_BYTES)
+    producer = MemoryProducer(memoryview(body), lambda: None)
+    done: Any = producer.startProducing(Counting(transport))  # type: ignore[arg-type]
+    assert done.called
+    assert transport.kinds == [memoryview, memoryview]
+    # Whoever keeps it all the same finds nothing in it, and the memory is free.
+    with pytest.raises(ValueError, match="released"):
+        bytes(transport.taken[0])  # type: ignore[call-overload]
+    body.clear()
+
+
+def test_memory_is_free_when_writing_fails() -> None:
+    body = bytearray(2 * PIECE_BYTES)
+    producer = MemoryProducer(memoryview(body), lambda: None)
+    with pytest.raises(RuntimeError) as kept:
+        producer.startProducing(Counting(Lender(fails=True)))  # type: ignore[arg-type]
+    producer.stopProducing()
+    assert kept.tb is not None
+    body.clear()
 
 
 def test_the_deferred_comes_even_when_all_is_done_at_once() -> None:

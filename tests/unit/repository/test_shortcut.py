@@ -194,7 +194,7 @@ WRONG = {
 @pytest.mark.parametrize("known", [True, False], ids=["short", "long"])
 def test_wrong_bodies(body: bytes, known: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not known:
-        monkeypatch.setattr(shortcut, "BulkTlsTransport", StringTransport)
+        monkeypatch.setattr(shortcut, "BulkTransport", StringTransport)
     line = Line()
     fetch = Fetch(line, len(body))
     for piece in cut(line.sealed(body), [500] * 10):

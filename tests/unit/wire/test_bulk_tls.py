@@ -1,53 +1,126 @@
-"""What is sealed goes to the socket at once, and never past what waits already."""
+# mypy: disable-error-code="no-untyped-call"
+"""What is lent to a TLS transport: sealed at once, in order, and not kept."""
 
-from attrs import define
-from twisted.internet.tcp import Connection
+from contextlib import suppress
+from typing import Any
 
-from obnam.wire.bulk_tls import _send_now
+import trustme
+from attrs import define, field
+from OpenSSL import SSL
+from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
+from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
+from twisted.internet.testing import StringTransport
+from zope.interface import implementer
 
-DATA = memoryview(b"0123456789")
+from obnam.wire.bulk_tls import BulkTlsFactory
+
+SERVER = SSL.Context(SSL.TLS_SERVER_METHOD)
+trustme.CA().issue_cert("localhost").configure_cert(SERVER)
+LARGE = bytes(range(256)) * 1024
 
 
-@define(eq=False)
-class Below(Connection):
-    """A connection whose socket takes ``room`` bytes."""
+@implementer(IOpenSSLClientConnectionCreator)
+class Creator:
+    """Trusts everyone."""
 
-    room: int
-    taken: bytes = b""
+    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: N802, N803
+        return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
+
+
+class Below(StringTransport):
+    """What is below TLS."""
+
+    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
+        """Nothing is delayed here."""
+
+
+@define
+class Line:
+    """A client's transport, and the server's end of it."""
+
+    clock: Clock = field(factory=Clock)
+    below: Below = field(factory=Below)
+    server: SSL.Connection = field(init=False)
+    tls: Any = field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        self.connected = True
-        self.disconnecting = False
-        self.dataBuffer = b""
-        self._tempDataLen = 0
+        self.server = SSL.Connection(SERVER, None)
+        self.server.set_accept_state()
+        factory = BulkTlsFactory(Creator(), True, Factory.forProtocol(Protocol), clock=self.clock)
+        self.tls = factory.buildProtocol(None)
+        self.tls.makeConnection(self.below)
 
-    def writeSomeData(self, data: bytes) -> int:  # noqa: N802
-        taken = bytes(data[: self.room])
-        self.taken += taken
-        return len(taken)
+    def carry(self) -> None:
+        """What is sealed goes to the other end, and what that says comes back."""
+        self.clock.advance(0)
+        if self.below.value():
+            self.server.bio_write(self.below.value())
+            self.below.clear()
+        with suppress(SSL.WantReadError):
+            self.server.do_handshake()
+        with suppress(SSL.WantReadError):
+            self.tls.dataReceived(self.server.bio_read(100_000))
 
-
-def test_all_of_it_if_there_is_room() -> None:
-    below = Below(room=100)
-    assert _send_now(below, DATA) == 10
-    assert below.taken == b"0123456789"
-
-
-def test_as_much_as_there_is_room_for() -> None:
-    assert _send_now(Below(room=3), DATA) == 3
-    assert _send_now(Below(room=0), DATA) == 0
-
-
-def test_nothing_goes_past_what_waits() -> None:
-    joined, single = Below(room=100), Below(room=100)
-    joined.dataBuffer = b"x"
-    single._tempDataLen = 1
-    assert _send_now(joined, DATA) == _send_now(single, DATA) == 0
-    assert joined.taken == single.taken == b""
+    def received(self) -> bytes:
+        """What came to the other end."""
+        self.carry()
+        found = b""
+        with suppress(SSL.WantReadError):
+            while True:
+                found += self.server.recv(100_000)
+        return found
 
 
-def test_nothing_goes_to_a_connection_that_ends() -> None:
-    closed, closing = Below(room=100), Below(room=100)
-    closed.connected = False
-    closing.disconnecting = True
-    assert _send_now(closed, DATA) == _send_now(closing, DATA) == 0
+def connected() -> Line:
+    line = Line()
+    for _ in range(3):
+        line.carry()
+    return line
+
+
+def test_what_is_lent_is_free_once_it_is_written() -> None:
+    line = connected()
+    lent = bytearray(LARGE)
+    line.tls.write(memoryview(lent))
+    lent[:] = bytes(len(lent))
+    lent.clear()  # Nothing refers to it.
+    assert line.received() == LARGE
+
+
+def test_it_goes_behind_what_was_gathered() -> None:
+    line = connected()
+    line.tls.write(b"head ")
+    line.tls.write(memoryview(b"lent "))
+    line.tls.write(b"tail")
+    assert line.received() == b"head lent tail"
+
+
+def test_before_the_handshake_it_is_copied() -> None:
+    line = Line()
+    lent = bytearray(LARGE)
+    line.tls.write(b"head ")
+    line.tls.write(memoryview(lent))
+    lent.clear()
+    for _ in range(3):
+        line.carry()
+    assert line.received() == b"head " + LARGE
+
+
+def test_a_connection_that_fails_keeps_nothing() -> None:
+    line = connected()
+    lent = bytearray(LARGE)
+    line.tls._tlsConnection.shutdown()  # OpenSSL takes no more.
+    with memoryview(lent) as view:
+        line.tls.write(view)
+    lent.clear()
+    assert line.below.disconnecting
+
+
+def test_a_connection_that_is_closed_keeps_nothing() -> None:
+    line = connected()
+    line.tls.loseConnection()
+    lent = bytearray(LARGE)
+    line.tls.write(memoryview(lent))
+    lent.clear()
+    assert not line.below.value() or len(line.below.value()) < 100  # Only the goodbye.
