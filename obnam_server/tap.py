@@ -1,6 +1,7 @@
 """What the twistd plugin names: options of the command line, and the service they make."""
 
 import resource
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import ClassVar, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.base import ReactorBase
+from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
 from obnam.errors import ConfigurationError, ObnamError
@@ -16,7 +18,6 @@ from obnam_server.config import Settings, load
 from obnam_server.lifeline import Lifeline
 from obnam_server.reload import HangUp
 from obnam_server.service import ServerService
-from obnam_server.workers.service import WorkerService
 
 FILES_MAX = 65_536
 """Open files: connections, uploads, databases."""
@@ -82,6 +83,8 @@ def compose_worker(
     settings: Settings, reactor: ReactorBase, lifeline: int, descriptors: Sequence[int]
 ) -> MultiService:
     """A worker process as one service. ``descriptors``: the listening sockets."""
+    from obnam_server.workers.service import WorkerService  # of no use to others
+
     server = _Server()
     service = WorkerService(settings, reactor, descriptors)
     service.setServiceParent(server)
@@ -112,3 +115,17 @@ def makeService(options: Options) -> MultiService:
     if options["worker"] is not None:
         return compose_worker(settings, cast(ReactorBase, reactor), lifeline, options["worker"])
     return compose(settings, cast(ReactorBase, reactor), lifeline)
+
+
+def run(arguments: Sequence[str]) -> None:
+    """Be a server until a signal, or its lifeline, ends it: see `obnam_server.embedded`."""
+    from twisted.internet import reactor
+
+    options = Options()
+    options.parseOptions(arguments)
+    globalLogBeginner.beginLoggingTo([textFileLogObserver(sys.stderr)], redirectStandardIO=False)
+    service = makeService(options)
+    service.startService()
+    running = cast(ReactorBase, reactor)
+    running.addSystemEventTrigger("before", "shutdown", service.stopService)
+    running.run()

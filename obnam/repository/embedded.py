@@ -48,10 +48,12 @@ OUTPUT_KEPT = 8192
 _LIFELINE = 3
 """The child's number for its end of the socket pair."""
 
-# No module is to be taken from the directory that the user happens to be in: neither by Python
-# (-P), nor by Twisted, which looks into its working directory whatever Python was told; so both
-# commands run in the private one.
-_SERVER = ("-P", "-m", "twisted", "obnam-server", f"--lifeline={_LIFELINE}", "--config")
+# No module is to be taken from the directory that the user happens to be in (-P); and both commands
+# run in the private one.
+_SERVER = (
+    *("-P", "-c", "from obnam_server.embedded import main; main()"),
+    *(f"--lifeline={_LIFELINE}", "--config"),
+)
 _ADMIN = ("-P", "-c", "from obnam_server.admin.main import main; main()", "--config")
 
 
@@ -249,10 +251,7 @@ def _spawn(reactor: ReactorBase, data_directory: Path, private: Path) -> Embedde
 
 
 def _environment(data_directory: Path) -> dict[str, str]:
-    """Ours, and the place of the server's package and plugin.
-
-    An editable install hides the plugin: its finder knows packages, and a plugin is none.
-    """
+    """Ours, and the place of the server's package, wherever that is."""
     found = find_spec("obnam_server")
     if found is None or found.origin is None:
         raise EmbeddedServerFailed(str(data_directory), "obnam-server is not installed here")

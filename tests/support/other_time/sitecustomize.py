@@ -74,7 +74,7 @@ def die_at(last: int) -> None:
     BriefUpkeep.run = begun  # type: ignore[method-assign]
 
 
-if end_of_upkeep and "obnam-server" in sys.orig_argv:
+if end_of_upkeep and any("obnam_server.embedded" in each for each in sys.orig_argv):
     if end_of_upkeep == "hang":
         hang()
     else:
