@@ -7,6 +7,9 @@ belong to one body, and only as long as it comes in.
 
 from attrs import define, field
 
+SPARE_MAX = 2
+"""Buffers kept for what comes next: as many as are full when a slow disk has paused the client."""
+
 
 @define
 class Waiting:
@@ -18,7 +21,7 @@ class Waiting:
     _taken_to: int = 0
     _filled_to: int = 0
     _full: list[memoryview] = field(factory=list)
-    _spare: memoryview | None = None
+    _spare: list[memoryview] = field(factory=list)
 
     def add(self, piece: bytes) -> None:
         """A piece that lies in memory of its own."""
@@ -32,10 +35,7 @@ class Waiting:
         It is the same memory until `filled` is told how many were put there.
         """
         if self._buffer is None:
-            spare, self._spare = self._spare, None
-            if spare is None or len(spare) > most_bytes:
-                spare = memoryview(bytearray(min(size_bytes, most_bytes)))
-            self._buffer = spare
+            self._buffer = self._new_buffer(min(size_bytes, most_bytes), most_bytes)
         return self._buffer[self._filled_to : self._filled_to + size_bytes]
 
     def filled(self, size_bytes: int) -> None:
@@ -54,16 +54,24 @@ class Waiting:
         return taken
 
     def give_back(self, buffers: list[memoryview]) -> None:
-        """Nothing refers to them any more: one is kept for what comes next."""
-        if buffers:
-            self._spare = buffers[0]
+        """Nothing refers to them any more: some are kept for what comes next."""
+        self._spare = [*buffers, *self._spare][:SPARE_MAX]
 
     def clear(self) -> None:
         """Nothing of it is wanted any more, and nothing more comes."""
         self._pieces.clear()
         self._full.clear()
-        self._buffer = self._spare = None
+        self._spare.clear()
+        self._buffer = None
         self._taken_to = self._filled_to = self.size_bytes = 0
+
+    def _new_buffer(self, size_bytes: int, most_bytes: int) -> memoryview:
+        """A spare one, unless too many bodies share the memory by now for one of its size."""
+        while self._spare:
+            spare = self._spare.pop()
+            if len(spare) <= most_bytes:
+                return spare
+        return memoryview(bytearray(size_bytes))
 
     def _gather(self) -> None:
         """What lies in the buffer is a piece now: one, however many bytes came at once."""
