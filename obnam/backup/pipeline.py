@@ -33,8 +33,10 @@ PLAINTEXT_SLAB_BYTES = 15 * MIB
 
 PLAINTEXT_SLABS = 4
 SEALED_SLABS = 4
-LANES = 8
-"""Batches under way at once: two workers read or seal, and the others wait or are being sent."""
+LANES = 16
+"""Batches under way at once. A few are read or sealed, and some are being sent; the others wait for
+a slab, so that workers have work while what was sent is recorded: the scan and the records take
+turns on one thread."""
 
 
 @define
