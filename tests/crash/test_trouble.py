@@ -11,7 +11,7 @@ from tests.support.server_operator import Answered, Asked, Forward
 COMMIT = "POST /v1/generations"
 
 
-STEPS = ["upload append 9", "commit append 1"]
+STEPS = ["upload append 4", "commit append 1"]
 
 
 @pytest.mark.parametrize("step", STEPS)
