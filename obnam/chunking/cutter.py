@@ -26,7 +26,7 @@ class Cutter:
     ``seed`` (0 <= seed < 2**63; 0: the public table as it is) moves the cut points, so that they
     do not show which well-known file was cut. That is weak keying: pyfastcdc XORs this one
     constant into a public table, of which its masks look at the lowest 48 bits only (see
-    ``docs/threat-model.md``). ``average`` is nominal: measured means are 1.05 to 1.2 times it.
+    ``docs/threat-model.md``). ``average`` is nominal: measured means are 1.3 times it.
     """
 
     def __init__(
