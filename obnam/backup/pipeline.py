@@ -5,12 +5,13 @@ backpressure. A batch is recorded only after its chunks are durable on the serve
 """
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
+from obnam.backup.ahead import ScanAhead
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
 from obnam.backup.record import Recorder
@@ -118,22 +119,24 @@ class Pipeline:
         """After a checkpoint: the session that protects what is stored from now on."""
         self._store.go_on_in(session)
 
-    async def run(self, batches: Iterator[Batch], until_s: float) -> bool:
+    async def run(self, scan: ScanAhead, until_s: float) -> bool:
         """Work until there are no more batches (``True``) or it is ``until_s`` by the clock.
 
         Nothing is under way when it returns or raises.
         """
         self._stopping = False
         try:
-            return all(await all_of([self._lane(batches, until_s) for _ in range(LANES)]))
+            return all(await all_of([self._lane(scan, until_s) for _ in range(LANES)]))
         except BaseException:
             await self._store.stop()
             raise
+        finally:
+            await scan.pause()
 
-    async def _lane(self, batches: Iterator[Batch], until_s: float) -> bool:
+    async def _lane(self, scan: ScanAhead, until_s: float) -> bool:
         try:
             while not self._stopping and self._clock.seconds() < until_s:
-                batch = await self._thread.call(next, batches, None)
+                batch = await scan.next()
                 if batch is None:
                     return True
                 self._progress.expect(batch.size_bytes)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
+from obnam.backup.ahead import ScanAhead
 from obnam.backup.commit import Base, Committer, Facts
 from obnam.backup.heal import Healed, Healer
 from obnam.backup.large import LargeFileReader
@@ -120,14 +121,14 @@ class Backup:
                 self.repository, self.thread, self.keys, self.sealer, self.now_ns, healed.lost
             )
             facts = Facts(description.client, self.settings.roots, started_ns)
-            batches = scan.batches()
+            batches = ScanAhead(self.thread, scan.batches())
             self.progress.stage("backup")
             while not await pipeline.run(batches, self.clock.seconds() + self.checkpoint_s):
                 copy = self.generations.temporary()
                 partial = facts.counted(scan.counts, sent, partial=True)
                 base = await self._kept(
                     base,
-                    await committer.commit(session, nascent, base, previous, partial, copy),
+                    await committer.checkpoint(session, nascent, base, previous, partial, copy),
                 )
                 previous = base.opened.shown().link
                 session = await self._begin(base)

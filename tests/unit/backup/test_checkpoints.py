@@ -27,7 +27,7 @@ def busy(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> Laptop:
     """A computer with so much to do that each upload takes a second, on a clock that is its own."""
     monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
     monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)  # each batch by itself
-    monkeypatch.setattr("obnam.backup.pipeline.LANES", 6)  # a checkpoint waits for them all
+    monkeypatch.setattr("obnam.backup.pipeline.LANES", 3)  # a checkpoint waits for them all
     for number in range(FILES):
         (laptop.root / f"{number:02}").write_bytes(content(number))
     for number in range(100):
@@ -288,3 +288,12 @@ async def test_a_huge_file_over_a_checkpoint(
 def _clock_stands(laptop: Laptop) -> Iterator[None]:
     yield
     assert laptop.clock.getDelayedCalls() == []
+
+
+@ensure
+@pytest.mark.parametrize("after", range(2, 12))
+async def test_wherever_it_is_cut_off_no_file_is_left(busy: Laptop, after: int) -> None:
+    cut_off(busy, after)
+    with pytest.raises(ServerUnreachable):
+        await busy.back_up()
+    assert list(busy.cache.glob("*.new")) == []

@@ -1,6 +1,6 @@
 """The lanes between scan and server: what is asked, sealed and sent, and how it stops."""
 
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -9,6 +9,7 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from obnam.backup.ahead import ScanAhead
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
 from obnam.backup.pipeline import Pipeline, Store
@@ -81,9 +82,13 @@ class Line:
         (self.laptop.root / name).write_bytes(content)
         return Batch(cut, (group_of(self.laptop.root, name.encode()),), len(content), 1)
 
-    async def run(self, batches: Iterator[Batch], until_s: float = 1e9) -> bool:
+    def scan(self, batches: Iterable[Batch]) -> ScanAhead:
+        """What gives these batches to the lanes."""
+        return ScanAhead(self.laptop.thread, iter(batches))
+
+    async def run(self, batches: Iterable[Batch]) -> bool:
         """The pipeline to its end."""
-        return await self.pipeline.run(batches, until_s)
+        return await self.pipeline.run(self.scan(batches), 1e9)
 
     def all_slabs_are_back(self) -> bool:
         """Whether nobody has one."""
@@ -116,7 +121,7 @@ async def line(
 async def test_every_batch_goes_through(line: Line) -> None:
     batches = [line.file(str(n), noise(n, 300_000), Cut.EACH) for n in range(20)]
     batches.append(line.file("huge", noise("huge", 5 << 20), Cut.PARTS))
-    assert await line.run(iter(batches))
+    assert await line.run(batches)
     assert line.sent.files == 21
     assert line.sent.read_bytes == 20 * 300_000 + (5 << 20)
     assert line.sent.chunks == len(line.repository.stored) == len(line.repository.server.chunks)
@@ -127,28 +132,28 @@ async def test_every_batch_goes_through(line: Line) -> None:
 
 @ensure
 async def test_nothing_to_do(line: Line) -> None:
-    assert await line.run(iter([]))
+    assert await line.run([])
 
 
 @ensure
 async def test_when_the_time_is_up_what_was_begun_is_ended(line: Line) -> None:
     line.repository.before_store = lambda: line.clock.advance(1)
-    batches = iter([line.file(str(n), noise(n, 300_000), Cut.EACH) for n in range(40)])
+    scan = line.scan([line.file(str(n), noise(n, 300_000), Cut.EACH) for n in range(60)])
     rounds = 1
-    while not await line.run(batches, line.clock.seconds() + 5):
+    while not await line.pipeline.run(scan, line.clock.seconds() + 5):
         rounds += 1
         assert line.all_slabs_are_back()
         known = await line.laptop.thread.call(line.nascent.known, 7)
         assert len(known) == line.sent.files
     assert rounds >= 3
-    assert line.sent.files == 40
+    assert line.sent.files == 60
 
 
 @ensure
 async def test_what_is_on_its_way_is_neither_asked_for_nor_sent_again(line: Line) -> None:
     line.repository.is_slow = True
     batches = [line.file(str(n), noise("same", 300_000), Cut.EACH) for n in range(3)]
-    running = Deferred.fromCoroutine(line.run(iter(batches)))
+    running = Deferred.fromCoroutine(line.run(batches))
     while len(line.pool.jobs) < 3 or not line.repository.waiting:
         await line.laptop.thread.call(lambda: None)
     for _ in range(20):
@@ -173,11 +178,11 @@ async def test_a_failure_stops_all_lanes_and_leaves_nothing(line: Line, cut: Cut
     length = 300_000 if cut is Cut.EACH else 5 << 20
     made = [line.file(str(n), noise(n, length), cut) for n in range(8)]
     with pytest.raises(ServerFull):
-        await line.run(iter(made))
+        await line.run(made)
     assert line.all_slabs_are_back()
     before = len(line.repository.stored)
     line.repository.before_store = lambda: None
-    assert await line.run(iter(made))  # as the next run would
+    assert await line.run(made)  # as the next run would
     assert before <= len(line.repository.stored) == len(set(line.repository.stored))
 
 
@@ -192,7 +197,7 @@ async def test_a_worker_that_dies_stops_all(line: Line, job: str) -> None:
     cuts = {"name_bundle": Cut.BUNDLE, "name_part": Cut.PARTS}
     batches = [line.file(str(n), noise(n, 3000), cuts.get(job, Cut.EACH)) for n in range(8)]
     with pytest.raises(WorkerDied):
-        await line.run(iter(batches))
+        await line.run(batches)
     assert line.all_slabs_are_back()
     assert await line.laptop.thread.call(line.nascent.known, 7) == {}
 
@@ -201,7 +206,7 @@ async def test_a_worker_that_dies_stops_all(line: Line, job: str) -> None:
 async def test_a_question_that_fails(line: Line) -> None:
     line.repository.is_slow = True
     running = Deferred.fromCoroutine(
-        line.run(iter([line.file(str(n), noise(n, 3000), Cut.EACH) for n in range(8)]))
+        line.run([line.file(str(n), noise(n, 3000), Cut.EACH) for n in range(8)])
     )
     while not line.repository.waiting:
         await line.laptop.thread.call(lambda: None)
