@@ -5,6 +5,7 @@ while one is read the others before it are compressed, sealed and sent, on every
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred
@@ -30,14 +31,14 @@ class LargeFileDone:
 
 @define
 class LargeFileReader:
-    """Reads large files; ``store`` takes a slab and its pieces, and puts the slab back."""
+    """Reads large files; ``store`` takes a slab, its pieces and what records them (see `Store`)."""
 
     _pool: IPool
     _thread: OwnThread
     _checksums: OwnThread
     _recorder: Recorder
     _plaintext: SlabRack
-    _store: Callable[[Slab, Sequence[Piece]], Awaitable[None]]
+    _store: Callable[[Slab, Sequence[Piece], Callable[[], object]], Awaitable[None]]
 
     async def read(self, group: Group) -> LargeFileDone | Trouble:
         """Read, store and record the one file of ``group``; again when it changes meanwhile."""
@@ -99,8 +100,8 @@ class LargeFileReader:
             raise
 
     async def _keep(self, slab: Slab, number: int, part: NamedPart) -> None:
-        await self._store(slab, part.pieces)
-        await self._thread.call(self._recorder.record_part, number, part.pieces, part.extents)
+        record = partial(self._recorder.record_part, number, part.pieces, part.extents)
+        await self._store(slab, part.pieces, record)
 
 
 def _add(content: ContentChecksum, slab: memoryview, part: NamedPart) -> None:

@@ -1,11 +1,13 @@
 """The way of the data: read, cut and name; ask; compress and seal what is missing; send; record.
 
 A few lanes pull batches from one scan, and slabs bound the bytes in flight: that is the
-backpressure. A batch is recorded only after its chunks are durable on the server.
+backpressure. A batch is recorded while its chunks are on their way: nothing is committed until all
+of them are durable on the server, and when one cannot be sent, the records are thrown away.
 """
 
 import errno
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from attrs import define, field
 from twisted.internet.defer import Deferred
@@ -15,7 +17,7 @@ from obnam.backup.ahead import ScanAhead
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
 from obnam.backup.record import Recorder
-from obnam.backup.together import all_of
+from obnam.backup.together import all_fired, all_of
 from obnam.backup.uploads import Sent, Uploads
 from obnam.model.entry import printable
 from obnam.model.ids import ChunkId, SessionId
@@ -56,15 +58,28 @@ class Store:
     _asks: bool
     _under_way: set[ChunkId] = field(factory=set)
 
-    async def store(self, slab: Slab, pieces: Sequence[Piece]) -> None:
-        """Make all pieces durable on the server; the slab is put back as soon as it can be."""
+    async def store(
+        self, slab: Slab, pieces: Sequence[Piece], record: Callable[[], object]
+    ) -> None:
+        """Make all pieces durable on the server, and ``record`` what is made of them.
+
+        The slab is put back as soon as it can be. ``record`` is called on the generation's thread.
+        """
+        # In this order: what is recorded is known.
+        unknown = self._thread.call(self._recorder.unknown, pieces)
+        recorded: Deferred[object] = self._thread.call(record)
+        sent: Deferred[object] = Deferred.fromCoroutine(self._send(slab, pieces, unknown))
+        await all_fired([sent, recorded])
+
+    async def _send(
+        self, slab: Slab, pieces: Sequence[Piece], unknown: "Deferred[list[ChunkId]]"
+    ) -> None:
         durable: Deferred[None] | None = None
         fresh: list[ChunkId] = []
         try:
             try:
-                unknown = await self._thread.call(self._recorder.unknown, pieces)
                 # What another batch is sending is stored before anything is committed.
-                fresh = [chunk_id for chunk_id in unknown if chunk_id not in self._under_way]
+                fresh = [chunk_id for chunk_id in await unknown if chunk_id not in self._under_way]
                 self._under_way.update(fresh)
                 missing = await self._missing(fresh)
                 if missing:
@@ -161,8 +176,7 @@ class Pipeline:
         except BaseException:
             self._plaintext.put_back(slab)
             raise
-        await self._store.store(slab, named.pieces)
-        await self._thread.call(self._recorder.record, named)
+        await self._store.store(slab, named.pieces, partial(self._recorder.record, named))
         self._sent.files += len(named.whole) + len(named.rows)
         self._sent.read_bytes += named.size_bytes
         for path in named.changing:
