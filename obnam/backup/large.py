@@ -16,7 +16,8 @@ from obnam.pool.checksum import ContentChecksum
 from obnam.pool.named import Group, NamedPart, Piece, Trouble
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
-from obnam.pool.read_files import READ_TRIES, name_part
+from obnam.pool.read_files import name_part
+from obnam.pool.reading import READ_TRIES
 from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
 

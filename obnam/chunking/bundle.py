@@ -1,18 +1,12 @@
 """Bundles: many small files laid end to end, cut as one stream. Which file lies where?"""
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
 
+PieceExtent = tuple[int, int, int]
+"""A part of a file's content: piece number in the bundle, offset in the piece, length.
 
-class PieceExtent(NamedTuple):
-    """A part of a file's content: piece number in the bundle, offset in the piece, length.
-
-    Offset and length in bytes. A tuple, because a task makes thousands of them.
-    """
-
-    piece: int
-    offset: int
-    length: int
+Offset and length in bytes. A plain tuple, because there is one for each file of a first backup.
+"""
 
 
 def lay_out(lengths: Iterable[int], ends: Sequence[int]) -> list[list[PieceExtent]]:
@@ -25,19 +19,22 @@ def lay_out(lengths: Iterable[int], ends: Sequence[int]) -> list[list[PieceExten
     extents: list[list[PieceExtent]] = []
     piece = start = position = 0
     total = ends[-1] if ends else 0
+    end = ends[0] if ends else 0
     for length in lengths:
-        own: list[PieceExtent] = []
         stop = position + length
+        if position < stop <= end:  # as most do, it lies in one piece
+            extents.append([(piece, position - start, length)])
+            position = stop
+            continue
         if length < 0 or stop > total:
             raise ValueError("the files are longer than the pieces")
+        own: list[PieceExtent] = []
         while position < stop:
-            end = ends[piece]
+            if position == end:
+                piece, start, end = piece + 1, end, ends[piece + 1]
             here = min(stop, end)
-            if here > position:
-                own.append(PieceExtent(piece, position - start, here - position))
-                position = here
-            if position >= end:
-                piece, start = piece + 1, end
+            own.append((piece, position - start, here - position))
+            position = here
         extents.append(own)
     if position != total:
         raise ValueError("the pieces are longer than the files")

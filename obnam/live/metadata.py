@@ -7,6 +7,7 @@ SELinux labels and file capabilities (``security.*``). They are kept as the byte
 import errno
 import os
 import struct
+from collections.abc import Sequence
 
 from obnam.model.entry import Attributes
 
@@ -33,7 +34,13 @@ def read_attributes(descriptor: int) -> Attributes:
     users may not see (``trusted.*``) are there for root only. Raises ``OSError``; with ``E2BIG``
     when they are more than ``ATTRIBUTES_MAX``.
     """
-    return _read(descriptor, follow=True)
+    try:
+        names = os.listxattr(descriptor)
+    except OSError as error:
+        if error.errno not in _ABSENT:
+            raise
+        return NONE
+    return _values(descriptor, names, follow=True) if names else NONE
 
 
 def read_attributes_at(directory: int, name: bytes) -> Attributes:
@@ -43,8 +50,8 @@ def read_attributes_at(directory: int, name: bytes) -> Attributes:
     system call reads attributes relative to a descriptor.
     """
     if name.startswith(b"/"):
-        return _read(name, follow=False)
-    return _read(b"/proc/self/fd/%d/%s" % (directory, name), follow=False)
+        return _read_unfollowed(name)
+    return _read_unfollowed(b"/proc/self/fd/%d/%s" % (directory, name))
 
 
 def read_link(directory: int, name: bytes) -> bytes:
@@ -86,15 +93,17 @@ def decode_attributes(data: bytes) -> Attributes:
     return tuple(found)
 
 
-def _read(place: int | bytes, *, follow: bool) -> Attributes:
+def _read_unfollowed(path: bytes) -> Attributes:
     try:
-        names = os.listxattr(place, follow_symlinks=follow)
+        names = os.listxattr(path, follow_symlinks=False)
     except OSError as error:
-        if error.errno in _ABSENT:
-            return NONE
-        raise
-    if not names:
+        if error.errno not in _ABSENT:
+            raise
         return NONE
+    return _values(path, names, follow=False) if names else NONE
+
+
+def _values(place: int | bytes, names: Sequence[str], *, follow: bool) -> Attributes:
     found: list[tuple[bytes, bytes]] = []
     total = 0
     for each in map(os.fsencode, names):

@@ -17,6 +17,8 @@ from collections.abc import Iterator
 READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 """``O_NONBLOCK``: a FIFO that took the file's place opens at once, and is then refused."""
 
+_SPARING_FLAGS = READ_FLAGS | os.O_NOATIME
+
 DIRECTORY_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _STEP_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 
@@ -81,7 +83,13 @@ def open_with_status(
 ) -> tuple[int, os.stat_result]:
     """The same, with the status of the opened file, which had to be looked at anyway."""
     try:
-        descriptor = _open_for_reading(name, directory)
+        try:
+            descriptor = os.open(name, _SPARING_FLAGS, dir_fd=directory)
+        except PermissionError as error:
+            # Only a file's owner, or root, may leave its access time alone.
+            if error.errno != errno.EPERM:
+                raise
+            descriptor = os.open(name, READ_FLAGS, dir_fd=directory)
     except OSError as error:
         # A link has taken its place (ELOOP), or a socket, or a device without a driver (ENXIO).
         if error.errno in (errno.ELOOP, errno.ENXIO):
@@ -145,16 +153,6 @@ def advise(descriptor: int, size: int) -> None:
         return
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
     os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_NOREUSE)
-
-
-def _open_for_reading(name: bytes, directory: int | None) -> int:
-    try:
-        return os.open(name, READ_FLAGS | os.O_NOATIME, dir_fd=directory)
-    except OSError as error:
-        # Only a file's owner, or root, may leave its access time alone.
-        if error.errno != errno.EPERM:
-            raise
-    return os.open(name, READ_FLAGS, dir_fd=directory)
 
 
 def _replaced(name: bytes) -> Replaced:

@@ -1,6 +1,6 @@
 """What the jobs of a backup's first step are given, and what they answer. All of it is pickled."""
 
-from typing import Any, NamedTuple
+from typing import Final, NamedTuple
 
 from obnam.generation.rows import EntryRow, ExtentRow, WholeFile
 from obnam.live.read import Identity
@@ -71,7 +71,7 @@ class NamedFiles(NamedTuple):
 class NamedPart(NamedTuple):
     """A part of a file that is larger than a slab, from ``start`` up to ``stop``.
 
-    ``ranges`` are the data in it. The last part brings the file's row (without a checksum).
+    ``ranges`` are the data in it. The last part brings the file's row (with an empty checksum).
     ``before`` and ``after`` it was read: size, mtime_ns, ctime_ns and inode; they are the same
     in all parts unless the file changes.
     """
@@ -85,35 +85,34 @@ class NamedPart(NamedTuple):
     after: tuple[int, ...]
 
 
-class Found(NamedTuple):
-    """What is known of a file once it was read: the first columns of its row, and the rest.
+Head = tuple[int, bytes, int, int, int, int, int, int, int, int, int, bytes]
+"""What is known of a file that was read: the first columns of its row, as of a `WholeFile`.
 
-    ``head``: directory, name, reason, since, mode, uid, gid, size, mtime_ns, ctime_ns, inode and
-    checksum.
-    """
+Directory, name, reason, since, mode, uid, gid, size, mtime_ns, ctime_ns, inode and checksum.
+"""
 
-    head: tuple[Any, ...]
-    device: int | None
-    attributes: bytes | None
+SIZE: Final = 7
+"""Where the size stands in a `Head`."""
 
-    def row(self) -> EntryRow:
-        """Its row, without content."""
-        return EntryRow._make(
-            (
-                *self.head[:2],
-                _FILE,
-                *self.head[2:11],
-                self.device,
-                self.head[11],
-                *(None, None, None),
-                self.attributes,
-                None,
-            )
+Extra = tuple[int | None, bytes | None]
+"""What few files have: the device of one with several links, and encoded attributes."""
+
+
+def file_row(head: Head, extra: Extra | None) -> EntryRow:
+    """The row of a file, without content."""
+    device, attributes = extra or (None, None)
+    return EntryRow._make(
+        (
+            *head[:2],
+            _FILE,
+            *head[2:11],
+            device,
+            head[11],
+            *(None, None, None),
+            attributes,
+            None,
         )
-
-
-SIZE = 7
-"""Where the size stands in `Found.head`."""
+    )
 
 
 class Rows:
@@ -124,16 +123,15 @@ class Rows:
         self.rows: list[EntryRow] = []
         self.extents: dict[int, list[ExtentRow]] = {}
 
-    def add_whole(self, found: Found, piece: int, start: int) -> None:
+    def add_whole(self, head: Head, extra: Extra | None, piece: int, start: int) -> None:
         """Add a file that lies in one piece."""
-        head, device, attributes = found
-        if device is None and attributes is None:
+        if extra is None:
             self.whole.append((*head, piece, start))
         else:
-            self.rows.append(found.row()._replace(chunk=piece, start=start))
+            self.rows.append(file_row(head, extra)._replace(chunk=piece, start=start))
 
-    def add(self, found: Found, extents: list[ExtentRow]) -> None:
+    def add(self, head: Head, extra: Extra | None, extents: list[ExtentRow]) -> None:
         """Add a file that lies in several pieces, or has no content."""
         if extents:
             self.extents[len(self.rows)] = extents
-        self.rows.append(found.row())
+        self.rows.append(file_row(head, extra))

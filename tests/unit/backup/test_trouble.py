@@ -56,6 +56,7 @@ def denied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Denied]:
             denied.refuse(name)
         return ()
 
+    monkeypatch.setattr("obnam.pool.reading.open_with_status", open_file)
     monkeypatch.setattr("obnam.pool.read_files.open_with_status", open_file)
     monkeypatch.setattr("obnam.live.scan._names", list_names)
     monkeypatch.setattr("obnam.backup.scan.read_attributes_at", attributes)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obnam.chunking.bundle import PieceExtent, lay_out
+from obnam.chunking.bundle import lay_out
 
 
 @given(st.lists(st.binary(max_size=30), max_size=40), st.data())
@@ -15,8 +15,8 @@ def test_files_come_back_from_the_pieces(files: list[bytes], data: st.DataObject
     pieces = [stream[start:end] for start, end in zip([0, *ends], ends, strict=False)]
     laid = lay_out([len(file) for file in files], ends)
     for file, extents in zip(files, laid, strict=True):
-        parts = [pieces[x.piece][x.offset : x.offset + x.length] for x in extents]
-        assert [len(part) for part in parts] == [x.length for x in extents]
+        parts = [pieces[piece][offset : offset + length] for piece, offset, length in extents]
+        assert [len(part) for part in parts] == [length for _, _, length in extents]
         assert all(parts)
         assert b"".join(parts) == file
 
@@ -24,15 +24,13 @@ def test_files_come_back_from_the_pieces(files: list[bytes], data: st.DataObject
 def test_examples() -> None:
     assert lay_out([], []) == []
     assert lay_out([0, 0], []) == [[], []]
-    assert lay_out([3, 0, 4], [7]) == [[PieceExtent(0, 0, 3)], [], [PieceExtent(0, 3, 4)]]
+    assert lay_out([3, 0, 4], [7]) == [[(0, 0, 3)], [], [(0, 3, 4)]]
     assert lay_out([5, 2, 3], [4, 7, 10]) == [
-        [PieceExtent(0, 0, 4), PieceExtent(1, 0, 1)],
-        [PieceExtent(1, 1, 2)],
-        [PieceExtent(2, 0, 3)],
+        [(0, 0, 4), (1, 0, 1)],
+        [(1, 1, 2)],
+        [(2, 0, 3)],
     ]
-    assert lay_out([10], [2, 5, 10]) == [
-        [PieceExtent(0, 0, 2), PieceExtent(1, 0, 3), PieceExtent(2, 0, 5)]
-    ]
+    assert lay_out([10], [2, 5, 10]) == [[(0, 0, 2), (1, 0, 3), (2, 0, 5)]]
 
 
 @pytest.mark.parametrize(
