@@ -4,7 +4,8 @@ An entry is unchanged when kind, size, mtime_ns, ctime_ns and inode are those of
 generation. (A change of content, mode, owner or attributes moves ctime, which no user can set.)
 """
 
-from collections.abc import Container, Mapping, Sequence
+import stat
+from collections.abc import Container, Iterable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
 from attrs import define, field
@@ -77,6 +78,8 @@ class Plan:
     unchanged_bytes: int = 0
 
 
+_REGULAR = stat.S_IFREG >> 12
+
 _LOOK_AGAIN = (Reason.ERROR, Reason.SKIPPED)
 """Entries with these reasons are never taken for unchanged."""
 
@@ -101,7 +104,10 @@ def plan_directory(
     get = known.get
     new, changed = Mark(Reason.NEW.value, sequence), Mark(Reason.CHANGED.value, sequence)
     read: list[FileToRead] = []
-    for name, status in zip(names, stats, strict=True):
+    entries: Iterable[tuple[bytes, Status | OSError]] = zip(names, stats, strict=True)
+    if not known:
+        entries = _without_new_files(entries, read)
+    for name, status in entries:
         before = get(name)
         if isinstance(status, OSError):
             if not isinstance(status, FileNotFoundError):
@@ -152,3 +158,20 @@ def plan_directory(
     if complete:
         plan.gone.extend(sorted(known.keys() - names))
     return plan
+
+
+def _without_new_files(
+    entries: Iterable[tuple[bytes, Status | OSError]], read: list[FileToRead]
+) -> list[tuple[bytes, Status | OSError]]:
+    """Put the files of a directory of which nothing is known into ``read``; gives the rest.
+
+    A short loop, because it is run for each file of a first backup.
+    """
+    rest = []
+    for entry in entries:
+        name, status = entry
+        if not isinstance(status, OSError) and status.st_mode >> 12 == _REGULAR:
+            read.append((name, status))
+        else:
+            rest.append(entry)
+    return rest

@@ -13,16 +13,11 @@ from pathlib import Path
 
 from obnam.errors import DamagedGeneration
 from obnam.generation import schema
+from obnam.generation.insert import insert_entries, insert_whole
 from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow, KnownRow, WholeFile
 from obnam.model.entry import Kind, Reason
 from obnam.model.ids import ChunkId
 
-_PUT_WHOLE = (
-    "INSERT OR REPLACE INTO entry (directory, name, reason, since, mode, uid, gid, size, mtime_ns,"
-    " ctime_ns, inode, checksum, chunk, start, kind)"
-    f" VALUES ({', '.join('?' * 14)}, {Kind.FILE.value})"
-)
-_PUT_ENTRY = f"INSERT OR REPLACE INTO entry VALUES ({', '.join('?' * len(EntryRow._fields))})"
 _LOOKUP_AT_ONCE = 500
 
 ROOT_DIRECTORY = 0
@@ -105,22 +100,14 @@ class NascentGeneration:
 
     def put(self, rows: Iterable[EntryRow]) -> None:
         """Write rows of entries that have no content, or whose extents are written already."""
-        self._connection.executemany(_PUT_ENTRY, rows)
+        insert_entries(self._connection, rows)
 
     def put_whole(self, files: Sequence[WholeFile], numbers: Sequence[int]) -> None:
         """Write rows of files that lie in one extent each; ``numbers`` are those of the chunks.
 
         The files' own ``chunk`` is an index into it. The uses of the chunks are counted.
         """
-        self._connection.executemany(
-            _PUT_WHOLE,
-            # Python's sqlite3 looks for an adapter of each `bytes` or None, and not of bytearrays:
-            # this takes half the time.
-            (
-                (d, bytearray(name), *middle, bytearray(checksum), numbers[piece], start)
-                for d, name, *middle, checksum, piece, start in files
-            ),
-        )
+        insert_whole(self._connection, files, numbers)
         self.count_uses(Counter(numbers[file[12]] for file in files))
 
     def put_extents(self, file: int, extents: Sequence[ExtentRow]) -> None:
