@@ -1,19 +1,21 @@
 """Makes what was recorded a generation: references, database pages, manifest, commit.
 
 The order is the safety: chunks are durable before the commit names them, and the commit is one
-request, all or nothing.
+request, all or nothing. What needs no answer of the server is done while the last chunks are sent.
 """
 
 import secrets
 import socket
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from attrs import define, evolve, field, frozen
 
 from obnam import __version__
 from obnam.backup.scan import ScanCounts
+from obnam.backup.together import alongside
 from obnam.backup.uploads import Sent
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
@@ -73,6 +75,7 @@ class Facts:
 class Committer:
     """Commits nascent generations of one client to one repository.
 
+    ``all_stored`` waits until all chunks that a generation refers to are durable on the server.
     ``lost``: chunks that the server has lost; pages of the database in them are stored anew.
     """
 
@@ -81,6 +84,7 @@ class Committer:
     _keys: RepositoryKeys
     _sealer: Sealer
     _now_ns: Callable[[], int]
+    _all_stored: Callable[[], Coroutine[Any, Any, None]]
     _lost: Collection[ChunkId] = ()
 
     async def commit(
@@ -99,8 +103,9 @@ class Committer:
         """
         generation = GenerationId(secrets.token_hex(16))
         sequence = nascent.sequence  # a copy's: the original goes on with the next one
+        first_new = nascent.first_new_chunk
         chunks = SetSum() if base is None else base.opened.manifest.chunks
-        chunks = await self._refer_data(session, nascent, chunks)
+        chunks = await self._refer_removed(session, nascent, chunks)
         await self._thread.call(nascent.describe, self._described(generation, nascent, facts))
         if copy is None:
             path = nascent.path
@@ -108,10 +113,11 @@ class Committer:
         else:
             path = copy
             await self._thread.call(nascent.save_copy, copy)
-        page_map = await self._store_pages(session, path, base)
+        page_map = await alongside(self._store_pages(session, path, base), self._all_stored())
         before = set() if base is None else {c.id for c in base.opened.manifest.database.chunks}
         after = {chunk.id for chunk in page_map.chunks}
         added, removed = sorted(after - before), sorted(before - after)
+        chunks = await self._refer_added(session, nascent.added_chunks(first_new), chunks)
         await self._refer(session, added, removed)
         manifest = Manifest(
             generation=generation,
@@ -182,17 +188,23 @@ class Committer:
             "algorithms": {"chunk_id": "blake3", "checksum": "xxh3-128", "cutter": "fastcdc"},
         }
 
-    async def _refer_data(
+    async def _refer_removed(
         self, session: SessionId, nascent: NascentGeneration, chunks: SetSum
     ) -> SetSum:
-        """Tell the server how the set of data chunks differs from the base's; the new sum."""
-        added, removed = nascent.added_chunks(), nascent.removed_chunks()
-        while part := await self._thread.call(_take, added):
-            await self._refer(session, part, [])
-            chunks = await self._thread.call(chunks.add, part)
+        """Tell the server what data chunks of the base are not needed any more; the new sum."""
+        removed = nascent.removed_chunks()
         while part := await self._thread.call(_take, removed):
             await self._refer(session, [], part)
             chunks = await self._thread.call(chunks.remove, part)
+        return chunks
+
+    async def _refer_added(
+        self, session: SessionId, added: Iterator[ChunkId], chunks: SetSum
+    ) -> SetSum:
+        """Tell the server what data chunks there are that the base has not; the new sum."""
+        while part := await self._thread.call(_take, added):
+            await self._refer(session, part, [])
+            chunks = await self._thread.call(chunks.add, part)
         return chunks
 
     async def _refer(

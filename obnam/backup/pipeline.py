@@ -1,8 +1,9 @@
 """The way of the data: read, cut and name; ask; compress and seal what is missing; send; record.
 
 A few lanes pull batches from one scan, and slabs bound the bytes in flight: that is the
-backpressure. A batch is recorded while its chunks are on their way: nothing is committed until all
-of them are durable on the server, and when one cannot be sent, the records are thrown away.
+backpressure. A lane is done with a batch when it is sealed and recorded; its chunks may still be on
+their way. Nothing is committed before all of them are durable on the server, and when one cannot
+be sent, the records are thrown away.
 """
 
 import errno
@@ -61,9 +62,10 @@ class Store:
     async def store(
         self, slab: Slab, pieces: Sequence[Piece], record: Callable[[], object]
     ) -> None:
-        """Make all pieces durable on the server, and ``record`` what is made of them.
+        """Send all pieces that the server lacks, and ``record`` what is made of them.
 
-        The slab is put back as soon as it can be. ``record`` is called on the generation's thread.
+        They are on the server after `all_stored`. The slab is put back as soon as it can be.
+        ``record`` is called on the generation's thread.
         """
         # In this order: what is recorded is known.
         unknown = self._thread.call(self._recorder.unknown, pieces)
@@ -74,25 +76,27 @@ class Store:
     async def _send(
         self, slab: Slab, pieces: Sequence[Piece], unknown: "Deferred[list[ChunkId]]"
     ) -> None:
-        durable: Deferred[None] | None = None
-        fresh: list[ChunkId] = []
         try:
-            try:
-                # What another batch is sending is stored before anything is committed.
-                fresh = [chunk_id for chunk_id in await unknown if chunk_id not in self._under_way]
-                self._under_way.update(fresh)
-                missing = await self._missing(fresh)
-                if missing:
-                    first = {piece.id: piece for piece in reversed(pieces)}
-                    wanted = sorted(first[chunk_id] for chunk_id in missing)
-                    durable = await self._uploads.add(slab, wanted)
-            finally:
-                self._plaintext.put_back(slab)
-            if durable is not None:
-                await durable
-        finally:
+            # What another batch is sending is stored before anything is committed.
+            fresh = [chunk_id for chunk_id in await unknown if chunk_id not in self._under_way]
+            self._under_way.update(fresh)
+            missing = await self._missing(fresh)
             if self._asks:
-                self._under_way.difference_update(fresh)
+                self._under_way.difference_update(set(fresh) - missing)
+            if missing:
+                first = {piece.id: piece for piece in reversed(pieces)}
+                wanted = sorted(first[chunk_id] for chunk_id in missing)
+                await self._uploads.add(slab, wanted, partial(self._stored, missing))
+        finally:
+            self._plaintext.put_back(slab)
+
+    def _stored(self, ids: set[ChunkId]) -> None:
+        if self._asks:
+            self._under_way.difference_update(ids)
+
+    async def all_stored(self) -> None:
+        """Wait until all that was to be sent is durable on the server."""
+        await self._uploads.all_stored()
 
     def go_on_in(self, session: SessionId) -> None:
         """After a checkpoint, with nothing under way."""
@@ -134,10 +138,19 @@ class Pipeline:
         """After a checkpoint: the session that protects what is stored from now on."""
         self._store.go_on_in(session)
 
+    async def all_stored(self) -> None:
+        """Wait until all that was read is durable on the server. Raises what kept it from that."""
+        await self._store.all_stored()
+
+    async def stop(self) -> None:
+        """Give up what is on its way."""
+        await self._store.stop()
+
     async def run(self, scan: ScanAhead, until_s: float) -> bool:
         """Work until there are no more batches (``True``) or it is ``until_s`` by the clock.
 
-        Nothing is under way when it returns or raises.
+        When it returns, all is recorded, and the last of it may be on its way: see `all_stored`.
+        When it raises, nothing is under way any more.
         """
         self._stopping = False
         try:

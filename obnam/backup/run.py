@@ -109,6 +109,7 @@ class Backup:
             SlabRack(PLAINTEXT_SLABS, PLAINTEXT_SLAB_BYTES),
             SlabRack(SEALED_SLABS, SEALED_SLAB_BYTES),
         )
+        pipeline: Pipeline | None = None
         try:
             session = await self._begin(base)
             healed = Healed()
@@ -118,7 +119,13 @@ class Backup:
             scan = self._scan(nascent, base)
             pipeline, sent = self._pipeline(nascent, session, *racks, description)
             committer = Committer(
-                self.repository, self.thread, self.keys, self.sealer, self.now_ns, healed.lost
+                self.repository,
+                self.thread,
+                self.keys,
+                self.sealer,
+                self.now_ns,
+                pipeline.all_stored,
+                healed.lost,
             )
             facts = Facts(description.client, self.settings.roots, started_ns)
             batches = ScanAhead(self.thread, scan.batches())
@@ -133,6 +140,7 @@ class Backup:
                 previous = base.opened.shown().link
                 session = await self._begin(base)
                 pipeline.go_on_in(session)
+            self.pool.rest()
             self.progress.stage("commit")
             for path in await self.thread.call(nascent.settle):
                 self._warn(f"{printable(path)}: vanished while it was read")
@@ -155,6 +163,8 @@ class Backup:
                 healed_chunks=healed.chunks,
             )
         finally:
+            if pipeline is not None:
+                await pipeline.stop()
             for rack in racks:
                 rack.close()
             await self.thread.call(_remove, nascent, base)
@@ -316,7 +326,7 @@ class Backup:
 
 
 def _remove(nascent: NascentGeneration, base: Base | None) -> None:
-    nascent.abandon()
+    nascent.close()
     nascent.path.unlink(missing_ok=True)
     if base is not None:
         base.path.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 """Runs coroutines side by side; when one fails, the others are stopped."""
 
 from collections.abc import Coroutine, Sequence
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
@@ -13,6 +13,12 @@ async def all_of(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     """The results, in order. Raises the first failure, after all the others have ended too."""
     running = [Deferred.fromCoroutine(coroutine) for coroutine in coroutines]
     return await all_fired(running)
+
+
+async def alongside(main: Coroutine[Any, Any, T], other: Coroutine[Any, Any, None]) -> T:
+    """The result of ``main``, once ``other`` has ended too; as `all_of` when one fails."""
+    result, _ = await all_of([main, other])
+    return cast(T, result)
 
 
 async def all_fired(running: Sequence["Deferred[T]"]) -> list[T]:

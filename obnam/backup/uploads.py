@@ -5,10 +5,10 @@ some milliseconds however short it is, and the server a file. So what one batch 
 sealed behind what another had, until there is enough of it; or until nothing more is coming.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from attrs import define, field
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 from obnam.backup.together import stop_all
@@ -30,7 +30,10 @@ SEALED_SLAB_BYTES = ENOUGH_BYTES + UPLOAD_BODY_MAX
 
 @define
 class Sent:
-    """What a pipeline has done so far: files and plaintext bytes read, chunks and bytes sent."""
+    """What a pipeline has done so far: files and plaintext bytes read, chunks and bytes sealed.
+
+    What is sealed is sent, or there is no backup.
+    """
 
     files: int = 0
     read_bytes: int = 0
@@ -41,12 +44,14 @@ class Sent:
 
 @define(eq=False)
 class _Gathered:
-    """Frames in a slab, one batch behind the other; ``ends`` are where each of them ends."""
+    """Frames in a slab, one batch behind the other; ``ends`` are where each of them ends.
+
+    ``stored`` is to be called once they are on the server.
+    """
 
     slab: Slab
     ends: list[int] = field(factory=list)
-    chunks: int = 0
-    waiting: list[Deferred[None]] = field(factory=list)
+    stored: list[Callable[[], None]] = field(factory=list)
 
     @property
     def end(self) -> int:
@@ -74,14 +79,18 @@ class Uploads:
     session: SessionId
     _at_rest: list[_Gathered] = field(factory=list)
     _sending: list[Deferred[None]] = field(factory=list)
+    _failure: Failure | None = None
 
-    async def add(self, plaintext: Slab, pieces: Sequence[Piece]) -> "Deferred[None]":
-        """Seal pieces that lie in a slab. The Deferred fires once they are on the server.
+    async def add(
+        self, plaintext: Slab, pieces: Sequence[Piece], stored: Callable[[], None]
+    ) -> None:
+        """Seal pieces that lie in a slab, and send them some time, after a `flush` at the latest.
 
-        That is after a `flush` at the latest.
+        ``stored`` is called once they are on the server. Raises what an upload before failed with.
         """
         gathered = self._at_rest.pop() if self._at_rest else _Gathered(await self._slabs.take())
         try:
+            self._raise_failure()
             end = await self._pool.run(
                 seal_pieces, plaintext.name, pieces, gathered.slab.name, gathered.end
             )
@@ -91,26 +100,36 @@ class Uploads:
             else:
                 self._slabs.put_back(gathered.slab)
             raise
-        durable: Deferred[None] = Deferred()
+        self._sent.chunks += len(pieces)
+        self._sent.sent_bytes += end - gathered.end
         gathered.ends.append(end)
-        gathered.chunks += len(pieces)
-        gathered.waiting.append(durable)
+        gathered.stored.append(stored)
         if end < ENOUGH_BYTES:
             self._at_rest.append(gathered)
         else:
             self._send(gathered)
-        return durable
 
     def flush(self) -> None:
         """Nothing more is coming for now: send what is there."""
         while self._at_rest:
             self._send(self._at_rest.pop())
 
+    async def all_stored(self) -> None:
+        """Wait until all that was added is on the server. Raises what an upload failed with."""
+        self.flush()
+        while self._sending:
+            await DeferredList(list(self._sending))
+        self._raise_failure()
+
     async def stop(self) -> None:
         """Send no more, and wait until nothing is under way."""
         await stop_all(list(self._sending))
         while self._at_rest:
             self._slabs.put_back(self._at_rest.pop().slab)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            self._failure.raiseException()
 
     def _send(self, gathered: _Gathered) -> None:
         sending = Deferred.fromCoroutine(self._upload(gathered))
@@ -119,18 +138,14 @@ class Uploads:
             sending.addBoth(lambda _: self._sending.remove(sending))
 
     async def _upload(self, gathered: _Gathered) -> None:
-        """Never fails: what goes wrong is told to those who wait."""
-        failure: Failure | None = None
+        """Never fails: what goes wrong is told to whoever comes next."""
         try:
             for body in gathered.bodies():
                 await self._repository.store(self.session, body)
-                self._sent.sent_bytes += len(body)
-            self._sent.chunks += gathered.chunks
         except BaseException:
-            failure = Failure()  # type: ignore[no-untyped-call]
+            if self._failure is None:
+                self._failure = Failure()  # type: ignore[no-untyped-call]
+        else:
+            for stored in gathered.stored:
+                stored()
         self._slabs.put_back(gathered.slab)
-        for durable in gathered.waiting:
-            if failure is None:
-                durable.callback(None)
-            else:
-                durable.errback(failure)

@@ -281,16 +281,22 @@ class NascentGeneration:
         numbers.update((row.id, row.number) for row in fresh)
         return numbers
 
-    def added_chunks(self) -> Iterator[ChunkId]:
-        """Ids of data that the generation has, and its base has not."""
-        return self._ids("SELECT id FROM chunk WHERE number >= ? AND uses > 0")
+    @property
+    def first_new_chunk(self) -> int:
+        """The number from which on chunks are new: its base has none of them."""
+        return self._first_new_chunk
+
+    def added_chunks(self, first: int) -> Iterator[ChunkId]:
+        """Ids of data that the generation has from chunk number ``first`` on."""
+        return self._ids("SELECT id FROM chunk WHERE number >= ? AND uses > 0", first)
 
     def removed_chunks(self) -> Iterator[ChunkId]:
-        """Ids of data that its base has, and the generation no longer needs."""
-        return self._ids("SELECT id FROM chunk WHERE number < ? AND uses = 0")
+        """Ids of data that its base has, and the generation no longer needs. Before `finish`."""
+        query = "SELECT id FROM chunk WHERE number < ? AND uses = 0"
+        return self._ids(query, self._first_new_chunk)
 
-    def _ids(self, query: str) -> Iterator[ChunkId]:
-        for (chunk_id,) in self._connection.execute(query, (self._first_new_chunk,)):
+    def _ids(self, query: str, number: int) -> Iterator[ChunkId]:
+        for (chunk_id,) in self._connection.execute(query, (number,)):
             yield ChunkId(chunk_id)
 
     # The end
@@ -313,14 +319,11 @@ class NascentGeneration:
         return self._resolve_followers()
 
     def finish(self) -> None:
-        """Forget chunks that nothing refers to, write everything down, and close the file.
+        """Forget chunks that nothing refers to, and write everything down. `close` it then.
 
         Raises ``DamagedGeneration`` when SQLite cannot.
         """
-        try:
-            self._write_down()
-        finally:
-            self._connection.close()
+        self._write_down()
 
     def save_copy(self, path: Path) -> None:
         """Write everything down to a copy at ``path``, and go on as the generation after it."""
@@ -339,8 +342,8 @@ class NascentGeneration:
             problem = f"its database cannot be written: {error}"
             raise DamagedGeneration("being made", problem) from error
 
-    def abandon(self) -> None:
-        """Close the file as it is; it is of no use afterwards."""
+    def close(self) -> None:
+        """Close the file, which is of no use unless it was finished. May be called again."""
         self._connection.close()
 
     def _counter(self, name: str) -> int:

@@ -36,11 +36,16 @@ def changed_pages(old: Path, new: Path) -> list[int]:
 
 
 def pieces(path: Path, pages: Sequence[int]) -> Iterator[bytes]:
-    """The given pages laid end to end, in pieces of at most 256 pages."""
+    """The given pages, in order, laid end to end, in pieces of at most 256 pages."""
     with path.open("rb") as file:
         for at in range(0, len(pages), CHUNK_PAGES):
+            part = pages[at : at + CHUNK_PAGES]
+            if part[-1] - part[0] == len(part) - 1:
+                file.seek(part[0] * PAGE_BYTES)
+                yield file.read(len(part) * PAGE_BYTES)
+                continue
             piece = bytearray()
-            for page in pages[at : at + CHUNK_PAGES]:
+            for page in part:
                 file.seek(page * PAGE_BYTES)
                 piece += file.read(PAGE_BYTES)
             yield bytes(piece)

@@ -75,6 +75,10 @@ class GrowingPool:
             self._workers.start().addBoth(self._hand_over)
         return fired
 
+    def rest(self) -> None:
+        """See `IPool`."""
+        self._workers.rest()
+
     def close(self) -> None:
         """See `IPool`."""
         self._waiting.clear()

@@ -44,6 +44,12 @@ class IPool(Interface):
         Job, arguments and result are picklable and small; what is large lies in slabs.
         """
 
+    def rest() -> None:
+        """No job is under way, and none is expected: let workers end, without waiting for that.
+
+        A job that comes all the same starts others.
+        """
+
     def close() -> None:
         """End the workers; jobs that have not begun are dropped, those under way waited for."""
 
@@ -69,6 +75,7 @@ class ProcessPool:
         self._submitting = ThreadPoolExecutor(1, "submit")
         self._has_begun = False
         self._is_closed = False
+        self._resting: list[Thread] = []
 
     def start(self) -> "Deferred[list[None]]":
         """Start all workers now, beside whatever comes before the first job.
@@ -100,6 +107,15 @@ class ProcessPool:
             lambda done: self._reactor.callFromThread(self._deliver, done, fired)
         )
 
+    def rest(self) -> None:
+        """See `IPool`."""
+        executor, self._executor = self._executor, None
+        self._has_begun = False
+        if executor is not None:
+            resting = Thread(target=executor.shutdown, daemon=True)
+            resting.start()
+            self._resting.append(resting)
+
     def close(self) -> None:
         """See `IPool`."""
         self._is_closed = True
@@ -114,6 +130,8 @@ class ProcessPool:
         executor, self._executor = self._executor, None
         if executor is not None:
             executor.shutdown(wait=True, cancel_futures=True)
+        for resting in self._resting:
+            resting.join()
 
     def _started(self) -> "ProcessPoolExecutor":
         if self._executor is None:

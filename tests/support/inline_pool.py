@@ -40,6 +40,9 @@ class InlinePool:
         except Exception as error:
             return fail(error)
 
+    def rest(self) -> None:
+        """See `IPool`."""
+
     def close(self) -> None:
         """See `IPool`."""
         self.closed = True

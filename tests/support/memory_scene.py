@@ -157,9 +157,16 @@ class Scene:
         )
         nascent._first_new_chunk = 1
         self.thread_free(nascent)
-        committer = Committer(self.repository, self.thread, KEYS, self.sealer, lambda: NOW_NS)
+
+        async def all_stored() -> None:
+            """What is referred to was stored before."""
+
+        committer = Committer(
+            self.repository, self.thread, KEYS, self.sealer, lambda: NOW_NS, all_stored
+        )
         facts = Facts(ClientName("laptop"), (b"/",), NOW_NS)
         base = await committer.commit(session, nascent, None, None, facts)
+        nascent.close()
         base.path.unlink()
         return base.opened.manifest.generation
 

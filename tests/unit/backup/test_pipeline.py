@@ -65,6 +65,10 @@ class Line:
     pipeline: Pipeline = field(init=False)
 
     def __attrs_post_init__(self) -> None:
+        self.begin()
+
+    def begin(self) -> None:
+        """A new pipeline, which knows nothing of the one before."""
         recorder, thread = Recorder(self.nascent), self.laptop.thread
         uploads = Uploads(self.repository, self.pool, self.sealed, self.sent, self.session)
         self.plaintext.when_idle = uploads.flush
@@ -88,7 +92,9 @@ class Line:
 
     async def run(self, batches: Iterable[Batch]) -> bool:
         """The pipeline to its end."""
-        return await self.pipeline.run(self.scan(batches), 1e9)
+        has_ended = await self.pipeline.run(self.scan(batches), 1e9)
+        await self.pipeline.all_stored()
+        return has_ended
 
     def all_slabs_are_back(self) -> bool:
         """Whether nobody has one."""
@@ -113,7 +119,7 @@ async def line(
     nascent = await call(NascentGeneration.create, tmp_path / "database", 1)
     line = Line(laptop, repository, session, nascent)
     yield line
-    await call(nascent.abandon)
+    await call(nascent.close)
     line.close()
 
 
@@ -142,6 +148,7 @@ async def test_when_the_time_is_up_what_was_begun_is_ended(line: Line) -> None:
     rounds = 1
     while not await line.pipeline.run(scan, line.clock.seconds() + 5):
         rounds += 1
+        await line.pipeline.all_stored()
         assert line.all_slabs_are_back()
         known = await line.laptop.thread.call(line.nascent.known, 7)
         assert len(known) == line.sent.files
@@ -182,6 +189,7 @@ async def test_a_failure_stops_all_lanes_and_leaves_nothing(line: Line, cut: Cut
     assert line.all_slabs_are_back()
     before = len(line.repository.stored)
     line.repository.before_store = lambda: None
+    line.begin()
     assert await line.run(made)  # as the next run would
     assert before <= len(line.repository.stored) == len(set(line.repository.stored))
 

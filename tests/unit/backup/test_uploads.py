@@ -31,11 +31,13 @@ class SlowRepository(MemoryRepository):
     """Takes each body when it is let to. ``bodies``: the chunks of each."""
 
     bodies: list[list[ChunkId]] = field(factory=list)
+    received: list[bytes] = field(factory=list)
     waiting: list["Deferred[None]"] = field(factory=list)
     is_slow: bool = False
 
     def store(self, session: SessionId, body: memoryview) -> "Deferred[None]":
         """See `IChunks`."""
+        self.received.append(bytes(body))
         self.bodies.append([frame.chunk_id for frame in split(body)])
         if not self.is_slow:
             return super().store(session, body)
@@ -54,22 +56,24 @@ class Scene:
     plaintext: SlabRack = field(factory=lambda: SlabRack(1, 512 * KIB))
     sealed: SlabRack = field(factory=lambda: SlabRack(SLABS, 1024 * KIB))
     sent: Sent = field(factory=Sent)
+    stored: list[ChunkId] = field(factory=list)
     uploads: Uploads = field(init=False)
     slab: Slab = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.uploads = Uploads(self.repository, self.pool, self.sealed, self.sent, self.session)
 
-    async def batch(self, name: str, length: int) -> tuple[ChunkId, "Deferred[None]"]:
+    async def batch(self, name: str, length: int) -> ChunkId:
         """Add a batch of one chunk."""
         slab = await self.plaintext.take()
         slab.view[:length] = noise(name, length)
         named = tools_of(KEYS).namer.name(ChunkKind.DATA, slab.view[:length])
         try:
-            durable = await self.uploads.add(slab, [Piece(0, length, named)])
+            piece = Piece(0, length, named)
+            await self.uploads.add(slab, [piece], lambda: self.stored.append(named))
         finally:
             self.plaintext.put_back(slab)
-        return named, durable
+        return named
 
     def free_slabs(self) -> int:
         return len(self.sealed._free) + self.sealed._unmade
@@ -89,7 +93,7 @@ async def scene(monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def
     scene.close()
 
 
-async def batches(scene: Scene, lengths: Sequence[int]) -> list[tuple[ChunkId, "Deferred[None]"]]:
+async def batches(scene: Scene, lengths: Sequence[int]) -> list[ChunkId]:
     return [await scene.batch(str(n), length) for n, length in enumerate(lengths)]
 
 
@@ -97,13 +101,12 @@ async def batches(scene: Scene, lengths: Sequence[int]) -> list[tuple[ChunkId, "
 async def test_batches_are_sent_together_once_there_is_enough(scene: Scene) -> None:
     added = await batches(scene, [100 * KIB, 150 * KIB])
     assert scene.repository.bodies == []
-    assert not any(durable.called for _, durable in added)
     added.append(await scene.batch("last", 100 * KIB))
-    assert scene.repository.bodies == [[chunk for chunk, _ in added]]
-    for _, durable in added:
-        await durable
+    assert scene.repository.bodies == [added]
+    await scene.uploads.all_stored()
+    assert scene.stored == added
     assert (scene.sent.chunks, len(scene.repository.server.chunks)) == (3, 3)
-    assert scene.sent.sent_bytes > 350 * KIB
+    assert scene.sent.sent_bytes == sum(map(len, scene.repository.received))
     assert scene.free_slabs() == SLABS
 
 
@@ -111,44 +114,74 @@ async def test_batches_are_sent_together_once_there_is_enough(scene: Scene) -> N
 async def test_when_nothing_more_comes_the_rest_is_sent(scene: Scene) -> None:
     added = await batches(scene, [100 * KIB])
     scene.uploads.flush()
-    assert scene.repository.bodies == [[added[0][0]]]
-    await added[0][1]
+    assert scene.repository.bodies == [added]
     scene.uploads.flush()
+    await scene.uploads.all_stored()
     assert len(scene.repository.bodies) == 1
+
+
+@ensure
+async def test_whoever_waits_for_all_has_the_rest_sent(scene: Scene) -> None:
+    added = await batches(scene, [100 * KIB])
+    await scene.uploads.all_stored()
+    assert scene.repository.bodies == [added]
+    assert scene.stored == added
+
+
+@ensure
+async def test_all_are_waited_for(scene: Scene) -> None:
+    scene.repository.is_slow = True
+    added = await batches(scene, [350 * KIB, 350 * KIB])
+    waiting = Deferred.fromCoroutine(scene.uploads.all_stored())
+    for number, upload in enumerate(scene.repository.waiting):
+        assert not waiting.called
+        assert scene.stored == added[:number]
+        upload.callback(None)
+    await waiting
+    assert scene.stored == added
 
 
 @ensure
 async def test_too_much_for_a_body_becomes_two(scene: Scene) -> None:
     added = await batches(scene, [250 * KIB, 400 * KIB])
-    assert scene.repository.bodies == [[chunk] for chunk, _ in added]
-    for _, durable in added:
-        await durable
+    assert scene.repository.bodies == [[chunk] for chunk in added]
+    await scene.uploads.all_stored()
+    assert scene.stored == added
 
 
 @ensure
 async def test_while_one_is_sent_the_next_is_gathered(scene: Scene) -> None:
     scene.repository.is_slow = True
-    ((_, first),) = await batches(scene, [350 * KIB])
-    _, second = await scene.batch("second", 350 * KIB)
+    await batches(scene, [350 * KIB, 350 * KIB])
     assert len(scene.repository.bodies) == 2
     assert scene.free_slabs() == SLABS - 2
     for waiting in scene.repository.waiting:
         waiting.callback(None)
-    await first
-    await second
+    await scene.uploads.all_stored()
     assert scene.free_slabs() == SLABS
 
 
 @ensure
-async def test_an_upload_that_fails_fails_for_all_who_wait(scene: Scene) -> None:
+async def test_what_an_upload_failed_with_is_told_to_whoever_comes_next(scene: Scene) -> None:
     scene.repository.is_slow = True
-    added = await batches(scene, [100 * KIB, 250 * KIB])
+    await batches(scene, [100 * KIB, 250 * KIB])
+    at_rest = await scene.batch("rest", 100 * KIB)
     scene.repository.waiting[0].errback(ServerFull("memory"))
-    for _, durable in added:
+    for _ in range(2):
         with pytest.raises(ServerFull):
-            await durable
-    assert scene.sent.chunks == 0
+            await scene.batch("more", 100 * KIB)
+    assert scene.pool.jobs == ["seal_pieces"] * 3
+    with pytest.raises(ServerFull):
+        await wait_for_all(scene, at_rest)
     assert scene.free_slabs() == SLABS
+
+
+async def wait_for_all(scene: Scene, at_rest: ChunkId) -> None:
+    """While what was at rest is sent."""
+    waiting = Deferred.fromCoroutine(scene.uploads.all_stored())
+    assert scene.repository.bodies[-1] == [at_rest]
+    scene.repository.waiting[-1].callback(None)
+    await waiting
 
 
 @ensure
@@ -163,20 +196,20 @@ async def test_a_batch_that_cannot_be_sealed_spoils_no_other(scene: Scene) -> No
         await scene.batch("bad", 100 * KIB)
     scene.pool.before = lambda _name, _arguments: None
     added.append(await scene.batch("good", 250 * KIB))
-    assert scene.repository.bodies == [[chunk for chunk, _ in added]]
-    for _, durable in added:
-        await durable
+    assert scene.repository.bodies == [added]
+    await scene.uploads.all_stored()
+    assert scene.stored == added
     assert scene.free_slabs() == SLABS
 
 
 @ensure
 async def test_stopping_leaves_nothing_under_way(scene: Scene) -> None:
     scene.repository.is_slow = True
-    ((_, sending),) = await batches(scene, [350 * KIB])
-    _, at_rest = await scene.batch("rest", 100 * KIB)
+    await batches(scene, [350 * KIB])
+    await scene.batch("rest", 100 * KIB)
     await scene.uploads.stop()
-    with pytest.raises(CancelledError):
-        await sending
-    assert not at_rest.called
+    assert scene.stored == []
     assert scene.free_slabs() == SLABS
     assert scene.repository.server.chunks == {}
+    with pytest.raises(CancelledError):
+        await scene.uploads.all_stored()

@@ -45,6 +45,7 @@ def finished(
     fill(nascent)
     describe(nascent)
     nascent.finish()
+    nascent.close()
     return LocalGeneration(path)
 
 
