@@ -130,6 +130,20 @@ async def test_workers_may_be_there_before_the_work(pool: ProcessPool) -> None:
 
 
 @ensure
+async def test_workers_that_rest_end_and_work_brings_others(pool: ProcessPool) -> None:
+    pool.rest()  # nobody is there yet
+    first, _, _ = await pool.run(odd_jobs.tell)
+    resting = processes_of(pool)
+    pool.rest()
+    for process in resting:
+        assert has_ended(process)
+    second, _, _ = await pool.run(odd_jobs.tell)
+    assert second != first
+    pool.rest()
+    pool.rest()
+
+
+@ensure
 async def test_an_answer_that_nobody_wants_any_more(pool: ProcessPool) -> None:
     unwanted = pool.run(odd_jobs.tell)
     unwanted.addErrback(lambda _: None)
