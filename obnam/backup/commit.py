@@ -15,7 +15,7 @@ from attrs import define, evolve, field, frozen
 
 from obnam import __version__
 from obnam.backup.scan import ScanCounts
-from obnam.backup.together import alongside
+from obnam.backup.together import both
 from obnam.backup.uploads import Sent
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
@@ -113,11 +113,13 @@ class Committer:
         else:
             path = copy
             await self._thread.call(nascent.save_copy, copy)
-        page_map = await alongside(self._store_pages(session, path, base), self._all_stored())
+        page_map, chunks = await both(
+            self._store_pages(session, path, base),
+            self._refer_added(session, nascent.added_chunks(first_new), chunks),
+        )
         before = set() if base is None else {c.id for c in base.opened.manifest.database.chunks}
         after = {chunk.id for chunk in page_map.chunks}
         added, removed = sorted(after - before), sorted(before - after)
-        chunks = await self._refer_added(session, nascent.added_chunks(first_new), chunks)
         await self._refer(session, added, removed)
         manifest = Manifest(
             generation=generation,
@@ -201,7 +203,11 @@ class Committer:
     async def _refer_added(
         self, session: SessionId, added: Iterator[ChunkId], chunks: SetSum
     ) -> SetSum:
-        """Tell the server what data chunks there are that the base has not; the new sum."""
+        """Tell the server what data chunks there are that the base has not; the new sum.
+
+        Once they are stored: to refer to others costs it more.
+        """
+        await self._all_stored()
         while part := await self._thread.call(_take, added):
             await self._refer(session, part, [])
             chunks = await self._thread.call(chunks.add, part)

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 
 async def all_of(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
@@ -15,10 +16,10 @@ async def all_of(coroutines: Sequence[Coroutine[Any, Any, T]]) -> list[T]:
     return await all_fired(running)
 
 
-async def alongside(main: Coroutine[Any, Any, T], other: Coroutine[Any, Any, None]) -> T:
-    """The result of ``main``, once ``other`` has ended too; as `all_of` when one fails."""
-    result, _ = await all_of([main, other])
-    return cast(T, result)
+async def both(first: Coroutine[Any, Any, T], second: Coroutine[Any, Any, U]) -> tuple[T, U]:
+    """The results of two, as `all_of`."""
+    one, other = await all_of([first, second])
+    return cast(T, one), cast(U, other)
 
 
 async def all_fired(running: Sequence["Deferred[T]"]) -> list[T]:
