@@ -5,6 +5,7 @@ after any one of them.
 """
 
 import errno
+import fcntl
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,9 @@ from zope.interface import Interface, implementer
 from obnam_server.store.errors import StoreFailed, StoreFull
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
+_NOT_DIRECT = (errno.EINVAL, errno.EOPNOTSUPP)
+"""No ``O_DIRECT`` here: on this file system, or not for such pages."""
+
 _PIECES_MAX = 1024
 """IOV_MAX of Linux: buffers in one writev."""
 
@@ -30,6 +34,12 @@ class IFiles(Interface):
 
     def append(descriptor: int, pieces: Sequence[bytes | memoryview]) -> None:
         """Write all pieces."""
+
+    def append_direct(descriptor: int, pages: memoryview) -> None:
+        """Write whole pages at a whole page, past the page cache where that is possible.
+
+        ``pages`` begin with a page of memory.
+        """
 
     def truncate(descriptor: int, size_bytes: int) -> None:
         """Cut a file off."""
@@ -85,6 +95,27 @@ class LocalFiles:
                     written -= len(piece)
             pieces = rest
             written = os.writev(descriptor, pieces)
+
+    def append_direct(self, descriptor: int, pages: memoryview) -> None:
+        """See `IFiles`."""
+        written = self._write_direct(descriptor, pages)
+        if written < len(pages):
+            # The file system or the disk cannot, or there is no more room: this will tell.
+            self.append(descriptor, [pages[written:]])
+
+    def _write_direct(self, descriptor: int, pages: memoryview) -> int:
+        """How much of ``pages`` could be written."""
+        flags = fcntl.fcntl(descriptor, fcntl.F_GETFL)
+        try:
+            fcntl.fcntl(descriptor, fcntl.F_SETFL, flags | os.O_DIRECT)
+            try:
+                return os.write(descriptor, pages)
+            finally:
+                fcntl.fcntl(descriptor, fcntl.F_SETFL, flags)
+        except OSError as error:
+            if error.errno not in _NOT_DIRECT:
+                raise
+            return 0
 
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         """See `IFiles`."""

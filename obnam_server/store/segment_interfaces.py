@@ -4,8 +4,9 @@ Local files stand behind it now (`segments`); an object store may later. Everyth
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 
-from zope.interface import Attribute, Interface
+from zope.interface import Interface
 
 from obnam.model.ids import RepositoryName
 from obnam_server.store.interfaces import SegmentNumber, SegmentSummary
@@ -17,7 +18,8 @@ class ISegmentWriter(Interface):
     def write(pieces: Sequence[bytes | memoryview]) -> None:
         """Append ``pieces``; they may be changed once this returns. `StoreFull`, `OSError`."""
 
-    path = Attribute("The file, while it is not finished: another process may append to it.")
+    def leave() -> Path:
+        """Leave the file, with all that was written, to another process, which may append to it."""
 
     def was_written(size_bytes: int) -> None:
         """Another process has appended: it has so many bytes now. `StoreFailed`: it has not."""

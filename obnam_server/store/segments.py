@@ -19,6 +19,7 @@ from attrs import define, field
 from zope.interface import implementer
 
 from obnam.model.ids import RepositoryName
+from obnam_server.store.direct import DirectAppender
 from obnam_server.store.errors import DamagedSegment, StoreFailed
 from obnam_server.store.files import IFiles, disk_errors
 from obnam_server.store.interfaces import (
@@ -50,18 +51,22 @@ class LocalSegmentWriter:
     _descriptor: int | None
     _size_bytes: int = 0
     _final: Path | None = None
+    _appender: DirectAppender | None = None
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """See `ISegmentWriter`."""
         if self._descriptor is None:
             raise ValueError("the segment is finished or given up")
         with disk_errors(self._temporary):
-            self._files.append(self._descriptor, pieces)
+            if self._appender is None:
+                self._appender = DirectAppender(self._files, self._descriptor, self._size_bytes)
+            self._appender.append(pieces)
         self._size_bytes += sum(map(len, pieces))
 
-    @property
-    def path(self) -> Path:
+    def leave(self) -> Path:
         """See `ISegmentWriter`."""
+        with disk_errors(self._temporary):
+            self._flush()
         return self._temporary
 
     def was_written(self, size_bytes: int) -> None:
@@ -80,6 +85,7 @@ class LocalSegmentWriter:
             raise ValueError("the segment is finished or given up")
         target = path_of(self._segments, segment)
         with disk_errors(target):
+            self._flush()
             self._files.sync(self._descriptor)
             self._close()
             self._make_room_for(target)
@@ -108,7 +114,15 @@ class LocalSegmentWriter:
                     self._files.sync_directory(self._final.parent)
                 self._final = None
 
+    def _flush(self) -> None:
+        if self._appender is not None:
+            self._appender.flush()
+            self._appender = None
+
     def _close(self) -> None:
+        if self._appender is not None:
+            self._appender.drop()
+            self._appender = None
         if self._descriptor is not None:
             # Forgotten first: a descriptor is closed even when closing it fails.
             descriptor, self._descriptor = self._descriptor, None

@@ -64,11 +64,12 @@ class Upload:
         self._received.whole()
         self._finish(self._received)
 
-    @property
-    def path(self) -> Path:
-        """The file, for whoever writes the body in place of `write`: behind what is there."""
-        path: Path = self._writer.path
-        return path
+    def leave(self) -> Path:
+        """The file, for whoever writes the body in place of `write`: behind what is there.
+
+        `StoreFull`, `StoreFailed`.
+        """
+        return self._writer.leave()
 
     def finish_written(self, received: ReceivedFrames) -> None:
         """Like `finish`, when another process has written the body, and ``received`` says what it

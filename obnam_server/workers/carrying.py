@@ -6,11 +6,13 @@ from pathlib import Path
 from attrs import define, field
 
 from obnam.model.ids import RepositoryName
+from obnam_server.store.direct import DirectAppender
 from obnam_server.store.fetch import Wanted, read_frames
 from obnam_server.store.files import LOCAL_FILES, IFiles, disk_errors
 from obnam_server.store.layout import repositories_of
 from obnam_server.store.parts import RepositoryHome
 from obnam_server.store.received import ReceivedFrames
+from obnam_server.store.segment_format import HEADER_BYTES
 from obnam_server.store.segments import LocalSegmentStore
 
 
@@ -22,6 +24,7 @@ class WrittenBody:
     received: ReceivedFrames = field(factory=ReceivedFrames)
     _files: IFiles = LOCAL_FILES
     _descriptor: int | None = None
+    _appender: DirectAppender | None = None
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """The next pieces. `BadFrame`, `StoreFull`, `StoreFailed`."""
@@ -29,16 +32,23 @@ class WrittenBody:
         with disk_errors(self.path):
             if self._descriptor is None:
                 self._descriptor = self._files.extend(self.path)
-            self._files.append(self._descriptor, pieces)
+                self._appender = DirectAppender(self._files, self._descriptor, HEADER_BYTES)
+            if self._appender is not None:
+                self._appender.append(pieces)
 
     def finish(self) -> None:
         """The body is whole. The owner makes it durable. `BadFrame`, `StoreFailed`."""
         self.received.whole()
         with disk_errors(self.path):
+            if self._appender is not None:
+                self._appender.flush()
             self.abort()
 
     def abort(self) -> None:
         """Let go of the file."""
+        if self._appender is not None:
+            self._appender.drop()
+            self._appender = None
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             self._files.close(descriptor)

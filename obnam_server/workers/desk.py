@@ -68,9 +68,14 @@ class Desk:
             if request.is_gone:
                 await self._work.upload(upload.abort)
                 raise CancelledError
+            try:
+                path = await self._work.upload(upload.leave)
+            except BaseException:
+                await self._work.upload(upload.abort)
+                raise
             request.hold(upload)
             # A path is bytes; what is no text comes through JSON as it is.
-            return json_answer(request, {"path": str(upload.path)}, 201)
+            return json_answer(request, {"path": str(path)}, 201)
 
         return await self._work.whole(steps())
 

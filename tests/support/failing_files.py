@@ -40,6 +40,9 @@ class FailingFiles:
         self._count("append")
         self._real.append(descriptor, pieces)
 
+    def append_direct(self, descriptor: int, pages: memoryview) -> None:
+        self.append(descriptor, [pages])
+
     def truncate(self, descriptor: int, size_bytes: int) -> None:
         self._count("truncate")
         self._real.truncate(descriptor, size_bytes)

@@ -158,6 +158,9 @@ class RecordedFiles:
         longer = evolve(content, data=content.data + b"".join(pieces))
         self._note(evolve(self._state, inodes={**self._state.inodes, inode: longer}))
 
+    def append_direct(self, descriptor: int, pages: memoryview) -> None:
+        self.append(descriptor, [pages])
+
     def sync(self, descriptor: int) -> None:
         self._real.sync(descriptor)
         inode = self._paths[descriptor]

@@ -169,7 +169,9 @@ def test_a_disk_that_fails_is_named(tmp_path: Path) -> None:
 def test_uploads_do_not_get_it(server: Server) -> None:
     server.store.reserve.keep()
     server.files.full = True
-    upload = server.store.repository(HOME).begin_upload
+    upload = server.store.repository(HOME).begin_upload()
+    upload.write([body_of("xyz")])
     with pytest.raises(StoreFull):
-        upload().write([body_of("xyz")])
+        upload.finish()
+    upload.abort()
     assert server.reserve.exists()
