@@ -147,7 +147,7 @@ class ServerService(Service):
             if self._certificate is not None and found.options is not None:
                 self._certificate.options = found.options
                 if self._workers is not None:
-                    self._workers.reload()
+                    await self._workers.reload()
             await self._work.write(
                 self._store.audit.note, "reload", details={"changed": list(found.changed)}
             )

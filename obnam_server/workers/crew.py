@@ -21,6 +21,8 @@ from twisted.internet.protocol import ProcessProtocol
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from obnam_server.workers.report import DESCRIPTOR
+
 log = Logger()
 
 AGAIN_S = 1.0
@@ -34,8 +36,11 @@ STEADY_S = 60.0
 STOP_S = 30.0
 """A worker that has not ended by then is killed."""
 
+RELOAD_S = 10.0
+"""How long a worker's report that it has read the certificate anew is waited for."""
+
 _LIFELINE = 3
-"""Descriptor in the worker; the listening sockets follow."""
+"""Descriptor in the worker; that of its reports and the listening sockets follow."""
 
 
 @define(eq=False)
@@ -55,10 +60,9 @@ class Crew:
             self._workers.append(worker)
             worker.start()
 
-    def reload(self) -> None:
-        """They shall read the certificate anew."""
-        for worker in self._workers:
-            worker.signal(signal.SIGHUP)
+    async def reload(self) -> None:
+        """Have them read the certificate anew; returns when all have."""
+        await DeferredList([worker.reload() for worker in self._workers])
 
     @property
     def pids(self) -> list[int]:
@@ -83,6 +87,7 @@ class Worker(ProcessProtocol):
     _again_s: float = field(init=False, default=AGAIN_S)
     _again: IDelayedCall | None = field(init=False, default=None)
     _ended: Deferred[None] | None = field(init=False, default=None)
+    _reloaded: Deferred[None] | None = field(init=False, default=None)
     _stopping: bool = field(init=False, default=False)
     _said: bytes = field(init=False, default=b"")
 
@@ -96,7 +101,7 @@ class Worker(ProcessProtocol):
         self._again = None
         self._began_s = cast(Any, self._reactor).seconds()
         ours, theirs = socket.socketpair()
-        inherited = range(_LIFELINE + 1, _LIFELINE + 1 + len(self._descriptors))
+        inherited = range(DESCRIPTOR + 1, DESCRIPTOR + 1 + len(self._descriptors))
         command = [
             *(sys.executable, "-P", "-m", "twisted", "--log-format", "text"),
             *("obnam-server", "--config", str(self._configuration)),
@@ -116,6 +121,7 @@ class Worker(ProcessProtocol):
                     1: "r",
                     2: "r",
                     _LIFELINE: theirs.fileno(),
+                    DESCRIPTOR: "r",
                     **dict(zip(inherited, self._descriptors, strict=True)),
                 },
             )
@@ -136,6 +142,28 @@ class Worker(ProcessProtocol):
         ended.addTimeout(STOP_S, self._reactor, self._kill)
         return ended
 
+    def reload(self) -> "Deferred[None]":
+        """Have it read the certificate anew; fires when it has, or has ended.
+
+        One that is begun afterwards reads it as it is.
+        """
+        reloaded: Deferred[None] = Deferred()
+        if self.transport is None:
+            reloaded.callback(None)
+            return reloaded
+        self._reloaded = reloaded
+        self.signal(signal.SIGHUP)
+        return reloaded.addTimeout(RELOAD_S, self._reactor, self._not_reloaded)
+
+    def _not_reloaded(self, result: object, _: float) -> None:
+        self._reloaded = None
+        log.error("Worker {number} does not say that it has reloaded", number=self._number)
+
+    def _has_reloaded(self) -> None:
+        if self._reloaded is not None:
+            reloaded, self._reloaded = self._reloaded, None
+            reloaded.callback(None)
+
     def signal(self, number: int) -> None:
         """Send it a signal."""
         if self.transport is not None:
@@ -154,7 +182,10 @@ class Worker(ProcessProtocol):
             self._lifeline = None
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:
-        """What it says goes into our log."""
+        """What it says goes into our log; but for its reports."""
+        if childFD == DESCRIPTOR:
+            self._has_reloaded()
+            return
         *lines, self._said = (self._said + data).split(b"\n")
         for line in lines:
             text = line.decode("utf-8", "backslashreplace")
@@ -164,6 +195,7 @@ class Worker(ProcessProtocol):
         """It has ended; unless it was told to, there shall be another."""
         self.transport = None
         self._hang_up()
+        self._has_reloaded()
         if self._ended is not None:
             ended, self._ended = self._ended, None
             ended.callback(None)

@@ -62,10 +62,10 @@ class Workers:
         """The processes that run."""
         return [] if self._crew is None else self._crew.pids
 
-    def reload(self) -> None:
-        """There is another certificate."""
+    async def reload(self) -> None:
+        """There is another certificate; returns when all workers have it."""
         if self._crew is not None:
-            self._crew.reload()
+            await self._crew.reload()
 
     async def stop(self) -> None:
         """Have the requests under way finished, and end the workers."""

@@ -20,6 +20,7 @@ from obnam_server.tls import certificate_files, server_options
 from obnam_server.work import Work
 from obnam_server.workers.channel import Carriage, WorkerSite
 from obnam_server.workers.place import socket_of
+from obnam_server.workers.report import report_reloaded
 from obnam_server.workers.request import WorkerRequest
 
 log = Logger()
@@ -67,6 +68,10 @@ class WorkerService(Service):
         Deferred.fromCoroutine(self._reload())
 
     async def _reload(self) -> None:
+        await self._read_anew()
+        report_reloaded()
+
+    async def _read_anew(self) -> None:
         try:
             found = await self._work.read(read_anew, self._settings, True)
         except ObnamError as error:

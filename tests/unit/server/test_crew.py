@@ -13,7 +13,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 
-from obnam_server.workers.crew import AGAIN_MAX_S, AGAIN_S, STEADY_S, STOP_S, Crew
+from obnam_server.workers.crew import AGAIN_MAX_S, AGAIN_S, RELOAD_S, STEADY_S, STOP_S, Crew
+from obnam_server.workers.report import DESCRIPTOR, RELOADED
 
 
 @define(eq=False)
@@ -89,9 +90,10 @@ def test_each_inherits_the_listening_sockets(crew: Crew, processes: Processes) -
             "--config",
             "/etc/obnam/server.yaml",
             "--lifeline=3",
-            "--worker=4,5",
+            "--worker=5,6",
         ]
-        assert {n: process.descriptors[n] for n in (1, 2, 4, 5)} == {1: "r", 2: "r", 4: 17, 5: 19}
+        assert {n: process.descriptors[n] for n in (1, 2, 4)} == dict.fromkeys((1, 2, 4), "r")
+        assert {n: process.descriptors[n] for n in (5, 6)} == {5: 17, 6: 19}
 
 
 def test_one_that_ends_is_begun_again_ever_later(crew: Crew, processes: Processes) -> None:
@@ -140,10 +142,48 @@ def test_one_that_does_not_end_is_killed(crew: Crew, processes: Processes) -> No
     assert len(processes.begun) == 2
 
 
-def test_all_hear_of_another_certificate(crew: Crew, processes: Processes) -> None:
-    processes.begun[1].exited = True
-    crew.reload()
-    assert processes.begun[0].signals == [signal.SIGHUP]
+async def _reloaded(crew: Crew, ends: list[str]) -> None:
+    await crew.reload()
+    ends.append("all")
+
+
+def test_all_hear_of_another_certificate_and_say_that_they_have_it(
+    crew: Crew, processes: Processes
+) -> None:
+    for _ in range(2):
+        ends: list[str] = []
+        Deferred.fromCoroutine(_reloaded(crew, ends))
+        for process in processes.begun:
+            assert process.signals.pop() == signal.SIGHUP
+            assert ends == []
+            process.protocol.childDataReceived(DESCRIPTOR, RELOADED)
+        assert ends == ["all"]
+    assert processes.getDelayedCalls() == []
+
+
+def test_one_that_ends_or_has_ended_has_nothing_to_reload(crew: Crew, processes: Processes) -> None:
+    ends: list[str] = []
+    processes.begun[0].end()
+    processes.begun[1].exited = True  # and nobody was told yet
+    Deferred.fromCoroutine(_reloaded(crew, ends))
+    assert ends == []
+    processes.begun[1].end()
+    assert ends == ["all"]
+
+
+def test_one_that_says_nothing_is_not_waited_for_any_longer(
+    crew: Crew, processes: Processes
+) -> None:
+    ends: list[str] = []
+    Deferred.fromCoroutine(_reloaded(crew, ends))
+    processes.begun[0].protocol.childDataReceived(DESCRIPTOR, RELOADED)
+    with capturedLogs() as events:
+        processes.advance(RELOAD_S)
+    assert ends == ["all"]
+    assert [formatEvent(event) for event in events] == [
+        "Worker 2 does not say that it has reloaded"
+    ]
+    processes.begun[1].protocol.childDataReceived(DESCRIPTOR, RELOADED)  # later
 
 
 def test_what_they_say_is_logged(crew: Crew, processes: Processes) -> None:
