@@ -11,6 +11,7 @@ import shutil
 import socket
 import sys
 import tempfile
+from collections import deque
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -20,14 +21,20 @@ from attrs import define, field
 from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred, TimeoutError
 from twisted.internet.endpoints import quoteStringArgument
-from twisted.internet.interfaces import IProcessTransport, IReactorProcess, IReactorSocket
+from twisted.internet.interfaces import (
+    IProcessTransport,
+    IReactorProcess,
+    IReactorSocket,
+)
 from twisted.internet.protocol import ProcessProtocol, Protocol, ServerFactory
+from twisted.internet.tcp import Connection
 from twisted.internet.utils import getProcessOutputAndValue
 from twisted.python.failure import Failure
 
 from obnam.errors import EmbeddedServerFailed
 from obnam.model.ids import ClientName, RepositoryName
-from obnam.wire.lifeline import LINE_MAX, READY, Upkeep, UpkeepAsked
+from obnam.wire.lent import Lent
+from obnam.wire.lifeline import LINE_MAX, READY, Lending, LendingAnswer, Upkeep, UpkeepAsked
 from obnam.wire.members import BadMessage
 
 SOCKET_PATH_MAX = 107
@@ -41,6 +48,9 @@ STOP_S = 30.0
 
 UPKEEP_ENDS_S = 30.0
 """How long after its time upkeep may take to leave off: it waits for a slow disk once or twice."""
+
+LEND_S = 10.0
+"""How long it may take to say whether it takes memory: it has only to map it."""
 
 OUTPUT_KEPT = 8192
 """Bytes of the child's output that are kept, for the message when it fails."""
@@ -61,14 +71,20 @@ _ADMIN = ("-P", "-c", "from obnam_server.admin.main import main; main()", "--con
 class _Child(ProcessProtocol):
     """The server's process. ``ready`` fires when it says so, ``ended`` when it is gone.
 
-    ``answer``: what it says of the upkeep that it was asked for.
+    ``answers``: what it was asked on the line, in that order.
     """
 
     data_directory: Path
     ready: "Deferred[None]" = field(factory=Deferred)
     ended: "Deferred[None]" = field(factory=Deferred)
-    answer: "Deferred[bytes] | None" = None
+    answers: "deque[Deferred[bytes]]" = field(factory=deque)
     output: bytes = b""
+
+    def expect(self) -> "Deferred[bytes]":
+        """The answer to what it is asked now."""
+        answer: Deferred[bytes] = Deferred()
+        self.answers.append(answer)
+        return answer
 
     def childDataReceived(self, childFD: int, data: bytes) -> None:  # noqa: N802, N803
         """Its log."""
@@ -79,10 +95,9 @@ class _Child(ProcessProtocol):
         if not self.ready.called:
             problem = _last_line(self.output) or "its server ended at once"
             self.ready.errback(EmbeddedServerFailed(str(self.data_directory), problem))
-        answer, self.answer = self.answer, None
-        if answer is not None:
-            problem = "its server ended during upkeep"
-            answer.errback(EmbeddedServerFailed(str(self.data_directory), problem))
+        while self.answers:
+            problem = "its server ended before it was told to"
+            self.answers.popleft().errback(EmbeddedServerFailed(str(self.data_directory), problem))
         self.ended.callback(None)
 
 
@@ -102,11 +117,10 @@ class _Lifeline(Protocol):
             self.transport.loseConnection()
 
     def _line(self, line: bytes) -> None:
-        answer, self.child.answer = self.child.answer, None
         if not self.child.ready.called and line == READY:
             self.child.ready.callback(None)
-        elif answer is not None:
-            answer.callback(line)
+        elif self.child.answers:
+            self.child.answers.popleft().callback(line)
 
 
 @define(eq=False)
@@ -120,6 +134,7 @@ class EmbeddedServer:
     _process: IProcessTransport
     _child: _Child
     _lifeline: _Lifeline
+    _lent: dict[int, bool] = field(factory=dict)
 
     async def invite(
         self, client: ClientName, repository: RepositoryName, scopes: Sequence[str]
@@ -159,8 +174,7 @@ class EmbeddedServer:
         """Have it do its upkeep; once, and as the last thing. Raises `EmbeddedServerFailed`."""
         if self._child.ended.called or self._lifeline.transport is None:
             raise self._failed("its server ended before its upkeep")
-        answer: Deferred[bytes] = Deferred()
-        self._child.answer = answer
+        answer = self._child.expect()
         self._lifeline.transport.write(asked.to_line())
         answer.addTimeout(asked.limit_s + UPKEEP_ENDS_S, self._reactor)
         try:
@@ -169,8 +183,30 @@ class EmbeddedServer:
             raise self._failed("its upkeep does not leave off when its time is up") from error
         except BadMessage as error:
             raise self._failed(f"what its server says of its upkeep is {error}") from error
-        finally:
-            self._child.answer = None
+
+    async def lend(self, lent: Lent) -> bool:
+        """Whether it has that memory, now or from before. If not, send what lies there."""
+        if lent.number not in self._lent:
+            self._lent[lent.number] = await self._is_taken(lent)
+        return self._lent[lent.number]
+
+    async def _is_taken(self, lent: Lent) -> bool:
+        transport = self._lifeline.transport
+        if self._child.ended.called or transport is None:
+            return False
+        try:
+            # At once or not at all: the descriptor is the caller's, who may be cancelled. Nothing
+            # that was said before waits; there is not much said.
+            line = cast(Connection, transport).getHandle()
+            socket.send_fds(line, [Lending(lent.number).to_line()], [lent.descriptor])
+        except OSError:
+            return False
+        answer = self._child.expect()
+        answer.addTimeout(LEND_S, self._reactor)
+        try:
+            return LendingAnswer.from_line(await answer).is_taken
+        except (TimeoutError, BadMessage, EmbeddedServerFailed):
+            return False  # whoever sends it instead will be told what is wrong
 
     def _failed(self, problem: str) -> EmbeddedServerFailed:
         return EmbeddedServerFailed(str(self.data_directory), problem)
