@@ -18,7 +18,7 @@ from twisted.internet.defer import Deferred, gatherResults
 
 from obnam.errors import EmbeddedServerFailed
 from obnam.pool.slabs import make_slab
-from obnam.repository import embedded
+from obnam.repository import embedded, starting
 from obnam.wire.lent import Lent
 from obnam.wire.lifeline import UpkeepAsked
 from obnam_server.admin.listening import read_listening
@@ -90,10 +90,11 @@ async def test_the_private_directory(tmp_path: Path, runtime: Path) -> None:
 
 @ensure
 async def test_nothing_is_left_of_one_that_nobody_waited_for(tmp_path: Path, runtime: Path) -> None:
-    server = embedded.begin(reactor, tmp_path / "data", [runtime])
+    started = starting.begin(tmp_path / "data", [runtime])
     assert list(runtime.iterdir()) != []
-    server.remove_private()
+    started.remove_private()
     assert list(runtime.iterdir()) == []
+    server = embedded.take_over(reactor, started)
     # Most likely it finds no configuration; or it was quicker than we were.
     with suppress(EmbeddedServerFailed):
         await server.until_ready()
