@@ -22,8 +22,9 @@ from obnam_server.work import Work
 log = Logger()
 
 PIECE_BYTES = 512 * 1024
-"""So much is hashed and then written, while it is in the processor's cache: of a whole body, the
-beginning would not be there any more (measured: four times the time for writing)."""
+"""So much is hashed and then written, while it is in the processor's cache. From 64 KiB to 1 MiB
+make no difference that could be measured; a whole body at once takes client and server together
+half as much processor time again."""
 
 T = TypeVar("T", bound=Target)
 
