@@ -22,9 +22,7 @@ from obnam_server.work import Work
 log = Logger()
 
 PIECE_BYTES = 512 * 1024
-"""So much is hashed and then written, while it is in the processor's cache. From 64 KiB to 1 MiB
-make no difference that could be measured; a whole body at once takes client and server together
-half as much processor time again."""
+"""So much is hashed and then written, while it is in the processor's cache."""
 
 T = TypeVar("T", bound=Target)
 
