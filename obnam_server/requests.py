@@ -12,11 +12,19 @@ from twisted.web.server import Request
 from werkzeug.routing import Map
 
 from obnam.model.ids import RepositoryName
+from obnam.wire.lent import LENT_HEADER, LentPart
 from obnam.wire.limits import MIB
-from obnam.wire.problems import FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE, TOO_MANY_REQUESTS
+from obnam.wire.members import BadMessage
+from obnam.wire.problems import (
+    FORBIDDEN,
+    LENGTH_REQUIRED,
+    TOO_LARGE,
+    TOO_MANY_REQUESTS,
+)
 from obnam_server.auth import Gate
 from obnam_server.channel import LEAST_SOCKET_BYTES, SOCKET_BYTES, SOCKETS_MEMORY, ApiChannel
 from obnam_server.crowd import Crowd
+from obnam_server.lent import LentBody, LentMemories
 from obnam_server.metrics import Counters
 from obnam_server.problems import Refused, write_answer
 from obnam_server.queues import Queue, Queues, share_of_memory
@@ -89,6 +97,7 @@ class Services:
     queues: Queues
     room: Room
     crowd: Crowd = field(factory=Crowd)
+    lent: LentMemories | None = None
 
 
 class ApiRequest(Request):
@@ -103,9 +112,11 @@ class ApiRequest(Request):
     route: Route | None = None
     caller: Client
     repository: RepositoryStore
-    upload: UploadBody[Upload] | None = None
+    upload: UploadBody[Upload] | LentBody[Upload] | None = None
     place: Reservation | None = None
 
+    _lent: LentPart | None = None
+    _memory: memoryview | None = None
     _refused: Failure | None = None
     _turn: tuple[Queue, int] | None = None
     _admission: Deferred[None] | None = None
@@ -132,10 +143,12 @@ class ApiRequest(Request):
         try:
             self.route = self.find_route()
             check_length(self.route, length)
-        except Refused:
+            self._lent = self._find_lent(self.route, length)
+        except (Refused, BadMessage):
             self._refuse(Failure())
             return
-        admission = Deferred.fromCoroutine(self._admit(self.route, length or 0))
+        body_length = length or 0 if self._lent is None else self._lent.length
+        admission = Deferred.fromCoroutine(self._admit(self.route, body_length))
         self._admission = admission
         admission.addCallbacks(self._let_in, self._refuse)
         if length and not self._admitted and self._refused is None:
@@ -145,6 +158,17 @@ class ApiRequest(Request):
         """By the request line. Raises `Refused`."""
         services, channel = self._services, self.channel
         return find(services.url_map, services.routes, channel._command, channel._path)
+
+    def _find_lent(self, route: Route, length: int | None) -> LentPart | None:
+        """Where the body lies that does not come. `BadMessage`, `Refused`."""
+        said = self.requestHeaders.getRawHeaders(LENT_HEADER.encode("ascii"), [])
+        if not said:
+            return None
+        if self._services.lent is None or route.body is not Body.STREAMED or length:
+            raise BadMessage("no body in memory is taken here")
+        part = LentPart.from_header(b", ".join(said).decode("latin-1"))
+        check_length(route, part.length)
+        return part
 
     async def _admit(self, route: Route, length: int) -> None:
         if route.scopes is not None:
@@ -159,6 +183,8 @@ class ApiRequest(Request):
                     TOO_MANY_REQUESTS, "too many connections", headers={"Retry-After": "5"}
                 )
             self.repository = await self._services.repositories.of_client(self.caller.repository)
+        if self._lent is not None and self._services.lent is not None:
+            self._memory = self._services.lent.view(self._lent)
         if route.body is Body.STREAMED:
             await self.take_room(length)
         elif length > KEPT_FREELY_MAX:
@@ -196,7 +222,10 @@ class ApiRequest(Request):
     def _let_in(self, _: None) -> None:
         self._admission = None
         self._admitted = True
-        if self.route is not None and self.route.body is Body.STREAMED:
+        if self._memory is not None:
+            begin = self.repository.begin_upload
+            self.upload = LentBody(begin, self._services.work, self._memory)
+        elif self.route is not None and self.route.body is Body.STREAMED:
             self.upload = UploadBody(
                 self.repository.begin_upload,
                 self._services.work,
@@ -242,7 +271,7 @@ class ApiRequest(Request):
             return
         if not self._admitted:
             self._held.append(data)
-        elif self.upload is not None:
+        elif isinstance(self.upload, UploadBody):
             self.upload.feed(data)
         else:
             self._kept.write(data)
@@ -274,7 +303,7 @@ class ApiRequest(Request):
         """The whole body of a route that keeps it."""
         return self._kept.getvalue()
 
-    def take_upload(self) -> UploadBody[Upload]:
+    def take_upload(self) -> UploadBody[Upload] | LentBody[Upload]:
         """The upload becomes the handler's; it is no longer given up with the request."""
         upload, self.upload = self.upload, None
         if upload is None:

@@ -26,6 +26,7 @@ from obnam_server.config import Settings
 from obnam_server.events import Events
 from obnam_server.failures import Failures
 from obnam_server.gauges import UpkeepFigures
+from obnam_server.lent import LentMemories
 from obnam_server.metrics import Counters, MetricsPage
 from obnam_server.observing import Observation, webhooks_of
 from obnam_server.ports import listen_on
@@ -55,11 +56,15 @@ STOP_S = 10.0
 
 @define(eq=False)
 class ServerService(Service):
-    """Everything of one server. ``now_ns``: ns since the epoch."""
+    """Everything of one server. ``now_ns``: ns since the epoch.
+
+    ``lent``: memory of the client that an embedded server belongs to.
+    """
 
     _settings: Settings
     _reactor: ReactorBase
     _now_ns: Callable[[], int]
+    _lent: LentMemories | None = None
     _ports: list[IListeningPort] = field(factory=list)
     _work: Work = field(init=False)
     _store: Store = field(init=False)
@@ -201,6 +206,7 @@ class ServerService(Service):
             counters=counters,
             queues=Queues.empty(self._reactor),
             room=Room(self._store.settings, self._work, self._events),
+            lent=self._lent,
         )
         return api, services
 

@@ -15,6 +15,7 @@ from twisted.python import usage
 from obnam.errors import ConfigurationError, ObnamError
 from obnam.memory import collect_seldom, reuse_buffers
 from obnam_server.config import Settings, load
+from obnam_server.lent import LentMemories
 from obnam_server.lifeline import Lifeline
 from obnam_server.reload import HangUp
 from obnam_server.service import ServerService
@@ -70,12 +71,13 @@ class _Server(MultiService):
 def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = None) -> MultiService:
     """The whole server as one service. ``lifeline``: see `obnam_server.lifeline`."""
     server = _Server()
-    service = ServerService(settings, reactor, time.time_ns)
+    lent = None if lifeline is None else LentMemories()
+    service = ServerService(settings, reactor, time.time_ns, lent)
     service.setServiceParent(server)
     if lifeline is None:
         HangUp(reactor, service.reload).setServiceParent(server)
     else:
-        Lifeline(reactor, lifeline, service.upkeep).setServiceParent(server)
+        Lifeline(reactor, lifeline, service.upkeep, lent).setServiceParent(server)
     return server
 
 

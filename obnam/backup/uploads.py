@@ -19,6 +19,7 @@ from obnam.pool.rack import SlabRack
 from obnam.pool.seal_pieces import seal_pieces
 from obnam.pool.slabs import Slab
 from obnam.wire.interfaces import IChunks
+from obnam.wire.lent import Lent
 from obnam.wire.limits import MIB, UPLOAD_BODY_MAX
 
 ENOUGH_BYTES = 8 * MIB
@@ -57,15 +58,18 @@ class _Gathered:
     def end(self) -> int:
         return self.ends[-1] if self.ends else 0
 
-    def bodies(self) -> Iterator[memoryview]:
+    def bodies(self) -> Iterator[tuple[memoryview, Lent]]:
         """All of it, in bodies of whole batches: one, or two where it is too much for one."""
         start = stop = 0
         for end in self.ends:
             if end - start > UPLOAD_BODY_MAX:
-                yield self.slab.view[start:stop]
+                yield self._body(start, stop)
                 start = stop
             stop = end
-        yield self.slab.view[start:stop]
+        yield self._body(start, stop)
+
+    def _body(self, start: int, stop: int) -> tuple[memoryview, Lent]:
+        return self.slab.view[start:stop], Lent(self.slab.number, self.slab.descriptor, start)
 
 
 @define(eq=False)
@@ -139,13 +143,20 @@ class Uploads:
 
     async def _upload(self, gathered: _Gathered) -> None:
         """Never fails: what goes wrong is told to whoever comes next."""
+        in_doubt = False
         try:
-            for body in gathered.bodies():
-                await self._repository.store(self.session, body)
+            for body, lent in gathered.bodies():
+                try:
+                    await self._repository.store(self.session, body, lent)
+                finally:
+                    in_doubt = in_doubt or lent.in_doubt
         except BaseException:
             if self._failure is None:
                 self._failure = Failure()  # type: ignore[no-untyped-call]
         else:
             for stored in gathered.stored:
                 stored()
-        self._slabs.put_back(gathered.slab)
+        if in_doubt:
+            self._slabs.replace(gathered.slab)
+        else:
+            self._slabs.put_back(gathered.slab)

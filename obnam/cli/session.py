@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from obnam.crypto.keys import RepositoryKeys
     from obnam.model.ids import GenerationId
     from obnam.repository.embedded import EmbeddedServer
+    from obnam.repository.starting import StartedServer
     from obnam.wiring import Client, Surroundings
 
 T = TypeVar("T")
@@ -106,7 +107,7 @@ class Session:
         settings = self.settings()
         known = credentials.load(self.places.secrets)
         directory = known.location.directory
-        server = None if directory is None else self._begin_server(directory)
+        started = None if directory is None else self._begin_server(directory)
         are_jobs = jobs(settings)
         if are_jobs:
             from obnam.pool import launch
@@ -116,6 +117,7 @@ class Session:
         async def connected(surroundings: "Surroundings") -> T:
             from obnam.wiring import BRIEF, PATIENT, open_client
 
+            server = None if started is None else _taken_over(surroundings, started)
             policy = PATIENT if patient else BRIEF
             client = await open_client(surroundings, settings, known, policy, server)
             if are_jobs:
@@ -146,8 +148,8 @@ class Session:
             raise
         finally:
             # Ctrl-C while we import: nobody stopped it then.
-            if server is not None:
-                server.remove_private()
+            if started is not None:
+                started.remove_private()
 
     async def _look_after(
         self,
@@ -165,9 +167,9 @@ class Session:
         caretaker = Caretaker(self.options, settings.upkeep_minutes)
         self.warned.extend(await caretaker.look_after(surroundings, server, at_once=at_once))
 
-    def _begin_server(self, directory: Path) -> "EmbeddedServer":
+    def _begin_server(self, directory: Path) -> "StartedServer":
         """Start the server of a repository in a directory: it imports while we do."""
-        from obnam.repository import embedded  # of no use to who has a server
+        from obnam.repository import starting  # of no use to who has a server
 
         # An empty one is where the disk is usually mounted: nothing is to be made there.
         there = directory.is_dir()
@@ -175,7 +177,7 @@ class Session:
             what = "empty" if there else "not there"
             problem = f"the repository's directory {directory} is {what}; is it mounted?"
             raise ConfigurationError(str(self.places.secrets), problem)
-        return embedded.begin(self.options.reactor(), directory, self.places.private)
+        return starting.begin(directory, self.places.private)
 
     @property
     def code(self) -> int:
@@ -205,6 +207,12 @@ class Session:
         for warning in warnings:
             client.surroundings.progress.warn(warning)
         self.warned.extend(warnings)
+
+
+def _taken_over(surroundings: "Surroundings", started: "StartedServer") -> "EmbeddedServer":
+    from obnam.repository.embedded import take_over
+
+    return take_over(surroundings.reactor, started)
 
 
 def session(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -49,6 +49,21 @@ class SlabRack:
         if not self._taken:
             self.when_idle()
 
+    def replace(self, slab: Slab) -> None:
+        """Never give it to anybody again: another is made in its place, when one is wanted.
+
+        It stays until the rack is closed.
+        """
+        if self._waiting:
+            another = make_slab(self.size_bytes)
+            self._all.append(another)
+            self._waiting.popleft().callback(another)
+            return
+        self._unmade += 1
+        self._taken -= 1
+        if not self._taken:
+            self.when_idle()
+
     def close(self) -> None:
         """Remove all slabs; nobody may take one any more."""
         for slab in self._all:

@@ -4,6 +4,7 @@ Plaintext and sealed bytes lie in slabs while they travel; what is pickled betwe
 only a slab's name and where in it something lies.
 """
 
+import fcntl
 import mmap
 import os
 from itertools import count
@@ -16,24 +17,31 @@ _serial = count()
 
 @define(eq=False)
 class Slab:
-    """One piece of shared memory, mapped in this process. ``name`` finds it in another."""
+    """One piece of shared memory, mapped in this process. ``name`` finds it in another.
+
+    ``number`` and ``descriptor``: see `obnam.wire.lent.Lent`.
+    """
 
     name: str
     view: memoryview = field(repr=False)
-    _descriptor: int = field(repr=False)
+    number: int
+    descriptor: int = field(repr=False)
 
     def remove(self) -> None:
         """Take its name away; the memory goes with the last process that maps it."""
-        os.close(self._descriptor)
+        os.close(self.descriptor)
 
 
 def make_slab(size_bytes: int) -> Slab:
     """A slab of zeros."""
     # Memory without a name in any directory: however this process ends, nothing is left behind.
-    descriptor = os.memfd_create("obnam-slab", os.MFD_CLOEXEC)
+    descriptor = os.memfd_create("obnam-slab", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     os.ftruncate(descriptor, size_bytes)
-    name = f"/proc/{os.getpid()}/fd/{descriptor}#{next(_serial)}"
-    return Slab(name, memoryview(mmap.mmap(descriptor, size_bytes)), descriptor)
+    # Whoever maps it can rely on it: where memory is gone that is mapped, a process is ended.
+    fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
+    number = next(_serial)
+    name = f"/proc/{os.getpid()}/fd/{descriptor}#{number}"
+    return Slab(name, memoryview(mmap.mmap(descriptor, size_bytes)), number, descriptor)
 
 
 def attach(name: str) -> memoryview:

@@ -172,4 +172,5 @@ def open_embedded(reactor: ReactorBase, server: "EmbeddedServer", token: str) ->
         await connections.close()
         await server.stop()
 
-    return HttpRepository(unix_exchange(connections, server.socket_path, token), close)
+    exchange = unix_exchange(connections, server.socket_path, token)
+    return HttpRepository(exchange, close, server.lend)

@@ -18,6 +18,7 @@ from obnam.wire.damage import DamagePage
 from obnam.wire.frames import Frame
 from obnam.wire.idlists import pack_ids, pack_references, unpack_bits
 from obnam.wire.interfaces import IRepository
+from obnam.wire.lent import LENT_HEADER, Lent, LentPart
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     BadMessage,
@@ -39,11 +40,20 @@ async def _nothing() -> None:
 
 @implementer(IRepository)
 class HttpRepository:
-    """`IRepository` by requests; ``close`` ends what they need: connections, perhaps a process."""
+    """`IRepository` by requests; ``close`` ends what they need: connections, perhaps a process.
 
-    def __init__(self, exchange: Exchange, close: Callable[[], Awaitable[None]] = _nothing) -> None:
+    ``lend``: whether the server has taken that memory.
+    """
+
+    def __init__(
+        self,
+        exchange: Exchange,
+        close: Callable[[], Awaitable[None]] = _nothing,
+        lend: Callable[[Lent], Awaitable[bool]] | None = None,
+    ) -> None:
         self._exchange = exchange
         self._close = close
+        self._lend = lend
 
     # ISessions
 
@@ -95,11 +105,24 @@ class HttpRepository:
             raise ServerMisbehaved(self._exchange.server, str(error)) from error
 
     @returns_deferred
-    async def store(self, session: SessionId, body: memoryview) -> None:
+    async def store(self, session: SessionId, body: memoryview, lent: Lent | None = None) -> None:
         """See `IChunks`."""
         self._at_most(limits.UPLOAD_BODY_MAX, len(body))
         asked = Asked("the session", session)
+        if lent is not None and await self._is_lent(lent):
+            part = LentPart(lent.number, lent.offset, len(body))
+            headers = {"Obnam-Session": session, LENT_HEADER: part.to_header()}
+            lent.in_doubt = True
+            await self._exchange.request(
+                "POST", "/v1/chunks", asked, None, headers, Collected(limits.TEXT_MAX)
+            )
+            lent.in_doubt = False
+            return
         await self._exchange.binary("/v1/chunks", asked, body, Collected(limits.TEXT_MAX))
+
+    async def _is_lent(self, lent: Lent) -> bool:
+        # What was in vain may still go on, and be read while this is answered. So not twice.
+        return self._lend is not None and not lent.in_doubt and await self._lend(lent)
 
     @returns_deferred
     async def fetch(self, ids: Sequence[ChunkId], into: memoryview) -> Sequence[Frame]:

@@ -20,6 +20,7 @@ from obnam.repository.deferring import returns_deferred
 from obnam.wire.damage import DamagePage
 from obnam.wire.frames import Frame
 from obnam.wire.interfaces import IRepository
+from obnam.wire.lent import Lent
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     Commit,
@@ -125,9 +126,11 @@ class RetryingRepository:
         """See `IChunks`."""
         return self._again(lambda: self._repository.missing(session, ids))
 
-    def store(self, session: SessionId, body: memoryview) -> "Deferred[None]":
+    def store(
+        self, session: SessionId, body: memoryview, lent: Lent | None = None
+    ) -> "Deferred[None]":
         """See `IChunks`."""
-        return self._again(lambda: self._repository.store(session, body))
+        return self._again(lambda: self._repository.store(session, body, lent))
 
     def fetch(self, ids: Sequence[ChunkId], into: memoryview) -> "Deferred[Sequence[Frame]]":
         """See `IChunks`."""

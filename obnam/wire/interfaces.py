@@ -17,6 +17,7 @@ from zope.interface import Interface
 from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.wire.damage import DamagePage
 from obnam.wire.frames import Frame
+from obnam.wire.lent import Lent
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     Commit,
@@ -60,11 +61,13 @@ class IChunks(Interface):
         Chunks found present are protected by the session from then on.
         """
 
-    def store(session: SessionId, body: memoryview) -> "Deferred[None]":
+    def store(session: SessionId, body: memoryview, lent: Lent | None = None) -> "Deferred[None]":
         """Store the frames of ``body``, all of them or none, durably once the Deferred fires.
 
         ``body`` (at most ``UPLOAD_BODY_MAX``) stays unchanged until then. Ids that the server
-        has already are fine. ``ServerFull`` when there is no room.
+        has already are fine. ``ServerFull`` when there is no room. ``lent``: where the body lies,
+        if that can be lent to the server; the memory is the caller's again only if it is not
+        ``in_doubt`` afterwards.
         """
 
     def fetch(ids: Sequence[ChunkId], into: memoryview) -> "Deferred[Sequence[Frame]]":

@@ -1,7 +1,9 @@
 """What a client and the server that it started for itself say on the line between them.
 
-The server says that it is ready. Once, the client may ask for upkeep, and is told what came of it.
-Each of the three is one line; the end of the line ends the server. Both are of one version.
+The server says that it is ready. The client may lend memory (`obnam.wire.lent`): its descriptor
+comes with a line of its own, and the server says whether it takes it. Once, and as the last thing,
+the client may ask for upkeep, and is told what came of it. All of these are lines, answered in
+their order; the end of the line ends the server. Both are of one version.
 """
 
 import json
@@ -19,9 +21,39 @@ LINE_MAX = 131_072
 UPKEEP_S_MAX = 24 * 3600
 """Upkeep for longer than this (seconds) is no end of a command."""
 
+LENT_NUMBER_MAX = 999_999_999
+"""The highest number of memory that is lent."""
+
 LINES_MAX = 10
 LINE_CHARACTERS_MAX = 500
 """Of warnings and of remarks: so many of so many characters, 12 bytes each at most in JSON."""
+
+
+@frozen
+class Lending:
+    """Here is memory. ``number``: what it will be called."""
+
+    number: int
+
+    def to_line(self) -> bytes:
+        """As a line, with its end."""
+        return _line({"lend": self.number})
+
+
+@frozen
+class LendingAnswer:
+    """Whether bodies may lie there."""
+
+    is_taken: bool
+
+    def to_line(self) -> bytes:
+        """As a line, with its end."""
+        return _line({"taken": self.is_taken})
+
+    @classmethod
+    def from_line(cls, line: bytes) -> "LendingAnswer":
+        """From a line without its end. `BadMessage`."""
+        return cls(flag(_read(line), "taken"))
 
 
 @frozen
@@ -40,6 +72,14 @@ class UpkeepAsked:
         """From a line without its end. `BadMessage`."""
         data = _read(line)
         return cls(number(data, "limit_s", 0, UPKEEP_S_MAX), flag(data, "at_once"))
+
+
+def read_asked(line: bytes) -> Lending | UpkeepAsked:
+    """What the client says, from a line without its end. `BadMessage`."""
+    data = _read(line)
+    if isinstance(data, dict) and "lend" in data:
+        return Lending(number(data, "lend", 0, LENT_NUMBER_MAX))
+    return UpkeepAsked.from_line(line)
 
 
 @frozen

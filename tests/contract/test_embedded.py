@@ -12,11 +12,15 @@ import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
 
-from obnam.model.ids import ClientName, RepositoryName
+from obnam.model.ids import ClientName, RepositoryName, SessionId
+from obnam.pool.rack import SlabRack
 from obnam.repository import embedded
 from obnam.repository.connect import Connections, open_embedded, unix_exchange
+from obnam.repository.deferring import returns_deferred
 from obnam.repository.enrol import Invitation, enrol, new_token
 from obnam.repository.http import HttpRepository
+from obnam.wire.lent import Lent
+from obnam.wire.limits import UPLOAD_BODY_MAX
 from obnam_server.admin.clients import invite
 from obnam_server.config import load
 from tests.contract.repository_contract import Repositories, RepositoryContract
@@ -36,7 +40,37 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[embedded.Embedd
     pytest_twisted.blockon(Deferred.fromCoroutine(server.stop()))
 
 
-async def joined(server: embedded.EmbeddedServer, name: str, repository: str) -> HttpRepository:
+class Lending(HttpRepository):
+    """Lays each body into a slab, as a backup does, and never sends one."""
+
+    rack: SlabRack
+
+    @returns_deferred
+    async def store(self, session: SessionId, body: memoryview, lent: Lent | None = None) -> None:
+        """See `IChunks`."""
+        slab = await self.rack.take()
+        if len(body) > len(slab.view):
+            self.rack.put_back(slab)
+            await super().store(session, body)  # refused before it is looked at
+            return
+        lent = Lent(slab.number, slab.descriptor, len(slab.view) - len(body))
+        slab.view[lent.offset :] = body
+        body = slab.view[lent.offset :]
+        try:
+            assert self._lend is not None
+            assert await self._lend(lent)
+            await super().store(session, body, lent)
+        finally:
+            body.release()
+            if lent.in_doubt:
+                self.rack.replace(slab)
+            else:
+                self.rack.put_back(slab)
+
+
+async def joined(
+    server: embedded.EmbeddedServer, name: str, repository: str, rack: SlabRack | None = None
+) -> HttpRepository:
     """Join as `EmbeddedServer.invite` makes it possible, but without a process for each."""
     line = invite(
         load(Path(server.socket_path).with_name("server.yaml")),
@@ -52,7 +86,12 @@ async def joined(server: embedded.EmbeddedServer, name: str, repository: str) ->
     await connections.close()
     # Not `open_embedded`, which would end the server with the first client.
     connections = Connections.none_yet(reactor)
-    return HttpRepository(unix_exchange(connections, server.socket_path, token), connections.close)
+    exchange = unix_exchange(connections, server.socket_path, token)
+    if rack is None:
+        return HttpRepository(exchange, connections.close)
+    lending = Lending(exchange, connections.close, server.lend)
+    lending.rack = rack
+    return lending
 
 
 class TestEmbedded(RepositoryContract):
@@ -63,6 +102,30 @@ class TestEmbedded(RepositoryContract):
             await joined(server, f"laptop-{number}", f"home-{number}"),
             await joined(server, f"desktop-{number}", f"home-{number}"),
             await joined(server, f"stranger-{number}", f"elsewhere-{number}"),
+        ]
+        yield Repositories(*opened)
+        for each in opened:
+            await each.close()
+
+
+@pytest.fixture(scope="module")
+def rack() -> Iterator[SlabRack]:
+    """The server is lent so many memories in its life, and no more."""
+    rack = SlabRack(4, UPLOAD_BODY_MAX)
+    yield rack
+    rack.close()
+
+
+class TestEmbeddedThatIsLentMemory(RepositoryContract):
+    @pytest_twisted.async_yield_fixture
+    async def repositories(
+        self, server: embedded.EmbeddedServer, rack: SlabRack
+    ) -> AsyncIterator[Repositories]:
+        number = next(_numbers)
+        opened = [
+            await joined(server, f"laptop-{number}", f"home-{number}", rack),
+            await joined(server, f"desktop-{number}", f"home-{number}", rack),
+            await joined(server, f"stranger-{number}", f"elsewhere-{number}", rack),
         ]
         yield Repositories(*opened)
         for each in opened:

@@ -15,6 +15,7 @@ from obnam.wire import limits
 from obnam.wire.damage import DamagePage
 from obnam.wire.frames import BadFrame, Frame, split
 from obnam.wire.interfaces import IRepository
+from obnam.wire.lent import Lent
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     SCOPES,
@@ -63,7 +64,7 @@ class StoreRepository:
         return self.store_.missing(session, ids, self.client)
 
     @returns_deferred
-    async def store(self, session: SessionId, body: memoryview) -> None:
+    async def store(self, session: SessionId, body: memoryview, lent: Lent | None = None) -> None:
         try:
             upload = finished(self.store_, bytes(body), piece_bytes=65_536)
         except BadFrame as error:

@@ -14,9 +14,13 @@ from typing import Any
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred, gatherResults
 
 from obnam.errors import EmbeddedServerFailed
-from obnam.repository import embedded
+from obnam.pool.slabs import make_slab
+from obnam.repository import embedded, starting
+from obnam.wire.lent import Lent
+from obnam.wire.lifeline import UpkeepAsked
 from obnam_server.admin.listening import read_listening
 
 ensure = pytest_twisted.ensureDeferred
@@ -86,10 +90,11 @@ async def test_the_private_directory(tmp_path: Path, runtime: Path) -> None:
 
 @ensure
 async def test_nothing_is_left_of_one_that_nobody_waited_for(tmp_path: Path, runtime: Path) -> None:
-    server = embedded.begin(reactor, tmp_path / "data", [runtime])
+    started = starting.begin(tmp_path / "data", [runtime])
     assert list(runtime.iterdir()) != []
-    server.remove_private()
+    started.remove_private()
     assert list(runtime.iterdir()) == []
+    server = embedded.take_over(reactor, started)
     # Most likely it finds no configuration; or it was quicker than we were.
     with suppress(EmbeddedServerFailed):
         await server.until_ready()
@@ -105,6 +110,24 @@ async def test_it_takes_no_modules_from_where_the_user_is(
     monkeypatch.chdir(tmp_path)
     server = await embedded.start(reactor, tmp_path / "data", [runtime])
     await server.stop()
+
+
+@ensure
+async def test_what_it_is_lent(tmp_path: Path, runtime: Path) -> None:
+    slabs = [make_slab(4096) for _ in range(2)]
+    server = await embedded.start(reactor, tmp_path / "data", [runtime])
+    lents = [Lent(slab.number, slab.descriptor, 0) for slab in slabs]
+    with (tmp_path / "file").open("wb") as file:
+        assert not await server.lend(Lent(10**6, file.fileno(), 0))
+    assert not await server.lend(Lent(10**6 + 1, -1, 0))
+    answers = await gatherResults([Deferred.fromCoroutine(server.lend(each)) for each in lents])
+    assert answers == [True, True]
+    slabs[0].remove()
+    assert await server.lend(lents[0])  # from before
+    assert (await server.look_after(UpkeepAsked(1))).warnings == ()
+    await server.stop()
+    assert not await server.lend(Lent(10**6 + 2, slabs[1].descriptor, 0))
+    slabs[1].remove()
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM], ids=lambda how: how.name)

@@ -7,6 +7,7 @@ from twisted.internet.defer import Deferred, fail
 
 from obnam.model.ids import ChunkId, SessionId
 from obnam.wire.frames import split
+from obnam.wire.lent import Lent
 from obnam.wire.messages import Commit, Receipt
 from tests.support.memory_repository import MemoryRepository
 
@@ -26,7 +27,9 @@ class CountingRepository(MemoryRepository):
         self.asked += ids
         return super().missing(session, ids)
 
-    def store(self, session: SessionId, body: memoryview) -> "Deferred[None]":
+    def store(
+        self, session: SessionId, body: memoryview, lent: Lent | None = None
+    ) -> "Deferred[None]":
         """See `IChunks`."""
         try:
             self.before_store()

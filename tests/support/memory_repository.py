@@ -40,6 +40,7 @@ from obnam.wire.damage import (
 )
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, split, write_header
 from obnam.wire.interfaces import IRepository
+from obnam.wire.lent import Lent
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import (
     SCOPES,
@@ -190,7 +191,7 @@ class MemoryRepository:
         return [chunk_id not in self.server.chunks for chunk_id in ids]
 
     @returns_deferred
-    async def store(self, session: SessionId, body: memoryview) -> None:
+    async def store(self, session: SessionId, body: memoryview, lent: Lent | None = None) -> None:
         _at_most(limits.UPLOAD_BODY_MAX, len(body))
         self._session(session)
         try:

@@ -20,6 +20,7 @@ from obnam_server.auth import Gate
 from obnam_server.channel import ApiChannel
 from obnam_server.events import Event, Events
 from obnam_server.failures import Failures
+from obnam_server.lent import LentMemories
 from obnam_server.metrics import Counters
 from obnam_server.queues import Queues
 from obnam_server.requests import Repositories, Services
@@ -152,10 +153,11 @@ class ServerInMemory:
     site: ApiSite
     events: Events
     announced: list[Event]
+    lent: LentMemories
     wires: list[Wire] = field(factory=list)
 
     @classmethod
-    def open(cls, folder: Path) -> "ServerInMemory":
+    def open(cls, folder: Path, *, is_embedded: bool = False) -> "ServerInMemory":
         """Open the store, and wire everything as `obnam_server.service` does."""
         clock = Clock()
         now_ns = lambda: HOUR_NS + round(clock.seconds() * 1e9)  # noqa: E731
@@ -164,6 +166,7 @@ class ServerInMemory:
         counters = Counters()
         gate = Gate(store.clients, work, Failures(clock.seconds))
         events = Events(now_ns)
+        lent = LentMemories()
         announced: list[Event] = []
         events.listen(announced.append)
         api = Api(store, work, gate, counters, events, clock, now_ns)
@@ -177,9 +180,10 @@ class ServerInMemory:
             counters,
             Queues.empty(clock),
             Room(store.settings, work, events),
+            lent=lent if is_embedded else None,
         )
         site = ApiSite(api.app.resource(), services, clock)
-        return cls(store, clock, work, site, events, announced)
+        return cls(store, clock, work, site, events, announced, lent)
 
     def connect(self, host: str = "127.0.0.1") -> Wire:
         """A new connection from ``host``; from none: through a Unix socket."""

@@ -1,5 +1,6 @@
 """What batches have to send becomes bodies: full ones, and no later than when nothing comes."""
 
+import os
 from collections.abc import Sequence
 
 import pytest
@@ -16,6 +17,7 @@ from obnam.pool.pool import WorkerDied
 from obnam.pool.rack import SlabRack
 from obnam.pool.slabs import Slab
 from obnam.wire.frames import split
+from obnam.wire.lent import Lent
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.support.memory_repository import MemoryRepository, MemoryServer
 from tests.unit.pool.bench import KEYS, noise
@@ -34,8 +36,11 @@ class SlowRepository(MemoryRepository):
     received: list[bytes] = field(factory=list)
     waiting: list["Deferred[None]"] = field(factory=list)
     is_slow: bool = False
+    lent: list[Lent | None] = field(factory=list)
 
-    def store(self, session: SessionId, body: memoryview) -> "Deferred[None]":
+    def store(
+        self, session: SessionId, body: memoryview, lent: Lent | None = None
+    ) -> "Deferred[None]":
         """See `IChunks`."""
         self.received.append(bytes(body))
         self.bodies.append([frame.chunk_id for frame in split(body)])
@@ -43,6 +48,7 @@ class SlowRepository(MemoryRepository):
             return super().store(session, body)
         waiting: Deferred[None] = Deferred()
         self.waiting.append(waiting)
+        self.lent.append(lent)
         return waiting.addCallback(lambda _: MemoryRepository.store(self, session, body))
 
 
@@ -213,3 +219,39 @@ async def test_stopping_leaves_nothing_under_way(scene: Scene) -> None:
     assert scene.repository.server.chunks == {}
     with pytest.raises(CancelledError):
         await scene.uploads.all_stored()
+
+
+@ensure
+async def test_where_bodies_lie(scene: Scene) -> None:
+    scene.repository.is_slow = True
+    await batches(scene, [250 * KIB, 400 * KIB])
+    scene.repository.waiting[0].callback(None)
+    first, second = scene.repository.lent
+    assert first is not None
+    assert second is not None
+    assert (first.offset, first.number) == (0, second.number)
+    body = scene.repository.received[1]
+    assert os.pread(second.descriptor, len(body), second.offset) == body
+    scene.repository.waiting[1].callback(None)
+    assert scene.free_slabs() == SLABS
+
+
+@pytest.mark.parametrize("fails", [True, False])
+@ensure
+async def test_memory_in_doubt_is_not_used_again(scene: Scene, fails: bool) -> None:
+    """Also when it was stored by another attempt in the end."""
+    scene.repository.is_slow = True
+    (chunk,) = await batches(scene, [350 * KIB])
+    (lent,) = scene.repository.lent
+    assert lent is not None
+    lent.in_doubt = True
+    if fails:
+        scene.repository.waiting[0].errback(ServerFull("memory"))
+        with pytest.raises(ServerFull):
+            await scene.uploads.all_stored()
+    else:
+        scene.repository.waiting[0].callback(None)
+        assert scene.stored == [chunk]
+    assert scene.free_slabs() == SLABS
+    numbers = {(await scene.sealed.take()).number for _ in range(SLABS)}
+    assert lent.number not in numbers

@@ -63,6 +63,25 @@ def test_so_many_and_no_more() -> None:
     rack.close()
 
 
+def test_one_that_is_replaced_is_never_given_again() -> None:
+    rack = SlabRack(1, 4096)
+    idle: list[bool] = []
+    rack.when_idle = lambda: idle.append(True)
+    (first,) = fired(rack.take())
+    waiting = fired(rack.take())
+    rack.replace(first)
+    assert len(waiting) == 1
+    assert waiting[0] is not first
+    assert idle == []
+    rack.replace(waiting[0])
+    assert idle == [True]
+    (third,) = fired(rack.take())
+    assert third not in (first, waiting[0])
+    assert fired(rack.take()) == []  # there are never two
+    first.view[:1] = b"x"  # it is still there for whoever reads it
+    rack.close()
+
+
 def test_who_gives_up_waiting_gets_none() -> None:
     rack = SlabRack(1, 4096)
     taken = fired(rack.take())

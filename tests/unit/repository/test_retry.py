@@ -20,6 +20,7 @@ from obnam.errors import (
 )
 from obnam.repository.retry import Retried, RetryingRepository, RetryPolicy
 from obnam.wire.interfaces import IRepository
+from obnam.wire.lent import Lent
 from tests.support.memory_repository import MemoryServer
 
 AWAY = ServerUnreachable("server", "no route")
@@ -130,7 +131,7 @@ METHODS: list[tuple[str, tuple[Any, ...]]] = [
     ("refer", ("s", [b"a"], [b"b"])),
     ("end_session", ("s",)),
     ("missing", ("s", [b"a"])),
-    ("store", ("s", memoryview(b"x"))),
+    ("store", ("s", memoryview(b"x"), Lent(1, 2, 3))),
     ("fetch", ([b"a"], memoryview(b"x"))),
     ("describe", ()),
     ("commit", ("s", "commit")),
