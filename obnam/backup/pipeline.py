@@ -36,7 +36,11 @@ PLAINTEXT_SLAB_BYTES = 15 * MIB
 """What does not shrink, cut into the smallest pieces, still is a body that may be uploaded."""
 
 PLAINTEXT_SLABS = 4
-SEALED_SLABS = 4
+
+SEALED_SLABS = PLAINTEXT_SLABS
+"""No fewer: each slab of plaintext may be on its way into another one of these. With fewer, one
+could wait for a slab while all that there are lie at rest, and wait for more to come."""
+
 LANES = 16
 """Batches under way at once. A few are read or sealed, and some are being sent; the others wait for
 a slab, so that workers have work while what was sent is recorded: the scan and the records take

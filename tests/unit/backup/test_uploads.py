@@ -8,6 +8,7 @@ import pytest_twisted  # type: ignore[import-untyped]
 from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 
+from obnam.backup.pipeline import PLAINTEXT_SLABS, SEALED_SLABS
 from obnam.backup.uploads import Sent, Uploads
 from obnam.errors import ServerFull
 from obnam.model.chunk import ChunkKind
@@ -255,3 +256,7 @@ async def test_memory_in_doubt_is_not_used_again(scene: Scene, fails: bool) -> N
     assert scene.free_slabs() == SLABS
     numbers = {(await scene.sealed.take()).number for _ in range(SLABS)}
     assert lent.number not in numbers
+
+
+def test_no_batch_waits_for_a_slab_that_waits_for_batches() -> None:
+    assert SEALED_SLABS >= PLAINTEXT_SLABS
