@@ -42,9 +42,8 @@ SEALED_SLABS = PLAINTEXT_SLABS
 could wait for a slab while all that there are lie at rest, and wait for more to come."""
 
 LANES = 16
-"""Batches under way at once. A few are read or sealed, and some are being sent; the others wait for
-a slab, so that workers have work while what was sent is recorded: the scan and the records take
-turns on one thread."""
+"""Batches under way at once. A few are read or sealed; the others wait for a slab, so that workers
+always have work."""
 
 
 @define
