@@ -65,11 +65,11 @@ class Desk:
 
         async def steps() -> bytes:
             upload = await self._work.upload(request.repository.begin_upload)
-            if request.is_gone:
-                await self._work.upload(upload.abort)
-                raise CancelledError
             try:
                 path = await self._work.upload(upload.leave)
+                # Looked at last: from here to `hold` nothing else happens.
+                if request.is_gone:
+                    raise CancelledError
             except BaseException:
                 await self._work.upload(upload.abort)
                 raise
