@@ -90,56 +90,35 @@ class ReadFiles:
 
         As `_one` does it, in a loop with few calls: it is run for each small file of a backup.
         """
-        number, _, _, reason, since, names = group
         fstat, close, preadv, digest = os.fstat, os.close, os.preadv, xxhash.xxh3_128_digest
         slab, end, room = self._slab, self.end, len(self._slab)
         heads, extras = self.heads, self.extras
         others: list[bytes] = []
-        for name in names:
+        for name in group.names:
             try:
                 descriptor, before = open_with_status(name, directory)
             except OSError:
                 others.append(name)
                 continue
             try:
-                size, mtime, ctime = before.st_size, before.st_mtime_ns, before.st_ctime_ns
+                size = before.st_size
                 stop = end + size
                 view = slab[end:stop]
                 if stop > room or (size and preadv(descriptor, (view,), 0) != size):
                     others.append(name)
                     continue
-                after = fstat(descriptor)
-                if (
-                    after.st_size != size
-                    or after.st_mtime_ns != mtime
-                    or after.st_ctime_ns != ctime
-                ):
+                if not _same(before, fstat(descriptor)):
                     others.append(name)
                     continue
-                attributes = read_attributes(descriptor)
+                head, extra = found(group, name, descriptor, before, size, digest(view))
             except OSError:
                 others.append(name)
                 continue
             finally:
                 close(descriptor)
-            if attributes or before.st_nlink > 1:
-                extras[len(heads)] = _extra(before, encode_attributes(attributes))
-            heads.append(
-                (
-                    number,
-                    name,
-                    reason,
-                    since,
-                    before.st_mode & 0o7777,
-                    before.st_uid,
-                    before.st_gid,
-                    size,
-                    mtime,
-                    ctime,
-                    before.st_ino,
-                    digest(view),
-                )
-            )
+            if extra is not None:
+                extras[len(heads)] = extra
+            heads.append(head)
             end = stop
         self.end = end
         return others
@@ -186,7 +165,7 @@ def found(
     checksum: bytes,
 ) -> tuple[Head, Extra | None]:
     """What is known of an open file, of which ``size`` bytes were read."""
-    attributes = encode_attributes(read_attributes(descriptor))
+    attributes = read_attributes(descriptor)
     head = (
         group.directory,
         name,
@@ -201,7 +180,10 @@ def found(
         status.st_ino,
         checksum,
     )
-    return head, _extra(status, attributes) if attributes or status.st_nlink > 1 else None
+    if not attributes and status.st_nlink <= 1:
+        return head, None
+    device = status.st_dev if status.st_nlink > 1 else None
+    return head, (device, encode_attributes(attributes) or None)
 
 
 def trouble(group: Group, name: bytes, error: OSError) -> Trouble:
@@ -234,10 +216,6 @@ def fill(
 def filled(ranges: Sequence[Range]) -> int:
     """How many bytes of the slab they take."""
     return ranges[-1].offset + ranges[-1].length if ranges else 0
-
-
-def _extra(status: os.stat_result, attributes: bytes) -> Extra:
-    return status.st_dev if status.st_nlink > 1 else None, attributes or None
 
 
 def _same(before: os.stat_result, after: os.stat_result) -> bool:
