@@ -139,22 +139,6 @@ class Committer:
         )
         return Base(await self._commit(session, manifest), path)
 
-    async def checkpoint(
-        self,
-        session: SessionId,
-        nascent: NascentGeneration,
-        base: Base | None,
-        previous: trust.Link | None,
-        facts: Facts,
-        copy: Path,
-    ) -> Base:
-        """Commit ``nascent`` as it is now, as a file at ``copy``, which goes if that fails."""
-        try:
-            return await self.commit(session, nascent, base, previous, facts, copy)
-        except BaseException:
-            copy.unlink(missing_ok=True)
-            raise
-
     async def _commit(self, session: SessionId, manifest: Manifest) -> OpenedGeneration:
         from obnam.crypto.signing import Signer  # slow to import
 

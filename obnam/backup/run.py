@@ -1,7 +1,9 @@
 """The whole order of a backup, on one screen."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -133,10 +135,9 @@ class Backup:
             while not await pipeline.run(batches, self.clock.seconds() + self.checkpoint_s):
                 copy = self.generations.temporary()
                 partial = facts.counted(scan.counts, sent, partial=True)
-                base = await self._kept(
-                    base,
-                    await committer.checkpoint(session, nascent, base, previous, partial, copy),
-                )
+                with _removed_if_it_fails(copy):
+                    new = await committer.commit(session, nascent, base, previous, partial, copy)
+                base = await self._kept(base, new)
                 previous = base.opened.shown().link
                 session = await self._begin(base)
                 pipeline.go_on_in(session)
@@ -323,6 +324,15 @@ class Backup:
     def _warn(self, message: str) -> None:
         self._warnings += 1
         self.progress.warn(message)
+
+
+@contextmanager
+def _removed_if_it_fails(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        file.unlink(missing_ok=True)
+        raise
 
 
 def _remove(nascent: NascentGeneration, base: Base | None) -> None:
