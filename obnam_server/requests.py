@@ -15,12 +15,7 @@ from obnam.model.ids import RepositoryName
 from obnam.wire.lent import LENT_HEADER, LentPart
 from obnam.wire.limits import MIB
 from obnam.wire.members import BadMessage
-from obnam.wire.problems import (
-    FORBIDDEN,
-    LENGTH_REQUIRED,
-    TOO_LARGE,
-    TOO_MANY_REQUESTS,
-)
+from obnam.wire.problems import FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE, TOO_MANY_REQUESTS
 from obnam_server.auth import Gate
 from obnam_server.channel import LEAST_SOCKET_BYTES, SOCKET_BYTES, SOCKETS_MEMORY, ApiChannel
 from obnam_server.crowd import Crowd

@@ -63,11 +63,13 @@ BUFFERS = Buffers()
 class DirectAppender:
     """What is appended to a file that has ``_position`` bytes. `flush` before it is made durable.
 
+    ``descriptor`` is that of the file, which stays the caller's to close.
+
     After an error the file is as if only some of it had been appended. One thread at a time.
     """
 
     _files: IFiles
-    _descriptor: int
+    descriptor: int
     _position: int = 0
     _buffers: Buffers = BUFFERS
     _buffer: memoryview | None = field(init=False, default=None)
@@ -82,7 +84,7 @@ class DirectAppender:
             # In the buffer, a byte lies in its page as it does in the file.
             self._start = self._end = self._position % PAGE_BYTES
         if buffer is None:
-            self._files.append(self._descriptor, pieces)
+            self._files.append(self.descriptor, pieces)
             self._position += sum(map(len, pieces))
             return
         for piece in pieces:
@@ -120,10 +122,10 @@ class DirectAppender:
         self._start = self._end = 0
         first = PAGE_BYTES if start else 0
         if whole <= first:
-            self._files.append(self._descriptor, [buffer[start:end]])
+            self._files.append(self.descriptor, [buffer[start:end]])
             return
         if first:
-            self._files.append(self._descriptor, [buffer[start:first]])
-        self._files.append_direct(self._descriptor, buffer[first:whole])
+            self._files.append(self.descriptor, [buffer[start:first]])
+        self._files.append_direct(self.descriptor, buffer[first:whole])
         if whole < end:
-            self._files.append(self._descriptor, [buffer[whole:end]])
+            self._files.append(self.descriptor, [buffer[whole:end]])

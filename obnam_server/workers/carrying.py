@@ -23,18 +23,16 @@ class WrittenBody:
     path: Path
     received: ReceivedFrames = field(factory=ReceivedFrames)
     _files: IFiles = LOCAL_FILES
-    _descriptor: int | None = None
     _appender: DirectAppender | None = None
 
     def write(self, pieces: Sequence[bytes | memoryview]) -> None:
         """The next pieces. `BadFrame`, `StoreFull`, `StoreFailed`."""
         self.received.feed(pieces)
         with disk_errors(self.path):
-            if self._descriptor is None:
-                self._descriptor = self._files.extend(self.path)
-                self._appender = DirectAppender(self._files, self._descriptor, HEADER_BYTES)
-            if self._appender is not None:
-                self._appender.append(pieces)
+            if self._appender is None:
+                descriptor = self._files.extend(self.path)
+                self._appender = DirectAppender(self._files, descriptor, HEADER_BYTES)
+            self._appender.append(pieces)
 
     def finish(self) -> None:
         """The body is whole. The owner makes it durable. `BadFrame`, `StoreFailed`."""
@@ -46,12 +44,10 @@ class WrittenBody:
 
     def abort(self) -> None:
         """Let go of the file."""
-        if self._appender is not None:
-            self._appender.drop()
-            self._appender = None
-        descriptor, self._descriptor = self._descriptor, None
-        if descriptor is not None:
-            self._files.close(descriptor)
+        appender, self._appender = self._appender, None
+        if appender is not None:
+            appender.drop()
+            self._files.close(appender.descriptor)
 
 
 def frames_of(
