@@ -38,8 +38,8 @@ PLAINTEXT_SLAB_BYTES = 15 * MIB
 PLAINTEXT_SLABS = 4
 
 SEALED_SLABS = PLAINTEXT_SLABS
-"""No fewer: each slab of plaintext may be on its way into another one of these. With fewer, one
-could wait for a slab while all that there are lie at rest, and wait for more to come."""
+"""Each slab of plaintext may be on its way into another one of these. With fewer, uploads would be
+sent before there is enough for them."""
 
 LANES = 16
 """Batches under way at once. A few are read or sealed; the others wait for a slab, so that workers

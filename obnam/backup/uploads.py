@@ -2,7 +2,8 @@
 
 A slab of plaintext shrinks to a third of itself, as a rule, and an upload costs client and server
 some milliseconds however short it is, and the server a file. So what one batch has to send is
-sealed behind what another had, until there is enough of it; or until nothing more is coming.
+sealed behind what another had, until there is enough of it; or until nothing more is coming, or
+another batch waits for the slab that it lies in.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -108,7 +109,7 @@ class Uploads:
         self._sent.sent_bytes += end - gathered.end
         gathered.ends.append(end)
         gathered.stored.append(stored)
-        if end < ENOUGH_BYTES:
+        if end < ENOUGH_BYTES and not self._slabs.is_wanted:
             self._at_rest.append(gathered)
         else:
             self._send(gathered)

@@ -39,6 +39,11 @@ class SlabRack:
         self._waiting.append(waiting)
         return waiting
 
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody waits for a slab."""
+        return bool(self._waiting)
+
     def put_back(self, slab: Slab) -> None:
         """Give it to the next who waits. Its bytes may change from here on."""
         if self._waiting:

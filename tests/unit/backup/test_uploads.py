@@ -258,5 +258,27 @@ async def test_memory_in_doubt_is_not_used_again(scene: Scene, fails: bool) -> N
     assert lent.number not in numbers
 
 
-def test_no_batch_waits_for_a_slab_that_waits_for_batches() -> None:
+def test_there_is_a_slab_to_seal_into_for_each_of_plaintext() -> None:
     assert SEALED_SLABS >= PLAINTEXT_SLABS
+
+
+@ensure
+async def test_no_batch_waits_for_a_slab_that_waits_for_batches(scene: Scene) -> None:
+    others = [await scene.sealed.take() for _ in range(SLABS - 1)]
+    second: list[Deferred[ChunkId]] = []
+
+    def begin_another(_name: str, _arguments: tuple[object, ...]) -> None:
+        """While the first is sealed, into the only slab."""
+        if not second:
+            second.append(Deferred.fromCoroutine(scene.batch("second", 100 * KIB)))
+
+    scene.plaintext._unmade += 1
+    scene.pool.before = begin_another
+    first = await scene.batch("first", 100 * KIB)
+    added = [first, await second[0]]
+    await scene.uploads.all_stored()
+    assert scene.repository.bodies == [[chunk] for chunk in added]
+    assert scene.stored == added
+    for slab in others:
+        scene.sealed.put_back(slab)
+    assert scene.free_slabs() == SLABS
