@@ -117,6 +117,8 @@ def test_found_and_healed(scene: Scene, harm: Callable[[Path], None]) -> None:
 def test_what_cannot_be_healed_is_named(scene: Scene) -> None:
     """Of two generations, one has what is nowhere else any more."""
     fill(scene.live)
+    # More than one upload can hold, however what is sealed is gathered.
+    (scene.live / "large-3").write_bytes(os.urandom(9 * MIB))
     scene.computer.backup()
     (scene.live / "large-1").write_bytes(os.urandom(4 * MIB))
     (scene.live / "small" / "007").unlink()
