@@ -23,6 +23,7 @@ from obnam.generation.usage import Usage, Use
 from obnam.live.read import open_directory, open_regular, read_into
 from obnam.model.chunk import ChunkKind
 from obnam.model.ids import ChunkId, SessionId
+from obnam.model.numbers import kept_inode, kept_time
 from obnam.pool.thread import OwnThread
 from obnam.repository.damage import damaged_ids
 from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
@@ -144,7 +145,8 @@ def _read(into: memoryview, use: Use, skip: int, strict: bool) -> bool:
             os.close(directory)
         try:
             now, then = os.fstat(file), use.status
-            same = (now.st_size, now.st_mtime_ns, now.st_ctime_ns, now.st_ino) == tuple(then)
+            times = kept_time(now.st_mtime_ns), kept_time(now.st_ctime_ns)
+            same = (now.st_size, *times, kept_inode(now.st_ino)) == tuple(then)
             if strict and not same:
                 return False
             return read_into(file, into, use.position + skip) == len(into)

@@ -12,6 +12,7 @@ from attrs import define, field
 
 from obnam.generation.rows import KnownRow
 from obnam.model.entry import KIND_BY_FORMAT, Kind, Reason
+from obnam.model.numbers import kept_inode, kept_time
 
 
 class Status(Protocol):
@@ -126,9 +127,14 @@ def plan_directory(
         same = (
             before is not None
             and before.reason not in _LOOK_AGAIN
-            and before.mtime_ns == status.st_mtime_ns
-            and before.ctime_ns == status.st_ctime_ns
-            and before.inode == status.st_ino
+            and (
+                (
+                    before.mtime_ns == status.st_mtime_ns
+                    and before.ctime_ns == status.st_ctime_ns
+                    and before.inode == status.st_ino
+                )
+                or _is_as_kept(before, status)
+            )
             and (
                 not is_file
                 or (
@@ -158,6 +164,15 @@ def plan_directory(
     if complete:
         plan.gone.extend(sorted(known.keys() - names))
     return plan
+
+
+def _is_as_kept(before: KnownRow, status: Status) -> bool:
+    """Whether times and inode are the same as far as the database can keep them."""
+    return (
+        before.mtime_ns == kept_time(status.st_mtime_ns)
+        and before.ctime_ns == kept_time(status.st_ctime_ns)
+        and before.inode == kept_inode(status.st_ino)
+    )
 
 
 def _without_new_files(

@@ -24,6 +24,7 @@ from obnam.live.metadata import (
 from obnam.live.read import identity_of, open_directory
 from obnam.live.scan import CACHE_TAG_NAME, Listing, Walk, is_cache_directory
 from obnam.model.entry import Attributes, Kind, Reason, printable
+from obnam.model.numbers import fits, kept_inode, kept_time
 
 _DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
 
@@ -147,15 +148,18 @@ class Scan:
         identity = identity_of(os.fstat(listing.descriptor))
         for mark, files in plan.read.items():
             place = Place(directory, listing.path, identity, mark)
-            yield from self._batches.add(place, self._leaders(directory, mark, files))
+            yield from self._batches.add(place, self._leaders(place, files))
 
     def _leaders(
-        self, directory: int, mark: Mark, files: Iterable[FileToRead]
+        self, place: Place, files: Iterable[FileToRead]
     ) -> Iterator[tuple[bytes, int]]:
         """Names and sizes of files, of those with several links only the first that is met."""
+        directory, path, _, mark = place
         for name, status in files:
+            if not fits(status.st_mtime_ns):
+                self._warn_of_time(join(path, name))
             if status.st_nlink > 1 and self._nascent.follow(
-                status.st_dev, status.st_ino, directory, name, *mark
+                status.st_dev, kept_inode(status.st_ino), directory, name, *mark
             ):
                 continue
             yield name, status.st_size
@@ -187,6 +191,8 @@ class Scan:
     ) -> EntryRow | None:
         """The row of an entry without content; ``None`` when it vanished or cannot be read."""
         status, mark, target = entry.status, entry.mark, None
+        if not fits(status.st_mtime_ns):
+            self._warn_of_time(join(path, entry.name) if path else entry.name)
         try:
             if directory == ROOT_DIRECTORY:
                 attributes = root_attributes(entry.name)
@@ -214,9 +220,9 @@ class Scan:
             status.st_uid,
             status.st_gid,
             None,
-            status.st_mtime_ns,
-            status.st_ctime_ns,
-            status.st_ino,
+            kept_time(status.st_mtime_ns),
+            kept_time(status.st_ctime_ns),
+            kept_inode(status.st_ino),
             status.st_rdev if entry.kind in _DEVICES else None,
             None,
             None,
@@ -278,6 +284,12 @@ class Scan:
         if not self._nascent.mark_error(directory, name):
             self._nascent.put([error_row(directory, name, self._nascent.sequence)])
         self._warn(join(path, name) if path else name, error)
+
+    def _warn_of_time(self, path: bytes) -> None:
+        self.counts.warnings.append(
+            f"{printable(path)}: its modification time is not within the years 1678 to 2261, and "
+            f"is stored as the nearest that can be. Set another, if it matters (touch -h)"
+        )
 
     def _warn(self, path: bytes, error: OSError | None) -> None:
         why = error.strerror if error is not None else "unknown error"

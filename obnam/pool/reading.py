@@ -7,6 +7,7 @@ import xxhash
 
 from obnam.live.metadata import encode_attributes, read_attributes
 from obnam.live.read import data_ranges, open_directory, open_with_status, read_into
+from obnam.model.numbers import kept_inode, kept_time
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.named import (
     SIZE,
@@ -175,9 +176,9 @@ def found(
         status.st_uid,
         status.st_gid,
         size,
-        status.st_mtime_ns,
-        status.st_ctime_ns,
-        status.st_ino,
+        kept_time(status.st_mtime_ns),
+        kept_time(status.st_ctime_ns),
+        kept_inode(status.st_ino),
         checksum,
     )
     if not attributes and status.st_nlink <= 1:
