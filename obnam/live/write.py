@@ -130,16 +130,17 @@ class Target:
                 os.close(self._open.popitem(last=False)[1])
         return descriptor
 
-    def make_directory(self, parts: Parts) -> bool:
+    def make_directory(self, parts: Parts, *, replace: bool = True) -> bool:
         """Make a directory in one that is there; false when it is there already, which is fine.
 
-        Its mode is 0700 until `finish_directory`.
+        Its mode is 0700 until `finish_directory`. Without ``replace``, whatever the ticket says,
+        nothing else that stands there makes room.
         """
         above, name = self._place(parts[:-1], parts[-1])
         try:
             os.mkdir(name, 0o700, dir_fd=above)
         except FileExistsError as error:
-            if not self._makes_room(above, name, Kind.DIRECTORY, error):
+            if not self._makes_room(above, name, Kind.DIRECTORY, error, replace=replace):
                 return False
             os.unlink(name, dir_fd=above)
             os.mkdir(name, 0o700, dir_fd=above)
@@ -355,10 +356,13 @@ class Target:
         error: OSError,
         size: int | None = None,
         mtime_ns: int | None = None,
+        *,
+        replace: bool = True,
     ) -> bool:
         """Whether what stands there is to be replaced (else kept). Raises when it may not be."""
         existing = os.stat(name, dir_fd=above, follow_symlinks=False)
-        decision = decide(self.ticket.overwrite, existing, kind, size, mtime_ns)
+        overwrite = self.ticket.overwrite if replace else None
+        decision = decide(overwrite, existing, kind, size, mtime_ns)
         if decision is Decision.REFUSE:
             raise OSError(
                 errno.EEXIST, f"a {_WORDS[kind_of(existing.st_mode)]} stands in its place", name

@@ -134,9 +134,13 @@ class Pipeline:
     def _make_directory(self, directory: Directory) -> Problem | None:
         parts, row = directory
         try:
-            new = bool(parts) and self._target.make_directory(parts)
+            # What only leads to what is wanted was not asked for: nothing there makes room for it.
+            new = bool(parts) and self._target.make_directory(parts, replace=row is not None)
         except FAILURES as error:
-            return Problem(path_of(parts), why(error, self._target.ticket))
+            text = why(error, self._target.ticket)
+            if row is None and isinstance(error, FileExistsError):
+                text += "; restore into another directory, and move it from there"
+            return Problem(path_of(parts), text)
         if new or row is not None:
             self._notes.made(directory)
         return None
