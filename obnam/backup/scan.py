@@ -5,8 +5,8 @@ generation. Rows of entries without content are written on the way.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from os.path import join
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from os.path import join, split
 
 from attrs import define, field, frozen
 
@@ -22,9 +22,20 @@ from obnam.live.metadata import (
     read_link,
 )
 from obnam.live.read import identity_of, open_directory
-from obnam.live.scan import CACHE_TAG_NAME, Listing, Walk, is_cache_directory
+from obnam.live.scan import (
+    CACHE_TAG_NAME,
+    DEPTH_MAX,
+    PATH_BYTES_MAX,
+    Listing,
+    Walk,
+    is_cache_directory,
+    is_too_deep,
+)
 from obnam.model.entry import Attributes, Kind, Reason, printable
 from obnam.model.numbers import fits, kept_inode, kept_time
+
+_SHOWN_BYTES = 200
+"""So much of a path that is too long is shown."""
 
 _DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
 
@@ -74,7 +85,9 @@ class Scan:
         self._settings = settings
         self._first = first
         self._batches = Batches(slab_bytes)
-        self._entered: dict[bytes, _Directory] = {}
+        # By the path of the directory that they lie in (a root: b""), and their name there: a
+        # directory may hold very many, with a very long path.
+        self._entered: dict[bytes, dict[bytes, _Directory]] = {}
 
     def batches(self) -> Iterator[Batch]:
         """Walk everything; gives batches of files to read as they become full.
@@ -106,9 +119,10 @@ class Scan:
     def _walk(self, walk: Walk) -> Iterator[Batch]:
         after, skipping = b"", False
         for listing in walk:
-            directory = self._entered[listing.path]
+            above, name = split(listing.path) if listing.path != walk.root else (b"", walk.root)
+            directory = self._entered[above][name]
             if listing.last:
-                del self._entered[listing.path]
+                self._leave(above, name)
             if listing.first:
                 after = b""
                 skipping = self._is_skipped(listing)
@@ -132,6 +146,12 @@ class Scan:
             walk.enter(self._apply(plan, directory.number, listing.path, listing.descriptor))
             yield from self._read(plan, directory.number, listing)
 
+    def _leave(self, above: bytes, name: bytes) -> None:
+        entered = self._entered[above]
+        del entered[name]
+        if not entered:
+            del self._entered[above]
+
     def _known(
         self, directory: _Directory, listing: Listing, after: bytes
     ) -> dict[bytes, KnownRow]:
@@ -150,9 +170,7 @@ class Scan:
             place = Place(directory, listing.path, identity, mark)
             yield from self._batches.add(place, self._leaders(place, files))
 
-    def _leaders(
-        self, place: Place, files: Iterable[FileToRead]
-    ) -> Iterator[tuple[bytes, int]]:
+    def _leaders(self, place: Place, files: Iterable[FileToRead]) -> Iterator[tuple[bytes, int]]:
         """Names and sizes of files, of those with several links only the first that is met."""
         directory, path, _, mark = place
         for name, status in files:
@@ -172,25 +190,33 @@ class Scan:
             self._nascent.drop(directory, plan.gone)
         for name, error in plan.failed:
             self._failed_entry(directory, path, name, error)
-        numbers = {}
+        entered: dict[bytes, _Directory] = {}
         for name, known in plan.enter:
             number = known.number if known is not None else None
-            numbers[name] = self._nascent.new_directory() if number is None else number
-            inside = join(path, name) if path else name
-            self._entered[inside] = _Directory(directory, name, numbers[name], known)
+            if number is None:
+                number = self._nascent.new_directory()
+            entered[name] = _Directory(directory, name, number, known)
         if plan.write:
-            rows = [
-                self._row(directory, path, entry, numbers.get(entry.name), descriptor)
-                for entry in plan.write
-            ]
+            rows = [self._row(directory, path, entry, entered, descriptor) for entry in plan.write]
             self._nascent.put(row for row in rows if row is not None)
-        return list(numbers)
+        if entered and is_too_deep(path):
+            self._too_deep(directory, path, entered)
+        elif entered:
+            self._entered.setdefault(path, {}).update(entered)
+            return list(entered)
+        return []
 
     def _row(
-        self, directory: int, path: bytes, entry: Entry, number: int | None, descriptor: int
+        self,
+        directory: int,
+        path: bytes,
+        entry: Entry,
+        entered: dict[bytes, _Directory],
+        descriptor: int,
     ) -> EntryRow | None:
         """The row of an entry without content; ``None`` when it vanished or cannot be read."""
         status, mark, target = entry.status, entry.mark, None
+        number = entered[entry.name].number if entry.name in entered else None
         if not fits(status.st_mtime_ns):
             self._warn_of_time(join(path, entry.name) if path else entry.name)
         try:
@@ -202,6 +228,8 @@ class Scan:
                 target = read_link(descriptor, entry.name)
         except FileNotFoundError:
             self._nascent.drop(directory, [entry.name])
+            # Without a row, what another one of that name holds could not be found.
+            entered.pop(entry.name, None)
             return None
         except OSError as error:
             if number is None or entry.known is not None:
@@ -272,6 +300,15 @@ class Scan:
         yield from self._read(plan, directory.number, listing)
 
     # What cannot be read
+
+    def _too_deep(self, directory: int, path: bytes, names: Collection[bytes]) -> None:
+        for name in names:
+            self._nascent.mark_error(directory, name)
+        self.counts.warnings.append(
+            f"{printable(path[:_SHOWN_BYTES])}…: {len(names)} directories in it lie too deep (more "
+            f"than {DEPTH_MAX} directories, or {PATH_BYTES_MAX} bytes of path): what is in them is "
+            f"not backed up. Move them up, or remove them"
+        )
 
     def _failed_directory(self, listing: Listing, directory: _Directory) -> None:
         if isinstance(listing.error, FileNotFoundError):

@@ -24,6 +24,11 @@ SLICE_ENTRIES = 4096
 OPEN_DIRECTORIES = 128
 """Descriptors a walk keeps open, besides the root's: deeper trees close and reopen them."""
 
+DEPTH_MAX = 4096
+PATH_BYTES_MAX = 64 << 10
+"""How deep a walk is to go. The paths of all directories on the way down take memory that grows
+with the square of these, 130 MB at most; what programs make has a few dozen and 4096."""
+
 CACHE_TAG_NAME = b"CACHEDIR.TAG"
 CACHE_TAG_SIGNATURE = b"Signature: 8a477f597d28d172789f06886806bc55"
 """Start of a tag's content, from https://bford.info/cachedir/."""
@@ -199,6 +204,11 @@ class Walk(Iterator[Listing]):
             return _open_same(b".", descriptor, self._way[depth].identity)
         finally:
             os.close(descriptor)
+
+
+def is_too_deep(path: bytes) -> bool:
+    """Whether the directories in the one with this absolute path are too deep to be walked."""
+    return len(path) > PATH_BYTES_MAX or path.count(b"/") >= DEPTH_MAX
 
 
 def is_cache_directory(descriptor: int) -> bool:

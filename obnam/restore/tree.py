@@ -25,9 +25,10 @@ ROWS_AT_ONCE = 1024
 its own entries are dealt with: bounds the memory."""
 
 DEPTH_MAX = 10_000
-"""Directories within directories; deeper ones are no tree that anyone made."""
+"""Directories within directories: more than a backup goes down (`obnam.live.scan.DEPTH_MAX`)."""
 
 LOOP = "it is in the generation twice, or in a loop of directories"
+TOO_DEEP = f"it lies more than {DEPTH_MAX} directories deep"
 
 
 _DIRECTORY = Kind.DIRECTORY.value
@@ -150,7 +151,9 @@ class Tree:
         while True:
             if found is not None:
                 parts, row, selected = found
-                if row.number is None or len(levels) > DEPTH_MAX or not seen.add(row.number):
+                if len(levels) > DEPTH_MAX:
+                    yield Problem(path_of(parts), TOO_DEEP)
+                elif row.number is None or not seen.add(row.number):
                     yield Problem(path_of(parts), LOOP)
                 else:
                     yield Directory(parts, row if selected is None else None)
