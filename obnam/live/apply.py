@@ -17,6 +17,7 @@ from attrs import frozen
 from obnam.model.entry import Metadata
 
 ACCESS_ACL = b"system.posix_acl_access"
+_ACLS = (ACCESS_ACL, b"system.posix_acl_default")
 
 NO_ID = 0xFFFF_FFFF
 """``(uid_t) -1``: to chown(2) "leave it as it is", so no owner has this number."""
@@ -62,11 +63,13 @@ class Missed:
     """What could not be set, and is to be counted: not an error by itself.
 
     ``owner``: owner or group, because they are not one's own; setuid and setgid are then left out
-    too. ``attributes``: names, each with its errno.
+    too. ``attributes``: names, each with its errno; also of those that could not be removed.
+    ``permissions``: because the file system has none, or others; what is there is what it gives.
     """
 
     owner: bool = False
     attributes: tuple[tuple[bytes, int], ...] = ()
+    permissions: bool = False
 
 
 NOTHING_MISSED = Missed()
@@ -81,7 +84,7 @@ def apply_metadata(
     clean: bool = False,
     owner: Owner | None = None,
 ) -> Missed:
-    """Set all of ``metadata``. Raises ``OSError`` when permissions or times cannot be set.
+    """Set all of ``metadata``. Raises ``OSError`` when times cannot be set.
 
     ``link``: a symbolic link, which has no permissions of its own. ``clean``: attributes that
     ``metadata`` does not have, left from before or inherited from a default ACL, are removed.
@@ -97,17 +100,17 @@ def apply_metadata(
         mode &= ~stat.S_ISGID
     missed: tuple[tuple[bytes, int], ...] = ()
     if clean:
-        _clean(place, metadata)
+        missed = _clean(place, metadata)
     if attributes:
-        missed = _set_attributes(place, metadata)
-        if missed:
-            mode = _without_acl(mode, metadata, missed)
-    if not link:
-        os.chmod(place, mode)
+        unset = _set_attributes(place, metadata)
+        if unset:
+            mode = _without_acl(mode, metadata, unset)
+            missed += unset
+    has_mode = link or _set_mode(place, mode)
     os.utime(place, ns=(mtime_ns, mtime_ns))
-    if has_uid and has_gid and not missed:
+    if has_uid and has_gid and has_mode and not missed:
         return NOTHING_MISSED
-    return Missed(not (has_uid and has_gid), missed)
+    return Missed(not (has_uid and has_gid), missed, not has_mode)
 
 
 def _give(
@@ -147,16 +150,35 @@ def _set_attributes(place: Place, metadata: Metadata) -> tuple[tuple[bytes, int]
     return tuple(missed)
 
 
-def _clean(place: Place, metadata: Metadata) -> None:
+def _set_mode(place: Place, mode: int) -> bool:
+    """Set permissions; false where the file system has no such ones (vfat, NTFS, CIFS)."""
+    try:
+        os.chmod(place, mode)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+            raise
+        return False
+    return True
+
+
+def _clean(place: Place, metadata: Metadata) -> tuple[tuple[bytes, int], ...]:
+    """Remove what ``metadata`` does not have; what is there for good (of NFS, say) is told."""
     try:
         present = {os.fsencode(name) for name in os.listxattr(place)}
     except OSError as error:
         if error.errno in (errno.EOPNOTSUPP, errno.ENOSYS):
-            return
+            return ()
         raise
+    stayed = []
     for name in present.difference(each for each, _ in metadata.attributes):
         if not name.startswith(_KEPT_PREFIXES):
-            os.removexattr(place, name)
+            try:
+                os.removexattr(place, name)
+            except OSError as error:
+                if name in _ACLS:
+                    raise  # It would let others in.
+                stayed.append((name, error.errno or errno.EIO))
+    return tuple(sorted(stayed))
 
 
 def _without_acl(mode: int, metadata: Metadata, missed: tuple[tuple[bytes, int], ...]) -> int:

@@ -25,6 +25,10 @@ _STEP_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC
 PATH_MAX = 4096
 """Longest path, with its closing NUL, that one Linux system call takes: ``limits.h``."""
 
+HOLES_MAX_BYTES = 64 << 40
+"""Holes of a file that is backed up. Anyone can make a file of 8 EiB that takes no room; to sum up
+its zeros takes 25 seconds a TiB, at each backup that reads it, and at each restore."""
+
 HUGE_BYTES = 8 << 20
 """From this size on, `advise` is worth its system calls."""
 
@@ -107,6 +111,16 @@ def open_with_status(
     return descriptor, status
 
 
+def refuse_too_hollow(status: os.stat_result) -> None:
+    """Raises ``OSError`` (``EFBIG``) for a file with more holes than `HOLES_MAX_BYTES`."""
+    if status.st_size - status.st_blocks * 512 > HOLES_MAX_BYTES:
+        text = (
+            f"more than {HOLES_MAX_BYTES >> 40} TiB of it are holes. Make it smaller, or move it "
+            f"out of the roots"
+        )
+        raise OSError(errno.EFBIG, text)
+
+
 def data_ranges(descriptor: int, size: int, start: int = 0) -> Iterator[tuple[int, int]]:
     """Where a file of ``size`` bytes has data, from ``start`` on: (offset, length), in bytes.
 
@@ -127,7 +141,12 @@ def data_ranges(descriptor: int, size: int, start: int = 0) -> Iterator[tuple[in
             raise
         if begin >= size:
             return
-        position = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size)
+        try:
+            position = min(os.lseek(descriptor, begin, os.SEEK_HOLE), size)
+        except OSError as error:
+            if error.errno == errno.ENXIO:  # It became shorter in between, as a reader would see.
+                return
+            raise
         yield begin, position - begin
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from obnam.chunking.bundle import PieceExtent, lay_out
 from obnam.generation.rows import ExtentRow
-from obnam.live.read import advise, open_directory, open_with_status
+from obnam.live.read import advise, open_directory, open_with_status, refuse_too_hollow
 from obnam.model.chunk import ChunkKind
 from obnam.pool.named import (
     SIZE,
@@ -84,6 +84,7 @@ def name_part(tools: Tools, slab_name: str, group: Group, start: int) -> NamedPa
         finally:
             os.close(directory)
         try:
+            refuse_too_hollow(status)
             advise(descriptor, status.st_size)
             ranges, stop = fill(descriptor, slab, status, start)
             length = filled(ranges)

@@ -18,6 +18,12 @@ from obnam.model.ids import GenerationId
 _SUFFIX = ".sqlite"
 _TEMPORARY = ".new"
 
+_TAG = """\
+Signature: 8a477f597d28d172789f06886806bc55
+# Databases of generations, kept by Obnam. All of it can be fetched again.
+# See https://bford.info/cachedir/
+"""
+
 LEFT_BEHIND_S = 24 * 3600.0
 """A temporary file that nobody wrote to for this long belongs to a run that was killed."""
 
@@ -52,6 +58,7 @@ class GenerationCache:
     def temporary(self) -> Path:
         """A path for a database that is being made, to be given to `put` or removed."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._tag()
         return self.directory / f"{secrets.token_hex(8)}{_TEMPORARY}"
 
     def put(self, generation: GenerationId, made: Path) -> bool:
@@ -78,6 +85,15 @@ class GenerationCache:
             total += size
             if total > self.max_bytes:
                 path.unlink(missing_ok=True)
+
+    def _tag(self) -> None:
+        """Mark the directory as a cache: in a backed up home directory it is left out.
+
+        The databases of all generations, and the one being made, would else be in each.
+        """
+        tag = self.directory / "CACHEDIR.TAG"
+        if not tag.exists():
+            tag.write_text(_TAG)
 
     def _path(self, generation: GenerationId) -> Path:
         return self.directory / f"{generation}{_SUFFIX}"

@@ -23,6 +23,8 @@ class Report:
     counts: Restored = field(factory=Restored)
     _owners: int = 0
     _owner_example: bytes = b""
+    _modes: int = 0
+    _mode_example: bytes = b""
     _attributes: Counter[tuple[bytes, int]] = field(factory=Counter)
     _attribute_examples: dict[tuple[bytes, int], bytes] = field(factory=dict)
 
@@ -45,6 +47,9 @@ class Report:
         if missed.owner:
             self._owners += 1
             self._owner_example = self._owner_example or path
+        if missed.permissions:
+            self._modes += 1
+            self._mode_example = self._mode_example or path
         for key in missed.attributes:
             self._attributes[key] += 1
             self._attribute_examples.setdefault(key, path)
@@ -56,11 +61,17 @@ class Report:
                 f"the owner or group of {self._owners} entries could not be set (the first: "
                 f"{printable(self._owner_example)}): only root may give files to others"
             )
+        if self._modes:
+            self._warn(
+                f"the permissions of {self._modes} entries could not be set (the first: "
+                f"{printable(self._mode_example)}): the file system there does not have them"
+            )
         for key, count in self._attributes.items():
             name, code = key
             self._warn(
-                f"the attribute {printable(name)} of {count} entries could not be set (the first: "
-                f"{printable(self._attribute_examples[key])}): {strerror(code).lower()}"
+                f"the attribute {printable(name)} of {count} entries could not be set or removed "
+                f"(the first: {printable(self._attribute_examples[key])}): "
+                f"{strerror(code).lower()}"
             )
 
     def _warn(self, message: str) -> None:

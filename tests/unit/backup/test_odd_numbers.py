@@ -9,6 +9,7 @@ from attrs import evolve
 
 from obnam.backup.plan import Plan
 from obnam.live import scan as live_scan
+from obnam.live.read import open_with_status
 from obnam.model.entry import Reason
 from obnam.model.numbers import INTEGER_MAX, INTEGER_MIN
 from obnam.pool import reading
@@ -60,7 +61,7 @@ async def test_inode_numbers_of_64_bits(laptop: Laptop, monkeypatch: pytest.Monk
     (root / "b").hardlink_to(root / "a")
     (root / "c").write_bytes(b"alone")
     (root / "d").mkdir()
-    listed, opened = live_scan._stats, reading.open_with_status
+    listed = live_scan._stats
 
     def high(status: os.stat_result) -> os.stat_result:
         # With the fields that have no place in the tuple: times in ns, and the device's number.
@@ -72,7 +73,7 @@ async def test_inode_numbers_of_64_bits(laptop: Laptop, monkeypatch: pytest.Monk
         return [s if isinstance(s, OSError) else high(s) for s in found], error
 
     def open_high(*arguments: object) -> tuple[int, os.stat_result]:
-        descriptor, status = opened(*arguments)  # type: ignore[arg-type]
+        descriptor, status = open_with_status(*arguments)  # type: ignore[arg-type]
         return descriptor, high(status)
 
     monkeypatch.setattr(live_scan, "_stats", stats)

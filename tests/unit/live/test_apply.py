@@ -216,3 +216,50 @@ def test_rights_of_an_ordinary_user() -> None:
         assert rights == Rights(ORDINARY_USER, frozenset({ORDINARY_USER}), root=False)
     else:
         assert not Rights.of_process().root
+
+
+def test_permissions_that_the_file_system_does_not_have_are_missed(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As vfat has it, or a share of Windows: what is restored there is there all the same."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    assert _apply(file, Metadata(0o640, *ME, MTIME_NS)) == Missed(permissions=True)
+    assert file.stat().st_mtime_ns == MTIME_NS
+
+
+@pytest.mark.parametrize(("name", "stays"), [("system.nfs4_acl", True), ("user.left", False)])
+def test_attributes_that_cannot_be_removed_are_missed(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str, stays: bool
+) -> None:
+    """NFS shows its ACL as an attribute of every file."""
+    present = [name]
+
+    def remove(place: object, given: bytes) -> None:
+        if stays:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+        present.remove(os.fsdecode(given))
+
+    monkeypatch.setattr(os, "listxattr", lambda place: present)
+    monkeypatch.setattr(os, "removexattr", remove)
+    missed = _apply(file, Metadata(0o640, *ME, MTIME_NS), clean=True)
+    expected = ((name.encode(), errno.EOPNOTSUPP),) if stays else ()
+    assert missed == Missed(attributes=expected)
+
+
+@pytest.mark.parametrize("name", ["system.posix_acl_access", "system.posix_acl_default"])
+def test_an_acl_that_cannot_be_removed_is_a_failure(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It would let others in."""
+
+    def refuse(*arguments: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, "listxattr", lambda place: [name])
+    monkeypatch.setattr(os, "removexattr", refuse)
+    with pytest.raises(OSError, match="Input/output"):
+        _apply(file, Metadata(0o640, *ME, MTIME_NS), clean=True)

@@ -257,3 +257,21 @@ def test_advice_is_given_for_huge_files_only(file: Path, monkeypatch: pytest.Mon
     advise(descriptor, read.HUGE_BYTES)
     assert given == [os.POSIX_FADV_SEQUENTIAL, os.POSIX_FADV_NOREUSE]
     os.close(descriptor)
+
+
+def test_a_file_that_becomes_shorter_while_its_holes_are_looked_for_just_ends(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seek = os.lseek
+
+    def shorten_first(descriptor: int, position: int, how: int) -> int:
+        if how == os.SEEK_HOLE:
+            os.truncate(file, 0)
+        return seek(descriptor, position, how)
+
+    monkeypatch.setattr(os, "lseek", shorten_first)
+    descriptor = os.open(file, os.O_RDONLY)
+    try:
+        assert list(data_ranges(descriptor, 7)) == []
+    finally:
+        os.close(descriptor)

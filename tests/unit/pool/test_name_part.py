@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from obnam.chunking.cutter import MINIMUM
+from obnam.live import read
 from obnam.pool import read_files
 from obnam.pool.named import NamedPart, Range, Trouble
 from obnam.pool.read_files import name_part
@@ -120,3 +121,23 @@ def test_ranges_are_cut_where_pieces_end() -> None:
     assert read_files._up_to(ranges, 15) == (ranges[:2], 105)
     assert read_files._up_to(ranges, 12) == ([ranges[0], Range(100, 10, 2)], 102)
     assert read_files._up_to(ranges, 10) == (ranges[:1], 10)
+
+
+def test_a_file_of_nothing_but_holes_beyond_measure_is_refused(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One of 8 EiB takes no room, and to sum up its zeros would take years."""
+    monkeypatch.setattr(read, "HOLES_MAX_BYTES", 4 << 20)
+    path = tmp_path / "large"
+    for size, refused in ((4 << 20, False), ((4 << 20) + 4096, True)):
+        path.write_bytes(b"")
+        os.truncate(path, size)
+        part = name_part(bench.tools, bench.slab.name, group_of(tmp_path, b"large"), 0)
+        assert isinstance(part, Trouble) == refused
+    assert isinstance(part, Trouble)
+    assert part.code == errno.EFBIG
+    assert "holes" in part.text
+    # What has data is no matter of size.
+    path.write_bytes(noise(1, 5 << 20))
+    part = name_part(bench.tools, bench.slab.name, group_of(tmp_path, b"large"), 0)
+    assert isinstance(part, NamedPart)

@@ -8,6 +8,7 @@ import pytest
 import xxhash
 from attrs import define
 
+from obnam.live.scan import CACHE_TAG_NAME, is_cache_directory
 from obnam.model.ids import GenerationId, parse_generation_id
 from obnam.repository.cache import LEFT_BEHIND_S, GenerationCache, cache_directory
 
@@ -41,7 +42,7 @@ def put(cache: GenerationCache, number: int, content: bytes) -> bool:
 
 
 def kept(cache: GenerationCache) -> set[str]:
-    return {path.name for path in cache.directory.iterdir()}
+    return {path.name for path in cache.directory.iterdir()} - {CACHE_TAG_NAME.decode()}
 
 
 def test_what_was_put_is_found(cache: GenerationCache) -> None:
@@ -60,7 +61,7 @@ def test_nothing_there(cache: GenerationCache) -> None:
 @pytest.mark.parametrize("damaged", [b"", b"contenT", b"content and more", b"cont"])
 def test_damaged_files_are_not_used(cache: GenerationCache, damaged: bytes) -> None:
     put(cache, 1, b"content")
-    next(cache.directory.iterdir()).write_bytes(damaged)
+    next(cache.directory.glob("*.sqlite")).write_bytes(damaged)
     assert cache.get(generation(1), checksum(b"content")) is None
     assert kept(cache) == set()
 
@@ -112,3 +113,15 @@ def test_what_killed_runs_left_behind_is_removed(cache: GenerationCache) -> None
 def test_nobody_else_can_look_into_it(cache: GenerationCache) -> None:
     cache.temporary()
     assert cache.directory.stat().st_mode & 0o777 == 0o700
+
+
+def test_it_is_marked_as_a_cache(cache: GenerationCache) -> None:
+    """Otherwise a backup of a home directory would have all its earlier databases in it."""
+    put(cache, 1, b"content")
+    directory = os.open(cache.directory, os.O_RDONLY)
+    try:
+        assert is_cache_directory(directory)
+    finally:
+        os.close(directory)
+    shutil.rmtree(cache.directory)
+    assert put(cache, 2, b"other")

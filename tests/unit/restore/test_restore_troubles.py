@@ -249,3 +249,23 @@ async def test_owners_that_cannot_be_set_are_told_once(
     assert result.files == 2
     assert len(scene.warnings) == result.warnings == 1
     assert "the owner or group of 2 entries could not be set" in scene.warnings[0]
+
+
+@ensureDeferred
+async def test_permissions_that_cannot_be_set_are_told_once(
+    scene: Scene, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("a", "b"):
+        (root / name).write_bytes(b"content")
+    generation = await scene.back_up(root)
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    result = await scene.restore(generation, target)
+    assert (inside(target, root) / "a").read_bytes() == b"content"
+    assert (result.files, result.lost) == (2, 0)
+    (warning,) = scene.warnings
+    assert "the permissions of " in warning
+    assert "could not be set" in warning

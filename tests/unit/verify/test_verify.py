@@ -155,7 +155,7 @@ async def test_a_sample_takes_a_part(scene: Scene, root: Path) -> None:
 async def test_a_damaged_database_is_told(scene: Scene, root: Path) -> None:
     (root / "large").unlink()
     generation = await scene.back_up(root)
-    for path in (scene.folder / "cache").iterdir():
+    for path in (scene.folder / "cache").glob("*.sqlite"):
         path.unlink()
     opened = await scene.generations.get(generation)
     damage(scene, opened.manifest.database.chunks[0].id)
