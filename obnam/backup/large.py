@@ -19,6 +19,7 @@ from obnam.pool.rack import SlabRack
 from obnam.pool.read_files import name_part
 from obnam.pool.reading import READ_TRIES
 from obnam.pool.slabs import Slab
+from obnam.pool.sum_up import sum_up, sum_up_hole
 from obnam.pool.thread import OwnThread
 
 
@@ -81,6 +82,7 @@ class LargeFileReader:
             return None
         if part.row is None:
             raise AssertionError("the last part brings the row")
+        await sum_up_hole(self._checksums, content, start)
         checksum = await self._checksums.call(content.finish, start)
         row = part.row._replace(size=start)
         await self._thread.call(self._recorder.end_large, number, row, checksum)
@@ -95,7 +97,8 @@ class LargeFileReader:
 
     async def _sum_up(self, content: ContentChecksum, slab: Slab, part: NamedPart) -> None:
         try:
-            await self._checksums.call(_add, content, slab.view, part)
+            pieces = [(at, slab.view[offset : offset + size]) for at, offset, size in part.ranges]
+            await sum_up(self._checksums, content, pieces)
         except BaseException:
             self._plaintext.put_back(slab)
             raise
@@ -103,8 +106,3 @@ class LargeFileReader:
     async def _keep(self, slab: Slab, number: int, part: NamedPart) -> None:
         record = partial(self._recorder.record_part, number, part.pieces, part.extents)
         await self._store(slab, part.pieces, record)
-
-
-def _add(content: ContentChecksum, slab: memoryview, part: NamedPart) -> None:
-    for position, offset, length in part.ranges:
-        content.update(position, slab[offset : offset + length])

@@ -18,6 +18,7 @@ from obnam.pool.open_chunks import SealedChunk
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.slabs import Slab
+from obnam.pool.sum_up import sum_up, sum_up_hole
 from obnam.pool.thread import OwnThread
 from obnam.pool.write_files import WRONG_CHECKSUM
 from obnam.progress import IProgress
@@ -147,12 +148,16 @@ class Pipeline:
         if opened.trouble is not None:
             large.trouble = opened.trouble
         elif large.trouble is None:
-            large.trouble = await self._checksums.call(
-                _add, large.content, slab.view, part, opened.places
-            )
+            try:
+                pieces = list(_pieces(slab.view, part, opened.places))
+            except _TooShort as error:
+                large.trouble = str(error)
+            else:
+                await sum_up(self._checksums, large.content, pieces)
 
     async def _finish(self, part: Part, large: _LargeFile) -> None:
         if large.trouble is None:
+            await sum_up_hole(self._checksums, large.content, part.file.size)
             found = await self._checksums.call(large.content.finish, part.file.size)
             if found != part.file.checksum:
                 large.trouble = WRONG_CHECKSUM
@@ -175,12 +180,15 @@ class Pipeline:
         self._progress.warn(f"{printable(path)}: {text}")
 
 
-def _add(
-    content: ContentChecksum, slab: memoryview, part: Part, places: Sequence[tuple[int, int]]
-) -> str | None:
+class _TooShort(Exception):
+    """A chunk ends before an extent in it."""
+
+
+def _pieces(
+    slab: memoryview, part: Part, places: Sequence[tuple[int, int]]
+) -> Iterator[tuple[int, memoryview]]:
     for position, chunk, start, length in part.extents:
         offset, available = places[chunk]
         if start + length > available:
-            return f"chunk {part.chunks[chunk].hex()} is shorter than it must be"
-        content.update(position, slab[offset + start : offset + start + length])
-    return None
+            raise _TooShort(f"chunk {part.chunks[chunk].hex()} is shorter than it must be")
+        yield position, slab[offset + start : offset + start + length]
