@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from os.path import join
 from pathlib import Path
 
 from obnam.errors import DamagedGeneration
@@ -208,7 +209,8 @@ class NascentGeneration:
         return True
 
     def _resolve_followers(self) -> list[bytes]:
-        lost = []
+        lost: list[bytes] = []
+        paths = {ROOT_DIRECTORY: b""}
         followers = self._connection.execute("SELECT * FROM temp.follower").fetchall()
         for directory, name, reason, since, inode, leader_directory, leader_name in followers:
             found = self._connection.execute(
@@ -225,7 +227,7 @@ class NascentGeneration:
                     leader = EntryRow._make((*leader[:5], *(None,) * (len(leader) - 5)))
             self.release(directory, [name])
             if leader is None or leader.kind != Kind.FILE:
-                lost.append(name)
+                lost.append(join(self._path(directory, paths), name))
                 self._connection.execute(
                     "DELETE FROM entry WHERE directory = ? AND name = ?", (directory, name)
                 )
@@ -252,6 +254,21 @@ class NascentGeneration:
         self._connection.execute("DELETE FROM temp.follower")
         self._connection.execute("DELETE FROM temp.leader")
         return lost
+
+    def _path(self, number: int, paths: dict[int, bytes]) -> bytes:
+        """The path of a directory, by reading the whole table; ``paths`` are those known so far."""
+        way: list[tuple[int, bytes]] = []
+        query = "SELECT directory, name FROM entry WHERE kind = ? AND number = ?"
+        while number not in paths:
+            row = self._connection.execute(query, (Kind.DIRECTORY.value, number)).fetchone()
+            if row is None:
+                break
+            way.append((number, row[1]))
+            number = row[0]
+        path = paths.get(number, b"")
+        for below, name in reversed(way):
+            paths[below] = path = join(path, name)
+        return path
 
     # Chunks
 
@@ -314,7 +331,7 @@ class NascentGeneration:
     def settle(self) -> list[bytes]:
         """Give hard links the content of the first of them, before the chunks are asked for.
 
-        Returns names of links whose first vanished while it was read; they have no row now.
+        Returns paths of links whose first vanished while it was read; they have no row now.
         """
         return self._resolve_followers()
 

@@ -247,7 +247,7 @@ async def test_the_first_of_several_links_vanished(laptop: Laptop, denied: Denie
     denied.code = errno.ENOENT
     assert await laptop.reasons(await laptop.back_up()) == {}
     (warning,) = laptop.warnings
-    assert warning.startswith("b: vanished")
+    assert warning.startswith(f"{laptop.root}/b: vanished")
     (laptop.root / "a").unlink()
     assert await laptop.reasons(await laptop.back_up()) == {"b": NEW}
 
@@ -330,3 +330,17 @@ async def test_a_huge_file_that_shrinks_while_it_is_read(
     assert entry.content is not None
     assert content.startswith(entry.content)
     assert len(entry.content) > 1 << 20
+
+
+@ensure
+async def test_a_link_whose_first_name_vanished_is_named_by_its_path(
+    laptop: Laptop, denied: Denied
+) -> None:
+    (laptop.root / "y" / "z").mkdir(parents=True)
+    (laptop.root / "a").write_bytes(b"content")
+    (laptop.root / "y" / "z" / "b").hardlink_to(laptop.root / "a")
+    denied.files, denied.code = {b"a"}, errno.ENOENT
+    assert set(await laptop.reasons(await laptop.back_up())) == {"y", "y/z"}
+    assert laptop.warnings == [f"{laptop.root}/y/z/b: vanished while it was read"]
+    denied.files.clear()
+    assert set(await laptop.reasons(await laptop.back_up())) == {"a", "y", "y/z", "y/z/b"}
