@@ -131,8 +131,8 @@ def load(path: Path) -> Remembered:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigurationError(
             str(path),
-            "is damaged. It guards against a server that hides generations; look at "
-            "`obnam list`, and if all you expect is there, remove this file",
+            "is damaged. It guards against a server that hides generations: move it away, and look "
+            "whether `obnam list` shows all that you expect",
         ) from error
 
 
