@@ -12,13 +12,17 @@ from typing import Any
 from attrs import field, frozen
 
 from obnam.crypto.envelope import Compression
-from obnam.errors import ConfigurationError
+from obnam.errors import ConfigurationError, UsageError
+from obnam.model.shown import shown
 
 CACHE_MAX_BYTES = 1 << 30
 """Databases of generations that are kept on this computer, unless the configuration says more."""
 
 WORKERS_MAX = 256
 """More processes than any computer has use for: most likely a slip."""
+
+CONFIGURATION_MAX = 1 << 20
+"""Bytes of a configuration or secrets file: more is some other file, or a device."""
 
 UPKEEP_MINUTES = 5
 UPKEEP_MINUTES_MAX = 24 * 60
@@ -70,12 +74,18 @@ class Places:
 
     @classmethod
     def found(cls, environment: Mapping[str, str], configuration: Path | None) -> "Places":
-        """By the environment; ``configuration``: the one named on the command line."""
+        """By the environment; ``configuration``: the one named on the command line.
+
+        Raises `UsageError` for a user who has no home directory.
+        """
 
         def home(variable: str, default: str) -> Path:
             # A relative path there is to be ignored, says the XDG Base Directory Specification.
             named = environment.get(variable, "")
-            return Path(named) if os.path.isabs(named) else Path(default).expanduser()
+            path = named if os.path.isabs(named) else os.path.expanduser(default)
+            if not os.path.isabs(path):
+                raise UsageError(f"there is no home directory: set HOME, or {variable}")
+            return Path(path)
 
         if configuration is None:
             configuration = home("XDG_CONFIG_HOME", "~/.config") / "obnam" / "obnam.yaml"
@@ -131,7 +141,7 @@ def load(path: Path) -> Settings:
         raise ConfigurationError(str(path), f"must be a mapping with the keys {', '.join(KEYS)}")
     for key in data:
         if key not in KEYS:
-            problem = f"unknown key {key!r}; the known keys are {', '.join(KEYS)}"
+            problem = f"unknown key {shown(key)}; the known keys are {', '.join(KEYS)}"
             raise ConfigurationError(str(path), problem)
     return _Reader(path, data).settings()
 
@@ -141,7 +151,12 @@ def read_yaml(path: Path, advice: str) -> object:
     import yaml  # only here: not every command has a configuration
 
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(CONFIGURATION_MAX + 1)
+        if len(data) > CONFIGURATION_MAX:
+            problem = f"is larger than {CONFIGURATION_MAX} bytes: it is some other file"
+            raise ConfigurationError(str(path), problem)
+        text = data.decode("utf-8")
     except FileNotFoundError as error:
         raise ConfigurationError(str(path), f"does not exist; {advice}") from error
     except UnicodeDecodeError as error:
@@ -154,11 +169,20 @@ def read_yaml(path: Path, advice: str) -> object:
         _refuse_twice(path, node)
         return None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        mark, found = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        line = f" (line {mark.line + 1}): {found}" if mark is not None else ""
-        raise ConfigurationError(str(path), f"is not YAML{line}") from error
+        raise ConfigurationError(str(path), f"is not YAML{_why(error)}") from error
     finally:
         loader.dispose()
+
+
+def _why(error: Exception) -> str:
+    """Where YAML ends in a text, and why, as far as is known."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is not None:
+        return f" (line {mark.line + 1}): {getattr(error, 'problem', '')}"
+    character = getattr(error, "character", None)
+    if isinstance(character, int):
+        return f": it holds the character {character:#x}"
+    return f": {error}" if isinstance(error, ValueError) else ""
 
 
 def _refuse_twice(path: Path, node: Any) -> None:
@@ -224,7 +248,7 @@ class _Reader:
         if given is None:
             raise self.wrong("roots", 'a name is missing (your home directory is "~", in quotes)')
         if not isinstance(given, str) or not given or "\0" in given:
-            raise self.wrong("roots", f"{given!r} is not a directory's name")
+            raise self.wrong("roots", f"{shown(given)} is not a directory's name")
         path = os.path.expanduser(given)
         if not os.path.isabs(path):
             raise self.wrong("roots", f"{given!r} must begin with / or ~")
@@ -240,7 +264,7 @@ class _Reader:
 
     def file(self, key: str) -> str | None:
         text = self.text(key)
-        return None if text is None else str(self.path.parent / Path(text).expanduser())
+        return None if text is None else str(self.path.parent / os.path.expanduser(text))
 
     def url(self, key: str) -> str | None:
         text = self.text(key)
@@ -254,7 +278,7 @@ class _Reader:
         value = self.data.get(key)
         if value is None:
             return None
-        if not isinstance(value, str) or not value:
+        if not isinstance(value, str) or not value or "\0" in value:
             raise self.wrong(key, "must be a text")
         return value
 

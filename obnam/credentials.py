@@ -8,6 +8,7 @@ import base64
 import fcntl
 import json
 import os
+import stat
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -67,7 +68,7 @@ def load(path: Path) -> Credentials:
         mode = path.stat().st_mode
     except OSError:
         mode = _PRIVATE  # What is wrong with it is said by `read_yaml`.
-    if mode & 0o077:
+    if mode & 0o077 and not stat.S_ISDIR(mode):
         problem = f"others can read it; say: chmod 600 {path}. If others use this computer, "
         raise ConfigurationError(str(path), problem + "they may have seen the keys")
     data = read_yaml(path, "`obnam init` joins a repository and makes it")

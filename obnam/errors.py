@@ -10,6 +10,9 @@ others would be a hundredth of each start.
 The exit codes are 1 (failed) and 2 (wrong usage); 0 and 3 ("done, with warnings") are not errors.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from os import PathLike, fspath
 from typing import ClassVar
 
 from attrs import define
@@ -20,6 +23,17 @@ class ObnamError(Exception):
 
     exit_code: ClassVar[int] = 1
     temporary: ClassVar[bool] = False
+
+
+@contextmanager
+def naming(path: PathLike[str] | str) -> Iterator[None]:
+    """An ``OSError`` raised within says where: that of a write, for one, does not by itself."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.strerror is not None:
+            raise OSError(error.errno, error.strerror, fspath(path)) from error
+        raise
 
 
 # What the user gave us
@@ -211,11 +225,12 @@ class GenerationKept(ObnamError):
 
 @define(eq=False, repr=False)
 class ServerUnreachable(ObnamError):
-    """No answer from the server, after all tries."""
+    """No answer from the server, after all tries. ``silent_s``: for so long it was listened for."""
 
     temporary = True
     server: str
     problem: str
+    silent_s: float = 0.0
 
     def __str__(self) -> str:
         return f"{self.server} cannot be reached: {self.problem}"

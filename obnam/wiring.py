@@ -50,7 +50,7 @@ if TYPE_CHECKING:
 PATIENT = RetryPolicy()
 """For what runs unattended, and would have to begin again: outlives a restart of the server."""
 
-BRIEF = RetryPolicy(total_s=5.0, busy_total_s=30.0)
+BRIEF = RetryPolicy(total_s=5.0, busy_total_s=30.0, counts_silence=True)
 """For somebody who waits for an answer."""
 
 EMBEDDED_REPOSITORY = RepositoryName("default")

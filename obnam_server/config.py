@@ -1,5 +1,6 @@
 """``server.yaml`` -> frozen settings. Whatever is wrong is one line that names file and key."""
 
+import os
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,6 +9,8 @@ import yaml
 from attrs import frozen
 
 from obnam.errors import ConfigurationError
+from obnam.model.shown import shown
+from obnam.wire.hosts import is_host
 from obnam_server.webhook_settings import WebhookSettings, parse_webhooks
 
 DEFAULT_LISTEN = ("tcp:8443",)
@@ -23,6 +26,9 @@ UPKEEP_BYTES_PER_SECOND = 32_000_000
 
 WORKERS_MAX = 64
 """More processors than that do not serve one store."""
+
+CONFIGURATION_MAX = 1 << 20
+"""Bytes of a ``server.yaml``: more is some other file, or a device."""
 
 _UNIX_MODE = "mode=600"
 
@@ -59,7 +65,12 @@ def load(path: Path) -> Settings:
     """
     path = path.absolute()
     try:
-        text = path.read_text(encoding="utf-8")
+        with path.open("rb") as file:
+            data = file.read(CONFIGURATION_MAX + 1)
+        if len(data) > CONFIGURATION_MAX:
+            problem = f"is larger than {CONFIGURATION_MAX} bytes: it is some other file"
+            raise ConfigurationError(str(path), problem)
+        text = data.decode("utf-8")
     except OSError as error:
         raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
@@ -68,23 +79,26 @@ def load(path: Path) -> Settings:
     try:
         node = loader.get_single_node()
         _refuse_twice(path, node)
-        data = None if node is None else loader.construct_document(node)
+        document = None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
         where, found = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f" (line {where.line + 1}): {found}" if where is not None else ""
+        if isinstance(error, ValueError):
+            line = f": {error}"
         raise ConfigurationError(str(path), f"is not YAML{line}") from error
     finally:
         loader.dispose()
-    return _checked(path, data)
+    return _checked(path, document)
 
 
 def _refuse_twice(path: Path, node: Any) -> None:
     """A key that is there twice has one value in YAML, the last: which is meant?"""
     pairs = node.value if getattr(node, "id", "") == "mapping" else []
-    keys = [key.value for key, _ in pairs]
-    for key in keys:
-        if keys.count(key) > 1:
+    seen: set[str] = set()
+    for key in (key.value for key, _ in pairs if isinstance(key.value, str)):
+        if key in seen:
             raise ConfigurationError(str(path), f"{key} is there twice; write it once")
+        seen.add(key)
 
 
 def _checked(path: Path, data: object) -> Settings:
@@ -93,7 +107,7 @@ def _checked(path: Path, data: object) -> Settings:
     for key in data:
         if key not in KEYS:
             raise ConfigurationError(
-                str(path), f"unknown key {key!r}; the known keys are {', '.join(KEYS)}"
+                str(path), f"unknown key {shown(key)}; the known keys are {', '.join(KEYS)}"
             )
     texts = {key: _text(path, data, key) for key in TEXTS}
     folder = texts["data_directory"]
@@ -126,7 +140,7 @@ def _text(path: Path, data: dict[object, object], key: str) -> str | None:
     value = data.get(key)
     if value is None:
         return None
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise ConfigurationError(str(path), f"{key} must be a text")
     return value
 
@@ -146,7 +160,7 @@ def _workers(path: Path, data: dict[object, object]) -> int:
 
 
 def _located(path: Path, text: str) -> Path:
-    return path.parent / Path(text).expanduser()
+    return path.parent / os.path.expanduser(text)
 
 
 def _listen(path: Path, value: object) -> tuple[str, ...]:
@@ -184,7 +198,7 @@ def _public_url(path: Path, text: str | None) -> str | None:
         return None
     try:
         parts = urlsplit(text)
-        good = parts.scheme == "https" and parts.hostname and parts.port != 0
+        good = parts.scheme == "https" and is_host(text, parts.hostname) and parts.port != 0
     except ValueError:
         good = False
     if not good or parts.query or parts.fragment or parts.username or parts.path not in ("", "/"):

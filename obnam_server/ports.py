@@ -51,6 +51,10 @@ def listen_on(reactor: ReactorBase, text: str, factory: IProtocolFactory) -> ILi
         endpoint.listen(factory).addCallbacks(found.append, failed.append)
     except ValueError as error:
         raise CannotListen(text, str(error)) from error
+    except TypeError as error:
+        # Twisted gives the options of the text to a function of its own as they are.
+        problem = "it has an option that is unknown, or given twice"
+        raise CannotListen(text, problem) from error
     except LookupError as error:
         problem = "systemd passed no such socket; start the server by its socket unit"
         raise CannotListen(text, problem) from error

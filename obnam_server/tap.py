@@ -1,5 +1,6 @@
 """What the twistd plugin names: options of the command line, and the service they make."""
 
+import os
 import resource
 import sys
 import time
@@ -22,6 +23,10 @@ from obnam_server.service import ServerService
 
 FILES_MAX = 65_536
 """Open files: connections, uploads, databases."""
+
+
+_STATUS_MAX = 98
+"""Bytes of what went wrong that a twistd in the foreground reads of the one in the background."""
 
 
 class Options(usage.Options):
@@ -58,17 +63,30 @@ class Options(usage.Options):
 
 
 class _Server(MultiService):
-    """Turns what is foreseen to go wrong at the start into one line."""
+    """Turns what is foreseen to go wrong at the start into one line. ``twistd``: its options."""
+
+    twistd: usage.Options | None = None
 
     def startService(self) -> None:
         """Start the services. Ends the process with a message when one cannot start."""
         try:
             super().startService()
         except ObnamError as error:
-            raise SystemExit(f"obnam-server: {error}") from error
+            line = f"obnam-server: {error}"
+            self._tell_who_started_us(line)
+            raise SystemExit(line) from error
+
+    def _tell_who_started_us(self, line: str) -> None:
+        """In the background, twistd tells of other exceptions only: they would wait for ever."""
+        pipe = None if self.twistd is None else self.twistd.get("statusPipe")
+        if self.twistd is not None and pipe is not None:
+            os.write(pipe, b"1 " + os.fsencode(line)[:_STATUS_MAX])
+            os.close(pipe)
+            if self.twistd["pidfile"]:
+                Path(self.twistd["pidfile"]).unlink(missing_ok=True)
 
 
-def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = None) -> MultiService:
+def compose(settings: Settings, reactor: ReactorBase, lifeline: int | None = None) -> _Server:
     """The whole server as one service. ``lifeline``: see `obnam_server.lifeline`."""
     server = _Server()
     lent = None if lifeline is None else LentMemories()
@@ -116,7 +134,9 @@ def makeService(options: Options) -> MultiService:
     settings, lifeline = options["settings"], options["lifeline"]
     if options["worker"] is not None:
         return compose_worker(settings, cast(ReactorBase, reactor), lifeline, options["worker"])
-    return compose(settings, cast(ReactorBase, reactor), lifeline)
+    server = compose(settings, cast(ReactorBase, reactor), lifeline)
+    server.twistd = options.parent
+    return server
 
 
 def run(arguments: Sequence[str]) -> None:

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from obnam.errors import ConfigurationError
+from obnam.model.shown import shown
 from obnam_server.event_kinds import USUAL, Kind
 
 WEBHOOKS_MAX = 16
@@ -46,7 +47,7 @@ def _webhook(path: Path, value: object) -> WebhookSettings:
         raise _wrong(path, "each must have a url")
     for key in value:
         if key not in _KEYS:
-            raise _wrong(path, f"unknown key {key!r}; the known keys are {', '.join(_KEYS)}")
+            raise _wrong(path, f"unknown key {shown(key)}; the known keys are {', '.join(_KEYS)}")
     secret = value.get("secret_file")
     return WebhookSettings(
         _url(path, value["url"]),
@@ -81,15 +82,19 @@ def _kinds(path: Path, value: Mapping[str, Any]) -> frozenset[Kind]:
     if names is None:
         return USUAL
     known = {kind.value: kind for kind in Kind}
-    if not isinstance(names, list) or not names or not all(name in known for name in names):
+    if (
+        not isinstance(names, list)
+        or not names
+        or not all(isinstance(name, str) and name in known for name in names)
+    ):
         raise _wrong(path, f"events must be a list of {', '.join(known)}")
     return frozenset(known[name] for name in names)
 
 
 def _secret(path: Path, value: object) -> bytes:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str) or not value or "\0" in value:
         raise _wrong(path, "secret_file must be the path of a file")
-    place = path.parent / Path(value).expanduser()
+    place = path.parent / os.path.expanduser(value)
     try:
         with place.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)

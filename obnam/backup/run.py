@@ -269,7 +269,8 @@ class Backup:
             await self.generations.keep(manifest.generation, new.path)
         except (OSError, ConfigurationError) as error:
             name = manifest.generation
-            self._warn(f"generation {name} is committed, but not noted here: {error}")
+            problem = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
+            self._warn(f"generation {name} is committed, but not noted here: {problem}")
         except BadReceipt:
             new.path.unlink(missing_ok=True)
             raise

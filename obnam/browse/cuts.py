@@ -53,21 +53,16 @@ def cuts_of(path: str, keys: RepositoryKeys) -> Cuts:
         size = file.seek(0, 2)
         if not size:
             return Cuts(0, True, ())
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
-            content = memoryview(mapped)
-            start = 0
-            try:
-                size = len(content)
-                while start < size:
-                    window = content[start : start + WINDOW_BYTES]
-                    ends = cutter.cut(window, final=start + len(window) == size)
-                    at = 0
-                    for end in ends:
-                        name = namer.name(ChunkKind.DATA, window[at:end])
-                        pieces.append((start + at, end - at, name.hex()))
-                        at = end
-                    start += at
-                    window.release()
-            finally:
-                content.release()
+        # Not closed here: when Ctrl-C comes in the midst of it, somebody still looks at a piece.
+        content = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        start, size = 0, len(content)
+        while start < size:
+            window = content[start : start + WINDOW_BYTES]
+            ends = cutter.cut(window, final=start + len(window) == size)
+            at = 0
+            for end in ends:
+                name = namer.name(ChunkKind.DATA, window[at:end])
+                pieces.append((start + at, end - at, name.hex()))
+                at = end
+            start += at
     return Cuts(size, size < BUNDLE_FILE_MAX, tuple(pieces))

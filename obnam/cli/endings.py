@@ -11,6 +11,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from io import TextIOWrapper
 from threading import Timer
 from typing import TYPE_CHECKING, NoReturn, TextIO
@@ -52,6 +53,8 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
     from obnam.cli.commands import Options, cli
 
     options = Options(reactor)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # see `obnam.cli.main`
     # One that is closed (`>&-`) is as if it led to nowhere; and no other file gets its number.
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
@@ -132,7 +135,8 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
             return FAILED
         case Exception() if type(error).__module__ == "sqlite3":
             _explain(error, verbose)
-            _say(f"a database in the cache cannot be used: {error}", "SystemError", as_json)
+            where = "a database in the cache, or one in the directory of temporary files,"
+            _say(f"{where} cannot be used: {error}", "SystemError", as_json)
             return FAILED
         case _:
             traceback.print_exception(error, file=sys.stderr)
@@ -145,9 +149,12 @@ def _say(message: str, name: str, as_json: bool, *, temporary: bool = False) -> 
     # What a server or a file name puts into a message must not reach the terminal as it is.
     line = "".join(c if c.isprintable() else "?" for c in " ".join(message.splitlines()))
     if as_json:
-        print(json.dumps({"error": name, "message": line, "temporary": temporary}), file=sys.stderr)
+        line = json.dumps({"error": name, "message": line, "temporary": temporary})
     else:
-        print(f"obnam: {line}", file=sys.stderr)
+        line = f"obnam: {line}"
+    # With nobody to tell, be it that the disk that it goes to is full, the exit code still says it.
+    with suppress(OSError):
+        print(line, file=sys.stderr)
 
 
 def _explain(error: BaseException, verbose: bool) -> None:

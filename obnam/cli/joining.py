@@ -1,5 +1,6 @@
 """``obnam init``: join a repository, or make one."""
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 @click.option(
     "--repository",
     "directory",
-    type=click.Path(path_type=Path),
+    type=click.Path(),
     help="Keep backups in this directory, on another disk; no server is needed.",
 )
 @click.option(
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 def init(
     session: Session,
     invitation: str | None,
-    directory: Path | None,
+    directory: str | None,
     passphrase_file: Path | None,
     no_passphrase: bool,
 ) -> None:
@@ -42,11 +43,14 @@ def init(
     """
     if (invitation is None) == (directory is None):
         raise UsageError("give either an INVITATION, or --repository and a directory")
+    if directory is not None and not (directory and os.path.abspath(directory).isprintable()):
+        raise UsageError("--repository: name a directory whose path is plain text")
     if passphrase_file is not None and no_passphrase:
         raise UsageError("--passphrase-file and --no-passphrase exclude each other")
     ask = passphrases(passphrase_file, none=no_passphrase)
     secrets = session.places.secrets
-    if secrets.exists():
+    # Also a link that leads nowhere is in the way, and must be found before the invitation is used.
+    if os.path.lexists(secrets):
         raise credentials.already_there(secrets)
     settings = _configuration(session)
 
@@ -56,7 +60,7 @@ def init(
         from obnam.wiring import enrol_at_server, enrol_in_directory, slots_of
 
         if directory is not None:
-            enrolled = await enrol_in_directory(surroundings, directory)
+            enrolled = await enrol_in_directory(surroundings, Path(directory))
         else:
             parsed = parse_invitation(invitation or "")
             enrolled = await enrol_at_server(surroundings, settings, parsed)

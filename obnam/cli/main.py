@@ -5,6 +5,7 @@ imports nothing of weight, and does nothing, until `main` is called.
 """
 
 import gc
+import signal
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn, cast
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and exit. ``arguments``: those of the process, unless given."""
+    # Ctrl-C while we import ends the process without a word; `endings.run` knows what to say.
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Importing makes many objects and no garbage: looking for some is a tenth of the start's time.
     gc.disable()
     from obnam.cli import endings

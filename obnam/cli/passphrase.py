@@ -37,7 +37,7 @@ def _asked(*, new: bool) -> str | None:
     """Ask at the terminal; a new one twice, since nobody sees what is typed."""
     from obnam.cli.running import raising_signals
 
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: it is closed, `<&-`
         raise UsageError(
             "a passphrase is needed, and there is no terminal to ask at; use --passphrase-file"
         )

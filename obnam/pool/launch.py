@@ -5,8 +5,11 @@ Slow to import, and of no use to a backup that finds nothing to read.
 
 import multiprocessing
 import os
+import signal
 import tempfile
-from multiprocessing import forkserver
+from collections.abc import Iterator
+from contextlib import contextmanager
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
 JOBS = "obnam.pool.jobs"
@@ -30,9 +33,15 @@ def start_method(temporary: str) -> str:
 
 
 def context() -> BaseContext:
-    """What makes workers, in the way that is possible here."""
+    """What makes workers, in the way that is possible here. A fork server runs from now on."""
     made = multiprocessing.get_context(start_method(tempfile.gettempdir()))
     made.set_forkserver_preload([JOBS])
+    if made.get_start_method() == "forkserver":
+        # First what it would start itself, since that ends with signals that are let through.
+        with _undisturbed():
+            resource_tracker.ensure_running()
+        with _undisturbed():
+            forkserver.ensure_running()
     return made
 
 
@@ -41,5 +50,18 @@ def get_ready() -> None:
 
     It imports for 0.15 s, on another core: while the client imports what it needs itself.
     """
-    if context().get_start_method() == "forkserver":
-        forkserver.ensure_running()
+    context()
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """What is started within is never told of Ctrl-C, nor of a terminal that is closed.
+
+    Both go to the whole group of processes: the client decides what they mean, and the others end
+    with it. Ours are not lost: they come when this is over.
+    """
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGINT, signal.SIGHUP))
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

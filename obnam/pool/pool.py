@@ -12,7 +12,7 @@ from zope.interface import Interface, implementer
 from obnam.crypto.envelope import Compression
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Suite
-from obnam.errors import ObnamError
+from obnam.errors import ObnamError, naming
 from obnam.memory import reuse_buffers
 from obnam.pool import worker
 
@@ -33,6 +33,10 @@ class WorkerDied(ObnamError):
             "a worker process died (was it killed, or is memory short?); "
             "what was stored so far is kept: run the command again"
         )
+
+
+SEMAPHORES = "/dev/shm"
+"""Where Linux keeps what the pool's queues are guarded by; it may be full, too."""
 
 
 class IPool(Interface):
@@ -141,9 +145,10 @@ class ProcessPool:
             from obnam.pool import launch
 
             reuse_buffers()
-            self._executor = ProcessPoolExecutor(
-                self._workers, launch.context(), initializer=worker.start, initargs=self._tools
-            )
+            with naming(SEMAPHORES):
+                self._executor = ProcessPoolExecutor(
+                    self._workers, launch.context(), initializer=worker.start, initargs=self._tools
+                )
         return self._executor
 
     def _deliver(self, done: "Future[Any]", fired: "Deferred[Any]") -> None:

@@ -42,6 +42,7 @@ class Silence:
     clock: IReactorTime
     limit_s: float
     expired: bool = False
+    given_up: bool = False
     _call: IDelayedCall | None = None
     _watched: "Deferred[Any] | None" = None
 
@@ -57,6 +58,12 @@ class Silence:
         """The other end took or sent something."""
         if self._call is not None:
             self._call.reset(self.limit_s)
+
+    def give_up(self) -> None:
+        """Cancel what is watched, since nobody wants to know any more."""
+        self.given_up = True
+        if self._watched is not None:
+            self._watched.cancel()
 
     def stop(self) -> None:
         """Watch no longer."""

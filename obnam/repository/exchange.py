@@ -8,8 +8,9 @@ import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar, cast
 
+from hyperlink import EncodedURL
 from treq.client import HTTPClient
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
@@ -131,7 +132,7 @@ class Exchange:
             headers = {**headers, "Authorization": f"Bearer {self._token}"}
         pending = self._http.request(
             method,
-            self.server + path,
+            _Url.from_text(self.server + path),
             headers=Headers({name: [value] for name, value in headers.items()}),
             data=producer,
             allow_redirects=False,
@@ -139,7 +140,10 @@ class Exchange:
             reactor=cast(Any, self._clock),  # used for `timeout=` only; never the global one
         )
         silence.watch(pending)
-        return await pending
+        # Cancelled while it looks up a name, it says that there is no such name.
+        answered: Deferred[Any] = Deferred(lambda _: silence.give_up())
+        pending.chainDeferred(answered)
+        return cast(IResponse, await answered)
 
     async def _receive(self, response: IResponse, receiver: Receiver, silence: Silence) -> None:
         length = None if response.length is UNKNOWN_LENGTH else response.length
@@ -151,10 +155,21 @@ class Exchange:
     def _why(self, error: Exception, silence: Silence) -> Exception:
         """Tell a request that fell silent from one that was cancelled, and from a broken one."""
         if silence.expired:
-            return ServerUnreachable(self.server, f"no answer for {self._silence_s:g} seconds")
-        if any(isinstance(cause, CancelledError) for cause in causes(error)):
+            silent_s = self._silence_s
+            return ServerUnreachable(self.server, f"no answer for {silent_s:g} seconds", silent_s)
+        if silence.given_up or any(isinstance(c, CancelledError) for c in causes(error)):
             return CancelledError()
         return broken(self.server, error, self._untrusted)
+
+
+class _Url(EncodedURL):
+    """A URL that is as it is sent. treq would have its host, be it an IPv6 address, looked over
+    as the name of a domain.
+    """
+
+    def to_uri(self) -> "_Url":
+        """Itself."""
+        return self
 
 
 def _header(response: IResponse, name: str) -> str | None:

@@ -8,7 +8,7 @@ from attrs import define, field, frozen
 
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Opener, sealed_length_max
-from obnam.errors import DamagedGeneration, ManifestLost, SealBroken
+from obnam.errors import DamagedGeneration, ManifestLost, SealBroken, naming
 from obnam.generation import manifest as manifests
 from obnam.generation import pages
 from obnam.generation.manifest import Manifest
@@ -136,12 +136,14 @@ class Generations:
 
     def _keep(self, generation: GenerationId, path: Path) -> None:
         copy = self.temporary()
-        os.link(path, copy)
-        if not self._cache.put(generation, copy):
-            copy.unlink()
+        with naming(copy):
+            os.link(path, copy)
+            if not self._cache.put(generation, copy):
+                copy.unlink()
 
     def _link(self, generation: GenerationId, checksum: bytes, path: Path) -> bool:
-        cached = self._cache.get(generation, checksum)
+        with naming(path):
+            cached = self._cache.get(generation, checksum)
         if cached is None:
             return False
         try:
@@ -170,7 +172,7 @@ class Generations:
         self, path: Path, page_map: PageMap, first: int, frames: Sequence[Frame], into: memoryview
     ) -> None:
         opener = Opener(self._keys)
-        with path.open("r+b" if path.exists() else "xb") as file:
+        with naming(path), path.open("r+b" if path.exists() else "xb") as file:
             for index, frame in enumerate(frames, first):
                 sealed = into[frame.offset : frame.offset + frame.length]
                 plaintext = opener.open(ChunkKind.GENERATION_DATABASE, frame.chunk_id, sealed)

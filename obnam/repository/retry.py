@@ -14,7 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from zope.interface import implementer
 
-from obnam.errors import ObnamError, ServerBusy
+from obnam.errors import ObnamError, ServerBusy, ServerUnreachable
 from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.repository.deferring import returns_deferred
 from obnam.wire.damage import DamagePage
@@ -47,6 +47,8 @@ class RetryPolicy:
     total_s: float = 180.0
     busy_total_s: float = 3600.0
     """The same for a server that says when to come back: it is there, and others come first."""
+    counts_silence: bool = False
+    """Whether the time counts, too, for which a server that says nothing was listened to."""
 
     def wait_s(self, tries: int, waited_s: float, error: ObnamError, chance: float) -> float | None:
         """How long to wait after ``tries`` (1, 2, …) failures, ``None``: give up.
@@ -100,6 +102,8 @@ class RetryingRepository:
                 return await attempt()
             except ObnamError as error:
                 tries += 1
+                if self._policy.counts_silence and isinstance(error, ServerUnreachable):
+                    waited_s += error.silent_s
                 wait_s = self._policy.wait_s(tries, waited_s, error, self._random())
                 if wait_s is None:
                     raise

@@ -14,7 +14,7 @@ from typing import Any
 
 from attrs import evolve, field, frozen
 
-from obnam.errors import ConfigurationError
+from obnam.errors import ConfigurationError, naming
 from obnam.model.ids import (
     ClientName,
     GenerationId,
@@ -131,17 +131,17 @@ def load(path: Path) -> Remembered:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise ConfigurationError(
             str(path),
-            "is damaged. It guards against a server that hides generations; look at "
-            "`obnam list`, and if all you expect is there, remove this file",
+            "is damaged. It guards against a server that hides generations: move it away, and look "
+            "whether `obnam list` shows all that you expect",
         ) from error
 
 
 def change(path: Path, changed: Callable[[Remembered], Remembered]) -> None:
     """Write down what ``changed`` makes of the state, durably and whole, beside other runs.
 
-    Raises `ConfigurationError` when it cannot be written.
+    Raises ``OSError``, which names it, when it cannot be written.
     """
-    try:
+    with naming(path):
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with path.with_suffix(".lock").open("ab") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
@@ -149,12 +149,10 @@ def change(path: Path, changed: Callable[[Remembered], Remembered]) -> None:
             after = changed(before)
             if after != before:
                 _replace(path, _encode(after))
-    except OSError as error:
-        raise ConfigurationError(str(path), f"cannot be written: {error.strerror}") from error
 
 
 def remember(path: Path, client: ClientName, link: Link) -> None:
-    """Write down the newest manifest of a client. Raises `ConfigurationError`."""
+    """Write down the newest manifest of a client. Raises ``OSError``."""
     change(path, lambda state: state.with_newest(client, link))
 
 

@@ -34,6 +34,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from obnam.errors import ConfigurationError
+from obnam.wire.hosts import is_host
 
 Pin = NewType("Pin", bytes)
 """SHA-256 of a DER SubjectPublicKeyInfo: 32 bytes."""
@@ -81,7 +82,7 @@ def check_url(source: str, url: str) -> str:
         raise ConfigurationError(
             source, f"{url!r}: a backup never travels unprotected; use https: instead of http:"
         )
-    if parts.scheme != "https" or not host or port == 0 or not url.isascii():
+    if parts.scheme != "https" or port == 0 or not is_host(url, host):
         raise ConfigurationError(source, f"{url!r} must be like https://backup.example.org:8443")
     if "@" in parts.netloc or parts.path not in ("", "/") or parts.query or parts.fragment:
         raise ConfigurationError(source, f"{url!r} must be a host and a port, and nothing else")

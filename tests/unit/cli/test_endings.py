@@ -57,7 +57,8 @@ def test_the_codes_of_commands(ended: Ended) -> None:
         (
             sqlite3.OperationalError("database or disk is full"),
             1,
-            "obnam: a database in the cache cannot be used: database or disk is full\n",
+            "obnam: a database in the cache, or one in the directory of temporary files, cannot be "
+            "used: database or disk is full\n",
         ),
         (KeyboardInterrupt(), 130, "obnam: ended by SIGINT\n"),
         (BrokenPipeError(), 141, ""),

@@ -126,6 +126,17 @@ def test_cancelling_ends_the_waiting() -> None:
     assert s.clock.getDelayedCalls() == []
 
 
+def test_silence_counts_for_who_waits_for_an_answer() -> None:
+    policy = RetryPolicy(total_s=5.0, counts_silence=True)
+    s = scene(ServerUnreachable("server", "no answer", silent_s=60.0), policy=policy)
+    with pytest.raises(ServerUnreachable):
+        result_of(s.repository.describe())
+    s = scene(AWAY, policy=policy)
+    asked = s.repository.describe()
+    s.clock.advance(1.0)
+    assert result_of(asked) == "describe done"
+
+
 METHODS: list[tuple[str, tuple[Any, ...]]] = [
     ("begin_session", (None,)),
     ("refer", ("s", [b"a"], [b"b"])),

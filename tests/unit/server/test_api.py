@@ -179,6 +179,15 @@ def test_a_backup_token_adds_slots_but_takes_none_away(server: ServerInMemory) -
         assert problem(put(wire, token, added.headers["etag"], *slots)) == "forbidden"
 
 
+def test_a_slot_that_was_added_meanwhile_is_not_one_that_is_taken_away(
+    server: ServerInMemory,
+) -> None:
+    token, wire = server.token("laptop"), server.connect()
+    before = wire.request("GET", "/v1/keyring", token=token).headers["etag"]
+    assert put(wire, token, before, slot(1)).status == 200
+    assert problem(put(wire, token, before, slot(2))) == "precondition-failed"
+
+
 def test_enrolment(server: ServerInMemory) -> None:
     from hashlib import sha256
 

@@ -70,11 +70,21 @@ def test_an_unknown_key_is_refused_with_the_known_ones(tmp_path: Path) -> None:
         ("data_directory: d\npublic_url: https://[::1", "https"),
         ("data_directory: d\nworkers: -1", "workers must be a whole number"),
         ("data_directory: d\nworkers: many", "workers must be a whole number"),
+        ("data_directory: d\npublic_url: https://a b", "https"),
+        ('data_directory: "a\\0b"', "data_directory must be a text"),
+        ("data_directory: 2026-99-99", "is not YAML: month"),
+        ("data_directory: d\n? 0x" + "f" * 5000 + "\n: 1", "unknown key a number"),
+        ("#" * (1 << 20) + "\n", "is larger than"),
         ("data_directory: d\nworkers: 65", "workers must be 64 or less"),
     ],
 )
 def test_what_is_wrong_is_named(tmp_path: Path, text: str, named: str) -> None:
     assert named in refusal(tmp_path, text)
+
+
+def test_a_folder_of_nobody(tmp_path: Path) -> None:
+    settings = load(write(tmp_path, "data_directory: ~no-such-user/data"))
+    assert settings.data_directory == tmp_path / "~no-such-user/data"
 
 
 def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
@@ -133,6 +143,8 @@ def test_webhooks(tmp_path: Path) -> None:
         ("  - {url: https://example.org, events: []}", "events must be a list of anomaly"),
         ("  - {url: https://example.org, events: [anomalies]}", "events must be"),
         ("  - {url: https://example.org, events: anomaly}", "events must be"),
+        ("  - {url: https://example.org, events: [[anomaly]]}", "events must be"),
+        ('  - {url: https://example.org, secret_file: "a\\0b"}', "secret_file must be"),
         ("  - {url: https://example.org, secret_file: 3}", "secret_file"),
         ("  - url: https://example.org\n  - url: https://example.org", "there twice"),
         ("\n".join(f"  - url: https://example.org/{n}" for n in range(17)), "at most 16"),

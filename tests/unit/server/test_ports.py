@@ -1,8 +1,12 @@
 """Endpoint strings, and the backlog that they get."""
 
-import pytest
+from typing import Any
 
-from obnam_server.ports import BACKLOG, with_backlog
+import pytest
+from twisted.internet.protocol import Factory
+from twisted.internet.testing import MemoryReactorClock
+
+from obnam_server.ports import BACKLOG, CannotListen, listen_on, with_backlog
 
 
 @pytest.mark.parametrize(
@@ -10,6 +14,13 @@ from obnam_server.ports import BACKLOG, with_backlog
 )
 def test_more_than_a_few_may_come_at_once(text: str) -> None:
     assert with_backlog(text) == f"{text}:backlog={BACKLOG}"
+
+
+@pytest.mark.parametrize("text", ["tcp:0:colour=red", "tcp:0:interface=127.0.0.1:"])
+def test_options_that_no_endpoint_has(text: str) -> None:
+    reactor: Any = MemoryReactorClock()  # type: ignore[no-untyped-call]
+    with pytest.raises(CannotListen, match="has an option that is unknown, or given twice"):
+        listen_on(reactor, text, Factory())
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,49 @@
+"""The client's own disk is full: what is full is named, and the next backup finds room again."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.acceptance.computer import TWISTD, Computer
+from tests.support.server_process import ServerProcess
+from tests.support.small_disk import alone, can_mount, fill, mount
+
+
+def test_the_place_is_named(tmp_path: Path) -> None:
+    if not can_mount():
+        pytest.skip("this system does not let us mount a small disk")
+    program = "tests.acceptance.test_full_client:day"
+    ended = subprocess.run(
+        alone(program, str(tmp_path)), capture_output=True, text=True, timeout=300, check=False
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def day(folder: str) -> None:
+    """What happens, where the disks are this computer's alone."""
+    computer = Computer.new(Path(folder) / "computer")
+    (computer.live / "file").write_bytes(bytes(1 << 20))
+    cache, state = computer.folder / ".cache", computer.folder / ".local" / "state"
+    with ServerProcess(Path(folder) / "server", program=TWISTD) as server:
+        computer.obnam("init", server.invite("laptop"), "--no-passphrase")
+        for place in (cache, state):
+            place.mkdir(parents=True, exist_ok=True)
+        computer.backup()
+        shutil.rmtree(cache / "obnam")
+        for place in (cache, state):
+            mount(place, "64k")
+            filled = fill(place)
+            for command in ("backup", "verify", "list-files"):
+                complaint = computer.obnam(command, code=1).complaint
+                assert complaint.startswith(f"obnam: {place}/obnam/")
+                assert complaint.endswith(": No space left on device")
+            filled.unlink()
+            computer.backup()
+            computer.obnam("verify")
+            subprocess.run(["umount", place], check=True)
+        mount(Path("/dev/shm"), "4k")
+        fill(Path("/dev/shm"))
+        complaint = computer.obnam("verify", code=1).complaint
+        assert complaint == "obnam: /dev/shm: No space left on device"
