@@ -1,5 +1,8 @@
 """Slabs: shared, bounded, waited for, and never taken for another."""
 
+import errno
+import os
+
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.defer import CancelledError, Deferred
@@ -79,6 +82,31 @@ def test_one_that_is_replaced_is_never_given_again() -> None:
     assert third not in (first, waiting[0])
     assert fired(rack.take()) == []  # there are never two
     first.view[:1] = b"x"  # it is still there for whoever reads it
+    rack.close()
+
+
+def test_who_waits_for_one_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = SlabRack(1, 4096)
+    (first,) = fired(rack.take())
+    waiting, after = rack.take(), rack.take()
+
+    def no_memory(size_bytes: int) -> Slab:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("obnam.pool.rack.make_slab", no_memory)
+        rack.replace(first)
+        told: list[object] = []
+        waiting.addErrback(told.append)
+        (failure,) = told
+        assert isinstance(failure, Failure)
+        assert isinstance(failure.value, OSError)
+        with pytest.raises(OSError, match="memory"):
+            rack.take()
+    (second,) = fired(rack.take())
+    assert second is not first
+    rack.put_back(second)
+    assert fired(after) == [second]
     rack.close()
 
 
