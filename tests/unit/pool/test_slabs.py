@@ -2,6 +2,7 @@
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
@@ -48,6 +49,24 @@ def test_a_slab_that_is_gone_is_not_another() -> None:
     slab.remove()
     with pytest.raises(OSError):
         attach(slab.name)
+
+
+@pytest.mark.parametrize("by", ["file", "slab"])
+def test_what_has_its_number_now_is_not_taken_for_it(tmp_path: Path, by: str) -> None:
+    """A job may begin after a backup has failed: it must not write into what is backed up."""
+    file = tmp_path / "live"
+    file.write_bytes(b"dear")
+    slab, other = make_slab(4096), make_slab(4096)
+    slab.remove()
+    descriptor = os.open(file, os.O_RDONLY) if by == "file" else os.dup(other.descriptor)
+    try:
+        assert descriptor == slab.descriptor
+        with pytest.raises(OSError, match="Stale"):
+            attach(slab.name)
+    finally:
+        os.close(descriptor)
+        other.remove()
+    assert file.read_bytes() == b"dear"
 
 
 def test_so_many_and_no_more() -> None:
