@@ -59,6 +59,10 @@ class LargeFileReader:
         start = 0
         try:
             while True:
+                # What cannot be stored is told now, and not when all of the file is read.
+                ended = [each for each in storing if each.called]
+                storing = [each for each in storing if not each.called]
+                await all_fired(ended)
                 slab = await self._plaintext.take()
                 part = await self._name(slab, group, start)
                 if isinstance(part, Trouble):

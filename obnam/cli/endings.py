@@ -11,9 +11,10 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from io import TextIOWrapper
 from threading import Timer
+from types import FrameType
 from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 FAILED = 1
 WRONG_USAGE = 2
 DONE_WITH_WARNINGS = 3
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Those that ask a command to end."""
 
 LEAVE_S = 5.0
 """How long what runs at the end of the process may take."""
@@ -48,6 +52,27 @@ class Interrupted(BaseException):
         self.done = False
 
 
+@contextmanager
+def raising_signals() -> Iterator[None]:
+    """Signals raise `Interrupted` where the program is: while no reactor runs.
+
+    One that is ignored stays so: `nohup` asks for that.
+    """
+
+    def interrupt(number: int, _frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    heard = [number for number in SIGNALS if before[number] is not signal.SIG_IGN]
+    for number in heard:
+        signal.signal(number, interrupt)
+    try:
+        yield
+    finally:
+        for number in heard:
+            signal.signal(number, before[number])
+
+
 def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
     """Run a command line; its exit code."""
     from obnam.cli.commands import Options, cli
@@ -64,7 +89,7 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
             stream.reconfigure(errors="backslashreplace")
     try:
         # Not `cli.main`: that has its own way of ending when there is nobody to print to.
-        with cli.make_context("obnam", list(arguments), obj=options) as context:
+        with raising_signals(), cli.make_context("obnam", list(arguments), obj=options) as context:
             code = cli.invoke(context)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0

@@ -35,7 +35,7 @@ class _Given:
 
 def _asked(*, new: bool) -> str | None:
     """Ask at the terminal; a new one twice, since nobody sees what is typed."""
-    from obnam.cli.running import raising_signals
+    from obnam.cli.endings import raising_signals
 
     if sys.stdin is None or not sys.stdin.isatty():  # None: it is closed, `<&-`
         raise UsageError(

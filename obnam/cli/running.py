@@ -2,8 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Coroutine
 from types import FrameType
 from typing import Any, Generic, TypeVar
 
@@ -12,11 +11,9 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from obnam.cli.endings import Interrupted
+from obnam.cli.endings import SIGNALS, Interrupted
 
 T = TypeVar("T")
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 GRACE_S = 8.0
 """How long a command may take to end well after a signal. What is durable on the server stays so
@@ -84,18 +81,3 @@ class _Running(Generic[T]):
         if isinstance(outcome, Failure):
             outcome.raiseException()
         return outcome
-
-
-@contextmanager
-def raising_signals() -> Iterator[None]:
-    """Signals raise `Interrupted` where the program is: while it waits for somebody to type."""
-
-    def interrupt(number: int, _frame: FrameType | None) -> None:
-        raise Interrupted(number)
-
-    before = {number: signal.signal(number, interrupt) for number in SIGNALS}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

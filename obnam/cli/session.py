@@ -107,12 +107,8 @@ class Session:
         settings = self.settings()
         known = credentials.load(self.places.secrets)
         directory = known.location.directory
-        started = None if directory is None else self._begin_server(directory)
         are_jobs = jobs(settings)
-        if are_jobs:
-            from obnam.pool import launch
-
-            launch.get_ready()
+        started = None if directory is None else self._begin_server(directory)
 
         async def connected(surroundings: "Surroundings") -> T:
             from obnam.wiring import BRIEF, PATIENT, open_client
@@ -142,12 +138,16 @@ class Session:
                 await client.close()
 
         try:
+            if are_jobs:
+                from obnam.pool import launch
+
+                launch.get_ready()
             return self.run(connected)
         except Interrupted as error:
             error.done = bool(told)
             raise
         finally:
-            # Ctrl-C while we import: nobody stopped it then.
+            # A signal while we import: nobody stopped it then.
             if started is not None:
                 started.remove_private()
 

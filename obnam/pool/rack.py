@@ -4,6 +4,7 @@ from collections import deque
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
 from obnam.pool.slabs import Slab, make_slab
 
@@ -30,9 +31,9 @@ class SlabRack:
             self._taken += 1
             return succeed(self._free.pop())
         if self._unmade:
+            slab = make_slab(self.size_bytes)
             self._unmade -= 1
             self._taken += 1
-            slab = make_slab(self.size_bytes)
             self._all.append(slab)
             return succeed(slab)
         waiting: Deferred[Slab] = Deferred(self._waiting.remove)
@@ -60,9 +61,17 @@ class SlabRack:
         It stays until the rack is closed.
         """
         if self._waiting:
-            another = make_slab(self.size_bytes)
+            waiting = self._waiting.popleft()
+            try:
+                another = make_slab(self.size_bytes)
+            except OSError:
+                # Whoever waits would do so for ever.
+                self._unmade += 1
+                self._taken -= 1
+                waiting.errback(Failure())  # type: ignore[no-untyped-call]
+                return
             self._all.append(another)
-            self._waiting.popleft().callback(another)
+            waiting.callback(another)
             return
         self._unmade += 1
         self._taken -= 1

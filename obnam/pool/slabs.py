@@ -4,6 +4,7 @@ Plaintext and sealed bytes lie in slabs while they travel; what is pickled betwe
 only a slab's name and where in it something lies.
 """
 
+import errno
 import fcntl
 import mmap
 import os
@@ -12,7 +13,8 @@ from itertools import count
 from attrs import define, field
 
 _serial = count()
-"""Descriptors' numbers are used again. A slab's name never is: workers keep what they mapped."""
+"""Descriptors' numbers are used again. A slab's name never is: workers keep what they mapped, and
+a job that begins late must not take what has the number by then for its slab."""
 
 
 @define(eq=False)
@@ -40,15 +42,28 @@ def make_slab(size_bytes: int) -> Slab:
     # Whoever maps it can rely on it: where memory is gone that is mapped, a process is ended.
     fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW)
     number = next(_serial)
-    name = f"/proc/{os.getpid()}/fd/{descriptor}#{number}"
+    name = f"/proc/{os.getpid()}/fd/{descriptor}#{number} {_identity(descriptor)}"
     return Slab(name, memoryview(mmap.mmap(descriptor, size_bytes)), number, descriptor)
 
 
 def attach(name: str) -> memoryview:
-    """Map a slab that another process made."""
-    path, _, _ = name.partition("#")
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    """Map a slab that another process made. ``OSError``: it is gone."""
+    path, _, which = name.partition("#")
+    # Looked at before it is opened: its descriptor's number may be a file's by now, one that is
+    # being backed up, and a job would write there.
+    found = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        if which.partition(" ")[2] != _identity(found):
+            raise OSError(errno.ESTALE, os.strerror(errno.ESTALE), path)
+        descriptor = os.open(f"/proc/self/fd/{found}", os.O_RDWR | os.O_CLOEXEC)
+    finally:
+        os.close(found)
     try:
         return memoryview(mmap.mmap(descriptor, os.fstat(descriptor).st_size))
     finally:
         os.close(descriptor)
+
+
+def _identity(descriptor: int) -> str:
+    status = os.fstat(descriptor)
+    return f"{status.st_dev} {status.st_ino}"

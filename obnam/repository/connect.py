@@ -3,6 +3,7 @@
 Composes what `HttpRepository` needs; the tuning of sockets is here and nowhere else.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
@@ -18,6 +19,7 @@ from twisted.web.error import SchemeNotSupported
 from twisted.web.iweb import IAgentEndpointFactory, IPolicyForHTTPS
 from zope.interface import implementer
 
+from obnam.errors import ObnamError
 from obnam.repository import tls
 from obnam.repository.bulk_endpoint import BulkTlsEndpoint
 from obnam.repository.deferring import returns_deferred
@@ -158,10 +160,15 @@ def open_tls(reactor: ReactorBase, url: str, token: str, trust: tls.Trust) -> Ht
     return HttpRepository(tls_exchange(connections, url, token, trust), connections.close)
 
 
-def unix_exchange(connections: Connections, path: str, token: str | None) -> Exchange:
-    """Requests through the Unix socket at ``path``."""
+def unix_exchange(
+    connections: Connections,
+    path: str,
+    token: str | None,
+    gone: Callable[[], ObnamError | None] = lambda: None,
+) -> Exchange:
+    """Requests through the Unix socket at ``path``. ``gone``: see `Exchange`."""
     client = _client(connections, UnixEndpoints(connections, path))
-    return Exchange(client, connections.reactor, "http://embedded", token=token)
+    return Exchange(client, connections.reactor, "http://embedded", token=token, gone=gone)
 
 
 def open_embedded(reactor: ReactorBase, server: "EmbeddedServer", token: str) -> HttpRepository:
@@ -172,5 +179,5 @@ def open_embedded(reactor: ReactorBase, server: "EmbeddedServer", token: str) ->
         await connections.close()
         await server.stop()
 
-    exchange = unix_exchange(connections, server.socket_path, token)
+    exchange = unix_exchange(connections, server.socket_path, token, server.gone)
     return HttpRepository(exchange, close, server.lend)

@@ -235,6 +235,12 @@ class EmbeddedServer:
         except (TimeoutError, BadMessage, EmbeddedServerFailed):
             return False  # whoever sends it instead will be told what is wrong
 
+    def gone(self) -> EmbeddedServerFailed | None:
+        """Why it does not answer, once its process has ended: nobody starts another one."""
+        if not self._child.ended.called:
+            return None
+        return self._child.failed(f"its server has ended ({self._started.ending})")
+
     async def stop(self) -> None:
         """End the server, wait for it, and remove its private directory."""
         if self._lifeline.transport is not None:

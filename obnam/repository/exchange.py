@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
-from obnam.errors import RequestRefused, ServerMisbehaved, ServerUnreachable
+from obnam.errors import ObnamError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from obnam.repository.answers import FAILURES, Answer, Asked, broken, causes, read_json, refusal
 from obnam.repository.bodies import BodyProtocol, Collected, MemoryProducer, Receiver, Silence
 from obnam.wire import limits
@@ -31,7 +31,8 @@ class Exchange:
     """Asks one server. ``url`` is ``https://HOST:PORT``, without a path.
 
     ``token`` is the client's credential; ``untrusted`` is what to tell the user when the server's
-    certificate is not right; ``silence_s`` is how long nothing may be heard.
+    certificate is not right; ``silence_s`` is how long nothing may be heard. ``gone``: why the
+    server will never answer again, if that is known.
     """
 
     def __init__(
@@ -43,6 +44,7 @@ class Exchange:
         token: str | None = None,
         untrusted: str = "its certificate cannot be verified",
         silence_s: float = limits.SILENCE_S,
+        gone: Callable[[], ObnamError | None] = lambda: None,
     ) -> None:
         self.server = url.rstrip("/")
         self._http = http
@@ -50,6 +52,7 @@ class Exchange:
         self._token = token
         self._untrusted = untrusted
         self._silence_s = silence_s
+        self._gone = gone
 
     async def json(
         self,
@@ -159,6 +162,9 @@ class Exchange:
             return ServerUnreachable(self.server, f"no answer for {silent_s:g} seconds", silent_s)
         if silence.given_up or any(isinstance(c, CancelledError) for c in causes(error)):
             return CancelledError()
+        gone = self._gone()
+        if gone is not None:
+            return gone
         return broken(self.server, error, self._untrusted)
 
 

@@ -47,6 +47,12 @@ class StartedServer:
         """Its configuration file."""
         return self.private / "server.yaml"
 
+    @property
+    def ending(self) -> str:
+        """How its process has ended."""
+        code = self.process.poll()
+        return f"status {code}" if code is None or code >= 0 else f"signal {-code}"
+
     def remove_private(self) -> None:
         """Remove its private directory. For who will not come to stop it: it ends with us."""
         shutil.rmtree(self.private, ignore_errors=True)

@@ -2,7 +2,10 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -44,6 +47,35 @@ def test_killed(joined: Computer) -> None:
     process.communicate(timeout=30)  # until all that have its output open are gone
     assert _related(joined.folder, process.pid) == []
     joined.backup()
+
+
+_EARLY = """
+import os, signal, sys
+from obnam.cli import main, session
+number = int(sys.argv[1])
+session.Session.run = lambda self, command: os.kill(os.getpid(), number)
+main.main(["backup"])
+"""
+"""``obnam backup``, with a signal before there is a reactor, and after a server was started."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_early_signal(computer: Computer, tmp_path: Path, number: signal.Signals) -> None:
+    """While it imports: one line, and nothing stays, neither of it nor of its server."""
+    computer.obnam("init", "--repository", str(tmp_path / "disk"), "--no-passphrase")
+    with TemporaryDirectory(dir="/tmp") as temporary:
+        ended = subprocess.run(
+            [sys.executable, "-c", _EARLY, str(number.value)],
+            env={**computer.environment, "TMPDIR": temporary},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert ended.returncode == 128 + number, ended.stderr
+        assert ended.stderr.startswith(f"obnam: ended by {number.name}")
+        assert list(Path(temporary).iterdir()) == []
 
 
 def _related(folder: Path, parent: int) -> list[str]:

@@ -17,8 +17,10 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred, gatherResults
 
 from obnam.errors import EmbeddedServerFailed
+from obnam.model.ids import ClientName, RepositoryName
 from obnam.pool.slabs import make_slab
 from obnam.repository import embedded, starting
+from obnam.repository.connect import open_embedded
 from obnam.wire.lent import Lent
 from obnam.wire.lifeline import UpkeepAsked
 from obnam_server.admin.listening import read_listening
@@ -110,6 +112,29 @@ async def test_it_takes_no_modules_from_where_the_user_is(
     monkeypatch.chdir(tmp_path)
     server = await embedded.start(reactor, tmp_path / "data", [runtime])
     await server.stop()
+
+
+@ensure
+async def test_one_that_dies_is_not_waited_for(tmp_path: Path, runtime: Path) -> None:
+    """Nobody starts it again: it is said at once, and not retried for minutes."""
+    server = await embedded.start(reactor, tmp_path / "data", [runtime])
+    code = await server.invite(
+        ClientName("laptop"), RepositoryName("laptop"), ["backup", "restore"]
+    )
+    repository = open_embedded(reactor, server, code)
+    assert server.gone() is None
+    server._started.process.kill()
+    await server._child.ended
+    slab = make_slab(4096)
+    try:
+        assert not await server.lend(Lent(slab.number, slab.descriptor, 0))
+        with pytest.raises(EmbeddedServerFailed, match="has ended") as caught:
+            await repository.describe()
+        assert not caught.value.temporary
+    finally:
+        slab.remove()
+        await repository.close()
+    assert list(runtime.iterdir()) == []
 
 
 @ensure

@@ -157,6 +157,45 @@ async def test_when_the_time_is_up_what_was_begun_is_ended(line: Line) -> None:
 
 
 @ensure
+async def test_when_the_time_is_up_the_scan_rests(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it writes would come between the steps of a commit, and into the middle of its copy."""
+    monkeypatch.setattr("obnam.backup.ahead.AHEAD", 1 << 30)
+    taken = 0
+
+    def batches() -> Iterator[Batch]:
+        nonlocal taken
+        while True:
+            taken += 1
+            line.clock.advance(0.1)
+            yield line.file(str(taken % 100), b"content", Cut.BUNDLE)
+
+    scan = line.scan(batches())
+    assert not await line.pipeline.run(scan, line.clock.seconds() + 5)
+    so_far = taken
+    for _ in range(10):
+        await line.laptop.thread.call(lambda: None)
+    assert taken == so_far
+    await line.pipeline.all_stored()
+
+
+@ensure
+async def test_after_a_checkpoint_nothing_counts_as_on_its_way(line: Line, tmp_path: Path) -> None:
+    """What was sent unasked is not protected by the new session, and is asked for there."""
+    line.asks = False
+    line.begin()
+    assert await line.run([line.file("first", noise("same", 300_000), Cut.EACH)])
+    (chunk,) = line.repository.stored
+    assert line.repository.asked == []
+    await line.laptop.thread.call(line.nascent.drop, 7, [b"first"])
+    await line.laptop.thread.call(line.nascent.save_copy, tmp_path / "copy")
+    line.pipeline.go_on_in(await line.repository.begin_session(None))
+    assert await line.run([line.file("again", noise("same", 300_000), Cut.EACH)])
+    assert line.repository.asked == [chunk]
+
+
+@ensure
 async def test_what_is_on_its_way_is_neither_asked_for_nor_sent_again(line: Line) -> None:
     line.repository.is_slow = True
     batches = [line.file(str(n), noise("same", 300_000), Cut.EACH) for n in range(3)]

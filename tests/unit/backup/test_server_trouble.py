@@ -64,6 +64,27 @@ async def test_a_server_that_is_full(laptop: Laptop, monkeypatch: pytest.MonkeyP
 
 
 @ensure
+async def test_a_full_server_is_told_of_in_the_middle_of_a_file(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of the only one that is read: what cannot be stored need not be read to its end."""
+    monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)
+    huge = laptop.root / "huge"
+    with huge.open("wb") as file:
+        for number in range(40):
+            file.write(noise(number, 1 << 20))
+
+    def full() -> None:
+        raise ServerFull("memory")
+
+    laptop.repository.before_store = full
+    with pytest.raises(ServerFull):
+        await laptop.back_up()
+    assert 0 < laptop.pool.jobs.count("name_part") < 10  # of 20
+
+
+@ensure
 async def test_a_lost_database_is_no_lost_backup(laptop: Laptop) -> None:
     (laptop.root / "file").write_bytes(b"content")
     (laptop.root / "cache").mkdir()

@@ -258,6 +258,22 @@ async def test_memory_in_doubt_is_not_used_again(scene: Scene, fails: bool) -> N
     assert lent.number not in numbers
 
 
+@ensure
+async def test_memory_stays_in_doubt_whatever_comes_after(scene: Scene) -> None:
+    """Of two bodies in one slab, the first one is."""
+    scene.repository.is_slow = True
+    await batches(scene, [250 * KIB, 400 * KIB])
+    first = scene.repository.lent[0]
+    assert first is not None
+    first.in_doubt = True
+    for number in range(2):
+        scene.repository.waiting[number].callback(None)
+    await scene.uploads.all_stored()
+    assert scene.free_slabs() == SLABS
+    numbers = {(await scene.sealed.take()).number for _ in range(SLABS)}
+    assert first.number not in numbers
+
+
 def test_there_is_a_slab_to_seal_into_for_each_of_plaintext() -> None:
     assert SEALED_SLABS >= PLAINTEXT_SLABS
 

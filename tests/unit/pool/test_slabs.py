@@ -1,5 +1,9 @@
 """Slabs: shared, bounded, waited for, and never taken for another."""
 
+import errno
+import os
+from pathlib import Path
+
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.defer import CancelledError, Deferred
@@ -47,6 +51,24 @@ def test_a_slab_that_is_gone_is_not_another() -> None:
         attach(slab.name)
 
 
+@pytest.mark.parametrize("by", ["file", "slab"])
+def test_what_has_its_number_now_is_not_taken_for_it(tmp_path: Path, by: str) -> None:
+    """A job may begin after a backup has failed: it must not write into what is backed up."""
+    file = tmp_path / "live"
+    file.write_bytes(b"dear")
+    slab, other = make_slab(4096), make_slab(4096)
+    slab.remove()
+    descriptor = os.open(file, os.O_RDONLY) if by == "file" else os.dup(other.descriptor)
+    try:
+        assert descriptor == slab.descriptor
+        with pytest.raises(OSError, match="Stale"):
+            attach(slab.name)
+    finally:
+        os.close(descriptor)
+        other.remove()
+    assert file.read_bytes() == b"dear"
+
+
 def test_so_many_and_no_more() -> None:
     rack = SlabRack(2, 4096)
     first, second = fired(rack.take()), fired(rack.take())
@@ -79,6 +101,31 @@ def test_one_that_is_replaced_is_never_given_again() -> None:
     assert third not in (first, waiting[0])
     assert fired(rack.take()) == []  # there are never two
     first.view[:1] = b"x"  # it is still there for whoever reads it
+    rack.close()
+
+
+def test_who_waits_for_one_that_cannot_be_made_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    rack = SlabRack(1, 4096)
+    (first,) = fired(rack.take())
+    waiting, after = rack.take(), rack.take()
+
+    def no_memory(size_bytes: int) -> Slab:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("obnam.pool.rack.make_slab", no_memory)
+        rack.replace(first)
+        told: list[object] = []
+        waiting.addErrback(told.append)
+        (failure,) = told
+        assert isinstance(failure, Failure)
+        assert isinstance(failure.value, OSError)
+        with pytest.raises(OSError, match="memory"):
+            rack.take()
+    (second,) = fired(rack.take())
+    assert second is not first
+    rack.put_back(second)
+    assert fired(after) == [second]
     rack.close()
 
 

@@ -14,6 +14,7 @@ from obnam.pool.slabs import Slab, make_slab
 from obnam.wire.frames import pack_header
 from obnam.wire.lent import MEMORIES_MAX, MEMORY_BYTES_MAX, LentPart
 from obnam.wire.limits import UPLOAD_BODY_MAX
+from obnam.wire.members import BadMessage
 from obnam_server.lent import LentMemories
 from obnam_server.store import quotas
 from tests.support.raw_backup import begin, chunk_id, frames, problem
@@ -40,6 +41,8 @@ def test_a_slab_is_taken() -> None:
     view = memories.view(LentPart(3, PAGE, 5))
     assert bytes(view) == b"hello"
     assert view.readonly
+    with pytest.raises(BadMessage):
+        memories.view(LentPart(3, PAGE, PAGE + 1))
     slab.remove()
     assert bytes(view) == b"hello"
 

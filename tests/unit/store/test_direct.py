@@ -181,3 +181,23 @@ def test_there_are_so_many_buffers() -> None:
     buffers.give_back(first)
     assert buffers.take() is first
     assert len(second) == direct.BUFFER_BYTES
+
+
+@pytest.mark.parametrize("taken", [PAGE_BYTES, PAGE_BYTES + 17])
+def test_what_a_short_write_leaves_goes_the_usual_way(
+    descriptor: int, monkeypatch: pytest.MonkeyPatch, taken: int
+) -> None:
+    files = WatchedFiles()
+    write = os.write
+
+    def short(descriptor: int, pages: memoryview) -> int:
+        return write(descriptor, bytes(pages[:taken])) if len(pages) > taken else 0
+
+    pages = memoryview(noise("short", 3 * PAGE_BYTES))
+    with monkeypatch.context() as patched:
+        patched.setattr(os, "write", short)
+        # What is no page cannot be written so: as if the disk had stopped there.
+        patched.setattr(os, "O_DIRECT", 0)
+        files.append_direct(descriptor, pages)
+    assert content_of(descriptor) == pages
+    assert files.appended == [3 * PAGE_BYTES - taken]

@@ -7,6 +7,7 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from obnam.model.ids import RepositoryName
+from obnam_server.store.direct import BUFFERS, BUFFERS_MAX
 from obnam_server.store.errors import DamagedSegment, StoreFailed
 from obnam_server.store.files import LOCAL_FILES, LocalFiles
 from obnam_server.store.interfaces import (
@@ -200,3 +201,32 @@ def test_another_repository_is_apart(segments: LocalSegmentStore, tmp_path: Path
     assert list(segments.list(RepositoryName("other"))) == []
     with pytest.raises(DamagedSegment):
         segments.read(RepositoryName("other"), SegmentNumber(1), 0, 1)
+
+
+def test_a_body_that_another_has_written_is_as_long_as_is_said(
+    segments: LocalSegmentStore,
+) -> None:
+    for said in (2, 4):
+        writer = segments.begin(HOME)
+        writer.leave().write_bytes(b"abc")
+        with pytest.raises(StoreFailed, match=f"has 3 bytes, not {said}"):
+            writer.was_written(said)
+        writer.abort()
+    writer = segments.begin(HOME)
+    writer.leave().write_bytes(b"abc")
+    writer.was_written(3)
+    writer.write([b"d"])
+    assert writer.finish(SegmentNumber(1)) == SegmentSummary(SegmentNumber(1), 4)
+    assert read(segments, 1, 0, 4) == b"abcd"
+
+
+def test_what_is_given_up_gives_its_buffer_back(segments: LocalSegmentStore) -> None:
+    for _ in range(2 * BUFFERS_MAX):
+        writer = segments.begin(HOME)
+        writer.write([b"x"])
+        writer.abort()
+    taken = [BUFFERS.take() for _ in range(BUFFERS_MAX)]
+    for buffer in taken:
+        if buffer is not None:
+            BUFFERS.give_back(buffer)
+    assert None not in taken
