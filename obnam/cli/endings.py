@@ -17,14 +17,10 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
-from obnam.errors import ObnamError
+from obnam.errors import FAILED, WRONG_USAGE, ObnamError
 
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
-
-FAILED = 1
-WRONG_USAGE = 2
-DONE_WITH_WARNINGS = 3
 
 LEAVE_S = 5.0
 """How long what runs at the end of the process may take."""

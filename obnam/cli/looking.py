@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obnam.cli.endings import FAILED
 from obnam.cli.session import Session, session
+from obnam.errors import FAILED
 
 if TYPE_CHECKING:
     from obnam.browse.damage import DamageReport

@@ -2,8 +2,9 @@
 
 import click
 
+from obnam.errors import DONE_WITH_WARNINGS
 from obnam.model.ids import RepositoryName, parse_repository_name
-from obnam_server.admin.context import DONE_WITH_WARNINGS, Context, named
+from obnam_server.admin.context import Context, named
 
 _REPOSITORY = click.argument("repository", callback=named(parse_repository_name))
 
