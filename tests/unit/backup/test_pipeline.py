@@ -20,10 +20,10 @@ from obnam.generation.nascent import NascentGeneration
 from obnam.model.ids import ChunkId, ClientName, SessionId
 from obnam.pool.pool import WorkerDied
 from obnam.pool.rack import SlabRack
-from obnam.progress import NullProgress
 from tests.support.counting_repository import CountingRepository
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.support.memory_repository import MemoryServer
+from tests.support.null_progress import NullProgress
 from tests.unit.backup.laptop import KEYS, Laptop
 from tests.unit.pool.bench import group_of, noise
 

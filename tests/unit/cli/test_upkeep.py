@@ -12,9 +12,9 @@ from obnam.cli.commands import Options
 from obnam.cli.upkeep import SHOWN_AFTER_S, Caretaker
 from obnam.config import Places
 from obnam.errors import EmbeddedServerFailed
-from obnam.progress import NullProgress
 from obnam.wire.lifeline import Upkeep, UpkeepAsked
 from obnam.wiring import Surroundings
+from tests.support.null_progress import NullProgress
 
 MUCH = Upkeep(1, 2, 3_500_000, 250_000, 2, True, ("scrub failed",), ("nothing is deleted",))
 
