@@ -30,7 +30,7 @@ from obnam.model.chunk import ChunkKind, SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
 from obnam.pool.thread import OwnThread
 from obnam.repository import trust
-from obnam.repository.generations import OpenedGeneration
+from obnam.repository.opening import OpenedGeneration
 from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
 from obnam.wire.interfaces import IRepository
 from obnam.wire.limits import REFERENCE_IDS_MAX, UPLOAD_BODY_MAX

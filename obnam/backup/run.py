@@ -31,16 +31,15 @@ from obnam.errors import (
     ManifestLost,
 )
 from obnam.generation.nascent import NascentGeneration
-from obnam.history_errors import (
-    BadReceipt,
-)
+from obnam.history_errors import BadReceipt
 from obnam.model.entry import printable
 from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
-from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.repository.generations import Generations
+from obnam.repository.opening import OpenedGeneration
 from obnam.repository.quota import quota_warning
 from obnam.repository.trust import Link
 from obnam.wire.interfaces import IRepository

@@ -7,9 +7,7 @@ from attrs import frozen
 
 from obnam.browse.accepting import check_shown
 from obnam.browse.listing import iso_time, local_time
-from obnam.errors import (
-    DamagedGeneration,
-)
+from obnam.errors import DamagedGeneration
 from obnam.history_errors import (
     HistoryBroken,
     ServerKeyChanged,

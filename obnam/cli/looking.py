@@ -14,7 +14,7 @@ from obnam.errors import FAILED
 if TYPE_CHECKING:
     from obnam.browse.damage import DamageReport
     from obnam.model.ids import GenerationId
-    from obnam.repository.generations import OpenedGeneration
+    from obnam.repository.opening import OpenedGeneration
     from obnam.wire.listing import ListedGeneration
     from obnam.wiring import Client
 

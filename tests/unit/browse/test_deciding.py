@@ -19,9 +19,7 @@ from obnam.errors import (
     ServerUnreachable,
     UnknownReference,
 )
-from obnam.history_errors import (
-    HistoryBroken,
-)
+from obnam.history_errors import HistoryBroken
 from obnam.model.ids import ClientName, GenerationId
 from obnam.repository.cache import GenerationCache
 from obnam.repository.generations import Generations
