@@ -8,7 +8,7 @@ import yaml
 from attrs import frozen
 
 from obnam.errors import ConfigurationError
-from obnam_server.webhook_settings import WebhookSettings, parse_webhooks
+from obnam_server.monitoring.webhook_settings import WebhookSettings, parse_webhooks
 
 DEFAULT_LISTEN = ("tcp:8443",)
 """Where the server listens when ``listen`` is not given: port 8443 on all addresses, TLS."""

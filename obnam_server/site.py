@@ -11,7 +11,7 @@ from twisted.web.resource import IResource
 
 from obnam.wire.limits import SILENCE_S
 from obnam_server.channel import Channels
-from obnam_server.metrics import NO_ROUTE
+from obnam_server.monitoring.metrics import NO_ROUTE
 from obnam_server.requests import ApiRequest, Services
 
 

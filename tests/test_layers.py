@@ -41,6 +41,7 @@ WITHOUT_TWISTED = (
     "obnam/crypto/",
     "obnam/live/",
     "obnam/generation/",
+    "obnam_server/sharing/",
     "obnam_server/store/",
     "obnam_server/upkeep/periods.py",
     "obnam_server/upkeep/policy.py",
@@ -52,6 +53,8 @@ BUT_FOR = (
     "obnam/wire/bulk_tls.py",
     "obnam/wire/bulk_unix.py",
     "obnam/wire/openssl.py",
+    "obnam_server/sharing/queues.py",
+    "obnam_server/sharing/sources.py",
 )
 FORBIDDEN_WORD = re.compile(r"(blob|block|snapshot|archive|vault|util|helper|manager)s?")
 

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from attrs import field, frozen
 
 from obnam.errors import ConfigurationError
-from obnam_server.event_kinds import USUAL, Kind
+from obnam_server.monitoring.event_kinds import USUAL, Kind
 
 WEBHOOKS_MAX = 16
 SECRET_MIN, SECRET_MAX = 16, 4096
