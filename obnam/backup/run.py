@@ -17,10 +17,10 @@ from obnam.backup.pipeline import (
     PLAINTEXT_SLABS,
     SEALED_SLABS,
     Pipeline,
-    Store,
 )
 from obnam.backup.record import Recorder
 from obnam.backup.scan import Scan, ScanCounts, ScanSettings
+from obnam.backup.sender import Sender
 from obnam.backup.uploads import SEALED_SLAB_BYTES, Sent, Uploads
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
@@ -290,7 +290,7 @@ class Backup:
         uploads = Uploads(self.repository, self.pool, sealed, sent, session)
         # While a slab of plaintext is taken, something more to upload may come of it.
         plaintext.when_idle = uploads.flush
-        store = Store(
+        sender = Sender(
             self.repository,
             self.thread,
             recorder,
@@ -298,9 +298,7 @@ class Backup:
             uploads,
             asks=description.used_bytes > 0,
         )
-        large = LargeFileReader(
-            self.pool, self.thread, self.checksums, recorder, plaintext, store.store
-        )
+        large = LargeFileReader(self.pool, self.thread, self.checksums, recorder, plaintext, sender)
         return (
             Pipeline(
                 self.clock,
@@ -308,7 +306,7 @@ class Backup:
                 self.thread,
                 recorder,
                 plaintext,
-                store,
+                sender,
                 large,
                 self.progress,
                 sent,

@@ -12,8 +12,9 @@ from twisted.internet.task import Clock
 from obnam.backup.ahead import ScanAhead
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
-from obnam.backup.pipeline import Pipeline, Store
+from obnam.backup.pipeline import Pipeline
 from obnam.backup.record import Recorder
+from obnam.backup.sender import Sender
 from obnam.backup.uploads import Sent, Uploads
 from obnam.errors import ServerFull, ServerUnreachable
 from obnam.generation.nascent import NascentGeneration
@@ -72,12 +73,12 @@ class Line:
         recorder, thread = Recorder(self.nascent), self.laptop.thread
         uploads = Uploads(self.repository, self.pool, self.sealed, self.sent, self.session)
         self.plaintext.when_idle = uploads.flush
-        store = Store(self.repository, thread, recorder, self.plaintext, uploads, asks=self.asks)
+        sender = Sender(self.repository, thread, recorder, self.plaintext, uploads, asks=self.asks)
         large = LargeFileReader(
-            self.pool, thread, self.laptop.checksums, recorder, self.plaintext, store.store
+            self.pool, thread, self.laptop.checksums, recorder, self.plaintext, sender
         )
         self.pipeline = Pipeline(
-            self.clock, self.pool, thread, recorder, self.plaintext, store, large, self.progress,
+            self.clock, self.pool, thread, recorder, self.plaintext, sender, large, self.progress,
             self.sent,
         )  # fmt: skip
 
