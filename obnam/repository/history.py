@@ -17,6 +17,7 @@ from obnam.history_errors import (
     ServerKeyChanged,
     ServerRolledBack,
 )
+from obnam.model.figures import counted
 from obnam.model.ids import ClientName, GenerationId
 from obnam.pool.thread import OwnThread
 from obnam.repository import state, trust
@@ -69,16 +70,12 @@ def _rolled_back(
     before = [time for time in times if time <= signed_ns]
     copy = _utc(max(before)) if before else "the time before the first backup"
     since = len(times) - len(before)
-    went_on = f", and {_counted(since)} came to it since" if since else ""
+    went_on = f", and {counted(since, 'generation')} came to it since" if since else ""
     return (
         f"its copy of repository {server.repository} is older than {_utc(signed_ns)}: "
-        f"it was restored from a copy of {copy}{went_on}; {_counted(gone)} of {client} "
-        f"{'is' if gone == 1 else 'are'} gone"
+        f"it was restored from a copy of {copy}{went_on}; "
+        f"{counted(gone, 'generation')} of {client} {'is' if gone == 1 else 'are'} gone"
     )
-
-
-def _counted(count: int) -> str:
-    return f"{count} generation{'' if count == 1 else 's'}"
 
 
 def _utc(time_ns: int) -> str:

@@ -84,7 +84,7 @@ def test_all_that_there_may_be_to_say(scene: Scene, capsys: Captured) -> None:
     scene.begin()
     scene.answer.callback(MUCH)
     assert capsys.readouterr().err.splitlines() == [
-        "obnam: upkeep: 1 generation into the trash, 2 out of it for good, 3.5 MB freed, 0.2 MB "
+        "obnam: upkeep: 1 generation into the trash, 2 out of it for good, 3.5 MB freed, 250.0 kB "
         "read again, left off, as its time was up; it goes on tomorrow",
         "obnam: upkeep: nothing is deleted",
     ]
