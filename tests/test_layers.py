@@ -20,7 +20,7 @@ TIERS = (
     ("wire", "chunking", "crypto"),
     ("live", "generation", "progress", "pool", "repository"),
     ("backup", "restore", "verify", "browse"),
-    ("config", "credentials", "wiring", "rotating"),
+    ("config", "credentials", "wiring", "enrolling", "rotating"),
     ("cli",),
 )
 """Each may import those above it, and within its tier as long as there is no circle."""
