@@ -1,4 +1,9 @@
-"""One request, from its headers to its handler."""
+"""One request, from its headers to its handler: all is decided before the body is kept.
+
+A request whose headers are in is looked up (`routes.find`), its length is checked, its client is
+let in (`auth.Gate`), and only then its body is taken: into memory up to the route's limit, or
+piece by piece into a segment. twisted.web would collect the body first and ask then.
+"""
 
 from collections.abc import Callable
 from io import BytesIO
