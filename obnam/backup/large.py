@@ -11,7 +11,6 @@ from twisted.internet.defer import Deferred
 
 from obnam.backup.record import Recorder
 from obnam.backup.sender import Sender
-from obnam.backup.together import all_fired, stop_all
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.named import Group, NamedPart, Trouble
 from obnam.pool.pool import IPool
@@ -20,6 +19,7 @@ from obnam.pool.read_files import name_part
 from obnam.pool.reading import READ_TRIES
 from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_fired, stop_all
 
 
 @frozen

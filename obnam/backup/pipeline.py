@@ -17,7 +17,6 @@ from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
 from obnam.backup.record import Recorder
 from obnam.backup.sender import Sender
-from obnam.backup.together import all_of
 from obnam.backup.uploads import Sent
 from obnam.model.entry import printable
 from obnam.model.ids import SessionId
@@ -26,6 +25,7 @@ from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.read_files import name_bundle, name_files
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_of
 from obnam.progress import IProgress
 from obnam.wire.limits import MIB
 

@@ -7,13 +7,13 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from obnam.backup.record import Recorder
-from obnam.backup.together import all_fired
 from obnam.backup.uploads import Uploads
 from obnam.model.ids import ChunkId, SessionId
 from obnam.pool.named import Piece
 from obnam.pool.rack import SlabRack
 from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_fired
 from obnam.wire.interfaces import IChunks
 from obnam.wire.limits import MISSING_IDS_MAX
 

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredLock
 
-from obnam.backup.together import all_of
 from obnam.model.entry import printable
 from obnam.pool.check_files import Checked, OpenedPart, check_files, open_part
 from obnam.pool.checksum import ContentChecksum
@@ -19,6 +18,7 @@ from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_of
 from obnam.pool.write_files import WRONG_CHECKSUM
 from obnam.progress import IProgress
 from obnam.restore.fetch import fetch_sealed
