@@ -7,7 +7,7 @@ error raises it ``from`` that cause.
 attrs makes no ``__repr__`` for them: that of an exception shows the fields, too, and to compile 27
 others would be a hundredth of each start.
 
-The exit codes are 1 (failed) and 2 (wrong usage); 0 and 3 ("done, with warnings") are not errors.
+The exit codes are those of ``docs/exit-codes.md``.
 """
 
 from collections.abc import Iterator
@@ -17,11 +17,16 @@ from typing import ClassVar
 
 from attrs import define
 
+FAILED = 1
+WRONG_USAGE = 2
+DONE_WITH_WARNINGS = 3
+"""Exit codes of both programs. The last is no error's: what was asked for was done."""
+
 
 class ObnamError(Exception):
     """The root of the tree. Its text is one line, fit to be shown to a user as it is."""
 
-    exit_code: ClassVar[int] = 1
+    exit_code: ClassVar[int] = FAILED
     temporary: ClassVar[bool] = False
 
 
@@ -42,7 +47,7 @@ def naming(path: PathLike[str] | str) -> Iterator[None]:
 class UsageError(ObnamError):
     """The command cannot be carried out as it was given."""
 
-    exit_code = 2
+    exit_code = WRONG_USAGE
 
 
 @define(eq=False, repr=False)

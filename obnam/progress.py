@@ -1,7 +1,6 @@
 """What the engine tells about its work; how that is shown is for others to decide."""
 
-from attrs import define, field
-from zope.interface import Interface, implementer
+from zope.interface import Interface
 
 
 class IProgress(Interface):
@@ -24,30 +23,3 @@ class IProgress(Interface):
 
     def close() -> None:
         """The work is over, well or not."""
-
-
-@implementer(IProgress)
-@define
-class NullProgress:
-    """Shows nothing, and remembers the warnings."""
-
-    warnings: list[str] = field(factory=list)
-
-    def stage(self, name: str) -> None:
-        """See `IProgress`."""
-
-    def expect(self, size_bytes: int) -> None:
-        """See `IProgress`."""
-
-    def estimate(self, size_bytes: int) -> None:
-        """See `IProgress`."""
-
-    def advance(self, files: int, size_bytes: int) -> None:
-        """See `IProgress`."""
-
-    def warn(self, message: str) -> None:
-        """See `IProgress`."""
-        self.warnings.append(message)
-
-    def close(self) -> None:
-        """See `IProgress`."""

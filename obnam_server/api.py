@@ -40,7 +40,6 @@ from obnam_server.auth import Gate
 from obnam_server.committing import commit_and_tell
 from obnam_server.describing import describe
 from obnam_server.enrolment import enrol
-from obnam_server.events import Events
 from obnam_server.exchange import (
     etag_of,
     first_of,
@@ -54,11 +53,12 @@ from obnam_server.exchange import (
     wants_trash,
     who_asks,
 )
-from obnam_server.metrics import CONTENT_TYPE, Counters
+from obnam_server.monitoring.events import Events
+from obnam_server.monitoring.metrics import CONTENT_TYPE, Counters
 from obnam_server.problems import Refused, write_answer
-from obnam_server.queues import share_of_memory
 from obnam_server.requests import ApiRequest
 from obnam_server.routes import MANAGE, OPEN, READ, STORE, Body, Route, authorized_route, new_app
+from obnam_server.sharing.queues import share_of_memory
 from obnam_server.store.fetch import size_of
 from obnam_server.store.repository import Upload
 from obnam_server.store.store import Store

@@ -8,8 +8,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 
 from obnam.wire.problems import FORBIDDEN, TOO_MANY_FAILURES, UNAUTHENTICATED
-from obnam_server.failures import Failures, KnownTokens
 from obnam_server.problems import Refused
+from obnam_server.sharing.failures import Failures, KnownTokens
 from obnam_server.store.clients import Client, Clients
 from obnam_server.work import Work
 
@@ -34,8 +34,8 @@ class Gate:
     ) -> Client:
         """The client that an ``Authorization`` header names, if it has one of ``scopes``.
 
-        ``source``: the peer's, of `obnam_server.sources`. Raises `Refused`: unknown, without the
-        scope, or not looked at since too many were wrong.
+        ``source``: the peer's, of `obnam_server.sharing.sources`. Raises `Refused`: unknown,
+        without the scope, or not looked at since too many were wrong.
         """
         token = _bearer(authorization)
         if token is None or token not in self._known:

@@ -17,9 +17,9 @@ from twisted.web.resource import IResource
 from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
 from obnam.wire.places import BulkTransport
 from obnam.wire.problems import CONTENT_TYPE
-from obnam_server.crowd import Crowd
 from obnam_server.drained_site import DrainedSite
-from obnam_server.sources import source_of
+from obnam_server.sharing.crowd import Crowd
+from obnam_server.sharing.sources import source_of
 from obnam_server.uploads import UploadBody, UploadPlace
 
 log = Logger()

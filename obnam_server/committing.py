@@ -3,8 +3,8 @@
 from obnam.model.ids import SessionId
 from obnam.wire.messages import Commit, Receipt
 from obnam_server.auth import Gate
-from obnam_server.event_kinds import Kind
-from obnam_server.events import Events
+from obnam_server.monitoring.event_kinds import Kind
+from obnam_server.monitoring.events import Events
 from obnam_server.requests import ApiRequest
 from obnam_server.room import over_quota
 from obnam_server.store.quotas import Quota

@@ -11,7 +11,7 @@ from attrs import frozen
 from obnam.errors import ConfigurationError
 from obnam.model.shown import shown
 from obnam.wire.hosts import is_host
-from obnam_server.webhook_settings import WebhookSettings, parse_webhooks
+from obnam_server.monitoring.webhook_settings import WebhookSettings, parse_webhooks
 
 DEFAULT_LISTEN = ("tcp:8443",)
 """Where the server listens when ``listen`` is not given: port 8443 on all addresses, TLS."""

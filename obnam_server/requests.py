@@ -1,4 +1,9 @@
-"""One request, from its headers to its handler."""
+"""One request, from its headers to its handler: all is decided before the body is kept.
+
+A request whose headers are in is looked up (`routes.find`), its length is checked, its client is
+let in (`auth.Gate`), and only then its body is taken: into memory up to the route's limit, or
+piece by piece into a segment. twisted.web would collect the body first and ask then.
+"""
 
 from collections.abc import Callable
 from io import BytesIO
@@ -18,13 +23,13 @@ from obnam.wire.members import BadMessage
 from obnam.wire.problems import FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE, TOO_MANY_REQUESTS
 from obnam_server.auth import Gate
 from obnam_server.channel import LEAST_SOCKET_BYTES, SOCKET_BYTES, SOCKETS_MEMORY, ApiChannel
-from obnam_server.crowd import Crowd
 from obnam_server.lent import LentBody, LentMemories
-from obnam_server.metrics import Counters
+from obnam_server.monitoring.metrics import Counters
 from obnam_server.problems import Refused, write_answer
-from obnam_server.queues import Queue, Queues, share_of_memory
 from obnam_server.room import Room
 from obnam_server.routes import Body, Route, find
+from obnam_server.sharing.crowd import Crowd
+from obnam_server.sharing.queues import Queue, Queues, share_of_memory
 from obnam_server.store.clients import Client
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.reservations import Reservation

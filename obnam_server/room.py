@@ -4,8 +4,8 @@ from attrs import define
 
 from obnam.model.ids import RepositoryName
 from obnam.wire.problems import OVER_QUOTA
-from obnam_server.event_kinds import Kind
-from obnam_server.events import Events
+from obnam_server.monitoring.event_kinds import Kind
+from obnam_server.monitoring.events import Events
 from obnam_server.problems import Refused
 from obnam_server.store.quotas import Quota
 from obnam_server.store.repository import RepositoryStore

@@ -23,17 +23,17 @@ from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.channel import ApiChannel
 from obnam_server.config import Settings
-from obnam_server.events import Events
-from obnam_server.failures import Failures
-from obnam_server.gauges import UpkeepFigures
 from obnam_server.lent import LentMemories
-from obnam_server.metrics import Counters, MetricsPage
-from obnam_server.observing import Observation, webhooks_of
+from obnam_server.monitoring.events import Events
+from obnam_server.monitoring.gauges import UpkeepFigures
+from obnam_server.monitoring.metrics import Counters, MetricsPage
+from obnam_server.monitoring.observing import Observation, webhooks_of
 from obnam_server.ports import listen_on
-from obnam_server.queues import Queues
 from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
+from obnam_server.sharing.failures import Failures
+from obnam_server.sharing.queues import Queues
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store

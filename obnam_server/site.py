@@ -1,9 +1,4 @@
-"""Requests: everything is decided from the headers, before the body is kept.
-
-A request whose headers are in is looked up (`routes.find`), its length is checked, its client is
-let in (`auth.Gate`), and only then its body is taken: into memory up to the route's limit, or
-piece by piece into a segment. twisted.web would collect the body first and ask then.
-"""
+"""Where all connections of clients meet; one request is in `obnam_server.requests`."""
 
 from twisted.internet.interfaces import IReactorTime
 from twisted.web.http import Request
@@ -11,7 +6,7 @@ from twisted.web.resource import IResource
 
 from obnam.wire.limits import SILENCE_S
 from obnam_server.channel import Channels
-from obnam_server.metrics import NO_ROUTE
+from obnam_server.monitoring.metrics import NO_ROUTE
 from obnam_server.requests import ApiRequest, Services
 
 

@@ -15,7 +15,6 @@ from attrs import define, evolve, field, frozen
 
 from obnam import __version__
 from obnam.backup.scan import ScanCounts
-from obnam.backup.together import both
 from obnam.backup.uploads import Sent
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
@@ -29,8 +28,9 @@ from obnam.generation.schema import PAGE_BYTES
 from obnam.model.chunk import ChunkKind, SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId, SessionId
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import both
 from obnam.repository import trust
-from obnam.repository.generations import OpenedGeneration
+from obnam.repository.opening import OpenedGeneration
 from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
 from obnam.wire.interfaces import IRepository
 from obnam.wire.limits import REFERENCE_IDS_MAX, UPLOAD_BODY_MAX

@@ -4,16 +4,15 @@ Where a part ends is known only when it is cut, so the parts of one file are nam
 while one is read the others before it are compressed, sealed and sent, on every core.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 
 from attrs import define, frozen
 from twisted.internet.defer import Deferred
 
 from obnam.backup.record import Recorder
-from obnam.backup.together import all_fired, stop_all
+from obnam.backup.sender import Sender
 from obnam.pool.checksum import ContentChecksum
-from obnam.pool.named import Group, NamedPart, Piece, Trouble
+from obnam.pool.named import Group, NamedPart, Trouble
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.read_files import name_part
@@ -21,6 +20,7 @@ from obnam.pool.reading import READ_TRIES
 from obnam.pool.slabs import Slab
 from obnam.pool.sum_up import sum_up, sum_up_hole
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_fired, stop_all
 
 
 @frozen
@@ -33,14 +33,14 @@ class LargeFileDone:
 
 @define
 class LargeFileReader:
-    """Reads large files; ``store`` takes a slab, its pieces and what records them (see `Store`)."""
+    """Reads large files, and hands each part to the sender."""
 
     _pool: IPool
     _thread: OwnThread
     _checksums: OwnThread
     _recorder: Recorder
     _plaintext: SlabRack
-    _store: Callable[[Slab, Sequence[Piece], Callable[[], object]], Awaitable[None]]
+    _sender: Sender
 
     async def read(self, group: Group) -> LargeFileDone | Trouble:
         """Read, store and record the one file of ``group``; again when it changes meanwhile."""
@@ -109,4 +109,4 @@ class LargeFileReader:
 
     async def _keep(self, slab: Slab, number: int, part: NamedPart) -> None:
         record = partial(self._recorder.record_part, number, part.pieces, part.extents)
-        await self._store(slab, part.pieces, record)
+        await self._sender.send(slab, part.pieces, record)

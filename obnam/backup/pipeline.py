@@ -7,30 +7,27 @@ be sent, the records are thrown away.
 """
 
 import errno
-from collections.abc import Callable, Sequence
 from functools import partial
 
-from attrs import define, field
-from twisted.internet.defer import Deferred
+from attrs import define
 from twisted.internet.interfaces import IReactorTime
 
 from obnam.backup.ahead import ScanAhead
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
 from obnam.backup.record import Recorder
-from obnam.backup.together import all_fired, all_of
-from obnam.backup.uploads import Sent, Uploads
+from obnam.backup.sender import Sender
+from obnam.backup.uploads import Sent
 from obnam.model.entry import printable
-from obnam.model.ids import ChunkId, SessionId
-from obnam.pool.named import Group, NamedFiles, Piece, Trouble
+from obnam.model.ids import SessionId
+from obnam.pool.named import Group, NamedFiles, Trouble
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.read_files import name_bundle, name_files
-from obnam.pool.slabs import Slab
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_of
 from obnam.progress import IProgress
-from obnam.wire.interfaces import IChunks
-from obnam.wire.limits import MIB, MISSING_IDS_MAX
+from obnam.wire.limits import MIB
 
 PLAINTEXT_SLAB_BYTES = 15 * MIB
 """What does not shrink, cut into the smallest pieces, still is a body that may be uploaded."""
@@ -47,82 +44,6 @@ always have work."""
 
 
 @define
-class Store:
-    """Asks the server which pieces it lacks, and sends those.
-
-    It is not asked while it has nothing but what it was sent by us (``asks``); or by another
-    client since we began, and then has some chunks twice, which is harmless.
-    """
-
-    _repository: IChunks
-    _thread: OwnThread
-    _recorder: Recorder
-    _plaintext: SlabRack
-    _uploads: Uploads
-    _asks: bool
-    _under_way: set[ChunkId] = field(factory=set)
-
-    async def store(
-        self, slab: Slab, pieces: Sequence[Piece], record: Callable[[], object]
-    ) -> None:
-        """Send all pieces that the server lacks, and ``record`` what is made of them.
-
-        They are on the server after `all_stored`. The slab is put back as soon as it can be.
-        ``record`` is called on the generation's thread.
-        """
-        # In this order: what is recorded is known.
-        unknown = self._thread.call(self._recorder.unknown, pieces)
-        recorded: Deferred[object] = self._thread.call(record)
-        sent: Deferred[object] = Deferred.fromCoroutine(self._send(slab, pieces, unknown))
-        await all_fired([sent, recorded])
-
-    async def _send(
-        self, slab: Slab, pieces: Sequence[Piece], unknown: "Deferred[list[ChunkId]]"
-    ) -> None:
-        try:
-            # What another batch is sending is stored before anything is committed.
-            fresh = [chunk_id for chunk_id in await unknown if chunk_id not in self._under_way]
-            self._under_way.update(fresh)
-            missing = await self._missing(fresh)
-            if self._asks:
-                self._under_way.difference_update(set(fresh) - missing)
-            if missing:
-                first = {piece.id: piece for piece in reversed(pieces)}
-                wanted = sorted(first[chunk_id] for chunk_id in missing)
-                await self._uploads.add(slab, wanted, partial(self._stored, missing))
-        finally:
-            self._plaintext.put_back(slab)
-
-    def _stored(self, ids: set[ChunkId]) -> None:
-        if self._asks:
-            self._under_way.difference_update(ids)
-
-    async def all_stored(self) -> None:
-        """Wait until all that was to be sent is durable on the server."""
-        await self._uploads.all_stored()
-
-    def go_on_in(self, session: SessionId) -> None:
-        """After a checkpoint, with nothing under way."""
-        self._uploads.session = session
-        self._asks = True
-        self._under_way.clear()
-
-    async def stop(self) -> None:
-        """Give up what is under way."""
-        await self._uploads.stop()
-
-    async def _missing(self, ids: Sequence[ChunkId]) -> set[ChunkId]:
-        if not self._asks:
-            return set(ids)
-        missing: set[ChunkId] = set()
-        for at in range(0, len(ids), MISSING_IDS_MAX):
-            part = ids[at : at + MISSING_IDS_MAX]
-            answers = await self._repository.missing(self._uploads.session, part)
-            missing.update(chunk_id for chunk_id, lacks in zip(part, answers, strict=True) if lacks)
-        return missing
-
-
-@define
 class Pipeline:
     """Takes batches from the scan to the server and into the nascent generation."""
 
@@ -131,7 +52,7 @@ class Pipeline:
     _thread: OwnThread
     _recorder: Recorder
     _plaintext: SlabRack
-    _store: Store
+    _sender: Sender
     _large: LargeFileReader
     _progress: IProgress
     _sent: Sent
@@ -139,15 +60,15 @@ class Pipeline:
 
     def go_on_in(self, session: SessionId) -> None:
         """After a checkpoint: the session that protects what is stored from now on."""
-        self._store.go_on_in(session)
+        self._sender.go_on_in(session)
 
     async def all_stored(self) -> None:
         """Wait until all that was read is durable on the server. Raises what kept it from that."""
-        await self._store.all_stored()
+        await self._sender.all_stored()
 
     async def stop(self) -> None:
         """Give up what is on its way."""
-        await self._store.stop()
+        await self._sender.stop()
 
     async def run(self, scan: ScanAhead, until_s: float) -> bool:
         """Work until there are no more batches (``True``) or it is ``until_s`` by the clock.
@@ -159,7 +80,7 @@ class Pipeline:
         try:
             return all(await all_of([self._lane(scan, until_s) for _ in range(LANES)]))
         except BaseException:
-            await self._store.stop()
+            await self._sender.stop()
             raise
         finally:
             await scan.pause()
@@ -192,7 +113,7 @@ class Pipeline:
         except BaseException:
             self._plaintext.put_back(slab)
             raise
-        await self._store.store(slab, named.pieces, partial(self._recorder.record, named))
+        await self._sender.send(slab, named.pieces, partial(self._recorder.record, named))
         self._sent.files += len(named.whole) + len(named.rows)
         self._sent.read_bytes += named.size_bytes
         for path in named.changing:

@@ -17,10 +17,10 @@ from obnam.backup.pipeline import (
     PLAINTEXT_SLABS,
     SEALED_SLABS,
     Pipeline,
-    Store,
 )
 from obnam.backup.record import Recorder
 from obnam.backup.scan import Scan, ScanCounts, ScanSettings
+from obnam.backup.sender import Sender
 from obnam.backup.uploads import SEALED_SLAB_BYTES, Sent, Uploads
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
@@ -31,16 +31,15 @@ from obnam.errors import (
     ManifestLost,
 )
 from obnam.generation.nascent import NascentGeneration
-from obnam.history_errors import (
-    BadReceipt,
-)
+from obnam.history_errors import BadReceipt
 from obnam.model.entry import printable
 from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
-from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.repository.generations import Generations
+from obnam.repository.opening import OpenedGeneration
 from obnam.repository.quota import quota_warning
 from obnam.repository.trust import Link
 from obnam.wire.interfaces import IRepository
@@ -292,7 +291,7 @@ class Backup:
         uploads = Uploads(self.repository, self.pool, sealed, sent, session)
         # While a slab of plaintext is taken, something more to upload may come of it.
         plaintext.when_idle = uploads.flush
-        store = Store(
+        sender = Sender(
             self.repository,
             self.thread,
             recorder,
@@ -300,9 +299,7 @@ class Backup:
             uploads,
             asks=description.used_bytes > 0,
         )
-        large = LargeFileReader(
-            self.pool, self.thread, self.checksums, recorder, plaintext, store.store
-        )
+        large = LargeFileReader(self.pool, self.thread, self.checksums, recorder, plaintext, sender)
         return (
             Pipeline(
                 self.clock,
@@ -310,7 +307,7 @@ class Backup:
                 self.thread,
                 recorder,
                 plaintext,
-                store,
+                sender,
                 large,
                 self.progress,
                 sent,

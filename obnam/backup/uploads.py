@@ -12,13 +12,13 @@ from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
 
-from obnam.backup.together import stop_all
 from obnam.model.ids import SessionId
 from obnam.pool.named import Piece
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.seal_pieces import seal_pieces
 from obnam.pool.slabs import Slab
+from obnam.pool.together import stop_all
 from obnam.wire.interfaces import IChunks
 from obnam.wire.lent import Lent
 from obnam.wire.limits import MIB, UPLOAD_BODY_MAX

@@ -4,7 +4,8 @@ Only when the user says so: it is what the memory of this computer is there to p
 """
 
 from obnam.errors import UsageError
-from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.repository.generations import Generations
+from obnam.repository.opening import OpenedGeneration
 from obnam.repository.state import Loss
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import RepositoryDescription

@@ -6,12 +6,8 @@ from itertools import pairwise
 
 from attrs import frozen
 
-from obnam.errors import (
-    DamagedGeneration,
-)
-from obnam.history_errors import (
-    HistoryBroken,
-)
+from obnam.errors import DamagedGeneration
+from obnam.history_errors import HistoryBroken
 from obnam.model.ids import ClientName, GenerationId
 from obnam.model.reference import Candidate, Prefix, parse, resolve
 from obnam.repository.generations import Generations

@@ -8,7 +8,7 @@ from typing import Any
 
 from obnam.generation.local import LocalEntry, LocalGeneration
 from obnam.model.entry import Kind, printable
-from obnam.repository.generations import OpenedGeneration
+from obnam.repository.opening import OpenedGeneration
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import GenerationSummary
 

@@ -7,13 +7,12 @@ from attrs import frozen
 
 from obnam.browse.accepting import check_shown
 from obnam.browse.listing import iso_time, local_time
-from obnam.errors import (
-    DamagedGeneration,
-)
+from obnam.errors import DamagedGeneration
 from obnam.history_errors import (
     HistoryBroken,
     ServerKeyChanged,
 )
+from obnam.model.figures import size_text
 from obnam.repository.generations import Generations
 from obnam.repository.proofs import Proof
 from obnam.repository.quota import quota_warning
@@ -96,10 +95,10 @@ class Standing:
             f"repository: {d.repository}",
             f"client: {d.client}",
             f"may: {', '.join(d.scopes)}",
-            f"used: {size(d.used_bytes)}",
+            f"used: {size_text(d.used_bytes)}",
         ]
         if d.quota_bytes is not None:
-            lines.append(f"quota: {size(d.quota_bytes)}")
+            lines.append(f"quota: {size_text(d.quota_bytes)}")
         lines.append(f"generations: {d.generation_count}")
         if d.latest is None:
             lines.append("latest: none; run `obnam backup`")
@@ -155,13 +154,3 @@ async def ask(
         await history.told(client)
     kept = memory.receipts.get(client)
     return Standing(server, description, now_ns, problems, kept, losses)
-
-
-def size(size_bytes: int) -> str:
-    """A number of bytes for people: ``1.3 GB``."""
-    value = float(size_bytes)
-    for unit in ("B", "kB", "MB", "GB"):
-        if value < 1000:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= 1000
-    return f"{value:,.1f} TB"

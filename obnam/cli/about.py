@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obnam.cli.endings import DONE_WITH_WARNINGS
 from obnam.cli.session import Session, session
+from obnam.errors import DONE_WITH_WARNINGS
 
 if TYPE_CHECKING:
     from obnam.browse.standing import Standing

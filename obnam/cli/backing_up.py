@@ -4,9 +4,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obnam.cli.endings import DONE_WITH_WARNINGS
 from obnam.cli.session import Session, session
-from obnam.errors import ObnamError
+from obnam.errors import DONE_WITH_WARNINGS, ObnamError
 from obnam.live.estimate import is_much
 
 if TYPE_CHECKING:

@@ -19,14 +19,10 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
-from obnam.errors import ObnamError
+from obnam.errors import FAILED, WRONG_USAGE, ObnamError
 
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
-
-FAILED = 1
-WRONG_USAGE = 2
-DONE_WITH_WARNINGS = 3
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Those that ask a command to end."""

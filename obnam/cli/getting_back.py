@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obnam.cli.endings import DONE_WITH_WARNINGS, FAILED
 from obnam.cli.session import Session, session
-from obnam.errors import UsageError
+from obnam.errors import DONE_WITH_WARNINGS, FAILED, UsageError
 
 if TYPE_CHECKING:
     from obnam.restore.settings import Restored

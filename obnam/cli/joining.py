@@ -55,9 +55,10 @@ def init(
     settings = _configuration(session)
 
     async def join(surroundings: "Surroundings") -> tuple[Credentials, bool]:
+        from obnam.enrolling import enrol_at_server, enrol_in_directory
         from obnam.pool.thread import OwnThread
         from obnam.repository.enrol import parse_invitation
-        from obnam.wiring import enrol_at_server, enrol_in_directory, slots_of
+        from obnam.wiring import slots_of
 
         if directory is not None:
             enrolled = await enrol_in_directory(surroundings, Path(directory))

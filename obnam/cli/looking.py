@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from obnam.cli.endings import FAILED
 from obnam.cli.session import Session, session
+from obnam.errors import FAILED
 
 if TYPE_CHECKING:
     from obnam.browse.damage import DamageReport
     from obnam.model.ids import GenerationId
-    from obnam.repository.generations import OpenedGeneration
+    from obnam.repository.opening import OpenedGeneration
     from obnam.wire.listing import ListedGeneration
     from obnam.wiring import Client
 

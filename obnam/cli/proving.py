@@ -12,12 +12,8 @@ import click
 
 from obnam import credentials
 from obnam.cli.session import Session, session
-from obnam.errors import (
-    UsageError,
-)
-from obnam.history_errors import (
-    HistoryBroken,
-)
+from obnam.errors import UsageError
+from obnam.history_errors import HistoryBroken
 
 if TYPE_CHECKING:
     from obnam.repository.proofs import Proof

@@ -13,9 +13,9 @@ from attrs import field, frozen
 
 from obnam import config, credentials
 from obnam.cli.commands import Options
-from obnam.cli.endings import DONE_WITH_WARNINGS, Interrupted
+from obnam.cli.endings import Interrupted
 from obnam.config import Places, Settings
-from obnam.errors import ConfigurationError, OverQuota, ServerFull
+from obnam.errors import DONE_WITH_WARNINGS, ConfigurationError, OverQuota, ServerFull
 
 if TYPE_CHECKING:
     from obnam.browse.catalogue import Catalogue

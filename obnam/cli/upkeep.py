@@ -9,6 +9,7 @@ from attrs import frozen
 
 from obnam.cli.commands import Options
 from obnam.errors import EmbeddedServerFailed
+from obnam.model.figures import counted, size_text
 from obnam.wire.lifeline import Upkeep, UpkeepAsked
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class Caretaker:
         return warnings
 
     def _notice(self) -> str:
-        minutes = _counted(self.limit_minutes, "minute")
+        minutes = counted(self.limit_minutes, "minute")
         return f"upkeep of the repository, for {minutes} at most; Ctrl-C does no harm"
 
     def _say(self, line: str) -> None:
@@ -74,13 +75,13 @@ def lines(done: Upkeep) -> Iterator[str]:
     """What was done, for people; nothing when nothing was."""
     parts = []
     if done.trashed:
-        parts.append(f"{_counted(done.trashed, 'generation')} into the trash")
+        parts.append(f"{counted(done.trashed, 'generation')} into the trash")
     if done.expunged:
         parts.append(f"{done.expunged} out of it for good")
     if done.freed_bytes:
-        parts.append(f"{done.freed_bytes / 1e6:.1f} MB freed")
+        parts.append(f"{size_text(done.freed_bytes)} freed")
     if done.read_bytes:
-        parts.append(f"{done.read_bytes / 1e6:.1f} MB read again")
+        parts.append(f"{size_text(done.read_bytes)} read again")
     if done.left_off:
         parts.append("left off, as its time was up; it goes on tomorrow")
     if parts:
@@ -93,8 +94,4 @@ def _warnings(done: Upkeep) -> Iterator[str]:
     for warning in done.warnings:
         yield f"upkeep: {warning}"
     if done.damaged:
-        yield DAMAGED.format(damaged=_counted(done.damaged, "chunk"))
-
-
-def _counted(number: int, what: str) -> str:
-    return f"{number} {what}{'' if number == 1 else 's'}"
+        yield DAMAGED.format(damaged=counted(done.damaged, "chunk"))

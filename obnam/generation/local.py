@@ -1,6 +1,5 @@
 """A generation whose database is on this machine, read only. Blocking."""
 
-import json
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -46,10 +45,6 @@ class LocalGeneration:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-    def described(self, name: str) -> Any:
-        """One of the generation's own facts, decoded from JSON."""
-        return json.loads(self.meta[name])
 
     def walk(self) -> Iterator[LocalEntry]:
         """All entries, a directory before what is in it, names in byte order.
@@ -145,10 +140,6 @@ class LocalGeneration:
                 Kind.DIRECTORY.value,
             ),
         )
-
-    def count_entries(self) -> int:
-        """How many entries there are."""
-        return int(next(iter(self._query("SELECT count(*) FROM entry")))[0])
 
     def _rows(self, directory: int) -> Iterator[EntryRow]:
         return map(

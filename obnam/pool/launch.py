@@ -12,11 +12,10 @@ from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 
+from obnam.wire.limits import SOCKET_PATH_MAX
+
 JOBS = "obnam.pool.jobs"
 """What the fork server imports, once for all workers."""
-
-SOCKET_PATH_MAX = 107
-"""Bytes that the path of a Unix socket may have: unix(7)."""
 
 _FORK_SERVER_NAME = len("/pymp-12345678/listener-12345678")
 

@@ -1,54 +1,30 @@
-"""Generations as the server keeps them, opened: manifests checked, databases brought here."""
+"""Generations as the server keeps them: manifests opened, databases brought here."""
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Opener, sealed_length_max
-from obnam.errors import DamagedGeneration, ManifestLost, SealBroken, naming
-from obnam.generation import manifest as manifests
+from obnam.errors import DamagedGeneration, SealBroken, naming
 from obnam.generation import pages
 from obnam.generation.manifest import Manifest
 from obnam.generation.pagemap import CHUNK_PAGES, PageMap
 from obnam.generation.schema import PAGE_BYTES
 from obnam.model.chunk import ChunkKind
-from obnam.model.ids import ChunkId, GenerationId
+from obnam.model.ids import GenerationId
 from obnam.pool.thread import OwnThread
-from obnam.repository import trust
 from obnam.repository.cache import GenerationCache
 from obnam.repository.history import History
+from obnam.repository.opening import OpenedGeneration, open_generation
 from obnam.wire.frames import FRAME_HEADER_BYTES, Frame
 from obnam.wire.interfaces import IRepository
-from obnam.wire.messages import CommittedGeneration, Receipt
+from obnam.wire.messages import CommittedGeneration
 
 FETCH_CHUNKS = 8
 """Chunks of a database (1 MiB each) that are fetched at once."""
-
-
-@frozen
-class OpenedGeneration:
-    """A committed generation whose manifest was opened, and whose signature is right."""
-
-    manifest: Manifest
-    manifest_id: ChunkId
-    receipt: Receipt
-
-    @property
-    def received_ns(self) -> int:
-        """When the server received it (ns since the epoch)."""
-        return self.receipt.received_ns
-
-    def shown(self) -> trust.Shown:
-        """As the check of the client's history wants it."""
-        previous = self.manifest.previous
-        return trust.Shown(
-            self.manifest.client,
-            trust.Link(self.manifest.sequence, self.manifest.generation, self.manifest_id),
-            None if previous is None else (previous.generation, previous.manifest_id),
-        )
 
 
 @define
@@ -72,35 +48,8 @@ class Generations:
         )
 
     def open(self, committed: CommittedGeneration) -> OpenedGeneration:
-        """Open and check a manifest.
-
-        It must be signed, and say of the generation what the server says. Raises
-        ``DamagedGeneration``, or ``UnknownFormat``.
-        """
-        from obnam.crypto.signing import Signer  # slow to import, and not always needed
-
-        generation = committed.summary.receipt.generation
-        if not committed.manifest:
-            raise ManifestLost(generation, "its manifest is lost on the server")
-        try:
-            plaintext = Opener(self._keys).open(
-                ChunkKind.MANIFEST, committed.manifest_id, committed.manifest
-            )
-            manifest = manifests.decode(plaintext, Signer(self._keys).verify)
-        except (SealBroken, ValueError) as error:
-            raise ManifestLost(generation, f"its manifest is damaged: {error}") from error
-        if (manifest.generation, manifest.client) != (generation, committed.summary.client):
-            raise DamagedGeneration(
-                generation,
-                f"the server shows another manifest for it: of {manifest.generation}, "
-                f"client {manifest.client}",
-            )
-        previous = None if manifest.previous is None else manifest.previous.generation
-        if (manifest.partial, previous) != (committed.summary.partial, committed.summary.previous):
-            raise DamagedGeneration(
-                generation, "the server does not say of it what its manifest says"
-            )
-        return OpenedGeneration(manifest, committed.manifest_id, committed.summary.receipt)
+        """Open and check a manifest. Raises ``DamagedGeneration``, or ``UnknownFormat``."""
+        return open_generation(self._keys, committed)
 
     async def get(self, generation: GenerationId) -> OpenedGeneration:
         """Fetch and open one. Raises ``NotFound`` too."""

@@ -6,13 +6,10 @@
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from attrs import define, evolve, field
 
-from obnam.errors import (
-    NotFound,
-)
+from obnam.errors import NotFound
 from obnam.history_errors import (
     BadReceipt,
     HistoryBroken,
@@ -20,16 +17,15 @@ from obnam.history_errors import (
     ServerKeyChanged,
     ServerRolledBack,
 )
+from obnam.model.figures import counted
 from obnam.model.ids import ClientName, GenerationId
 from obnam.pool.thread import OwnThread
 from obnam.repository import state, trust
+from obnam.repository.opening import OpenedGeneration
 from obnam.repository.proofs import Proof, ServerIdentity, list_problem, order_problem
 from obnam.repository.state import Loss, Remembered
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import GenerationSummary, RepositoryDescription
-
-if TYPE_CHECKING:
-    from obnam.repository.generations import OpenedGeneration
 
 
 def judge(
@@ -74,16 +70,12 @@ def _rolled_back(
     before = [time for time in times if time <= signed_ns]
     copy = _utc(max(before)) if before else "the time before the first backup"
     since = len(times) - len(before)
-    went_on = f", and {_counted(since)} came to it since" if since else ""
+    went_on = f", and {counted(since, 'generation')} came to it since" if since else ""
     return (
         f"its copy of repository {server.repository} is older than {_utc(signed_ns)}: "
-        f"it was restored from a copy of {copy}{went_on}; {_counted(gone)} of {client} "
-        f"{'is' if gone == 1 else 'are'} gone"
+        f"it was restored from a copy of {copy}{went_on}; "
+        f"{counted(gone, 'generation')} of {client} {'is' if gone == 1 else 'are'} gone"
     )
-
-
-def _counted(count: int) -> str:
-    return f"{count} generation{'' if count == 1 else 's'}"
 
 
 def _utc(time_ns: int) -> str:
@@ -99,7 +91,7 @@ class History:
     """
 
     _repository: IRepository
-    _fetch: "Callable[[GenerationId], Awaitable[OpenedGeneration]]"
+    _fetch: Callable[[GenerationId], Awaitable[OpenedGeneration]]
     _state_file: Path
     _thread: OwnThread
     _pinned: bytes | None
@@ -129,7 +121,7 @@ class History:
         await self._change(lambda memory: evolve(memory, server_key=key))
 
     async def check(
-        self, description: RepositoryDescription, newest: "OpenedGeneration | None"
+        self, description: RepositoryDescription, newest: OpenedGeneration | None
     ) -> list[str]:
         """Compare the newest generation that the server shows with what was seen before.
 
@@ -165,7 +157,7 @@ class History:
         kept = (await self.load()).receipts.get(client)
         return await self._thread.call(list_problem, self.server, kept, listed)
 
-    async def keep_receipt(self, opened: "OpenedGeneration") -> None:
+    async def keep_receipt(self, opened: OpenedGeneration) -> None:
         """Check the receipt of what was just committed, and keep it.
 
         Raises ``BadReceipt``. A server that has no key, and never had, gives none.
@@ -183,14 +175,14 @@ class History:
         self._last = proof
         await self._change(lambda memory: memory.with_receipt(manifest.client, proof))
 
-    def is_verified(self, opened: "OpenedGeneration") -> bool | None:
+    def is_verified(self, opened: OpenedGeneration) -> bool | None:
         """Whether the receipt bears the signature of the server's key; ``None``: it bears none."""
         if self.server is None or opened.receipt.countersigned is None:
             return None
         return self.proof_of(opened) is not None
 
     async def accept(
-        self, description: RepositoryDescription, newest: "OpenedGeneration | None", now_ns: int
+        self, description: RepositoryDescription, newest: OpenedGeneration | None, now_ns: int
     ) -> Loss | None:
         """Take what the server shows for the history; ``None``: it fits what is remembered.
 
@@ -240,7 +232,7 @@ class History:
         await self._thread.call(state.change, self._state_file, changed)
 
     async def _chain(
-        self, remembered: trust.Link | None, newest: "OpenedGeneration | None"
+        self, remembered: trust.Link | None, newest: OpenedGeneration | None
     ) -> list[trust.Shown]:
         """The newest manifest and its ancestors, as many as the check wants and there are."""
         shown = [] if newest is None else [newest.shown()]
@@ -256,7 +248,7 @@ class History:
         return shown
 
     def _receipt_of(
-        self, client: ClientName, newest: "OpenedGeneration | None", kept: Proof | None
+        self, client: ClientName, newest: OpenedGeneration | None, kept: Proof | None
     ) -> Proof | None:
         """The receipt of the newest generation shown, which cannot be older than ``kept``."""
         if newest is None or self.server is None:
@@ -273,7 +265,7 @@ class History:
             raise ServerForked(client, order)
         return proof
 
-    def proof_of(self, opened: "OpenedGeneration") -> Proof | None:
+    def proof_of(self, opened: OpenedGeneration) -> Proof | None:
         """The receipt of a generation, if it is signed by the server's key, and of this one."""
         if self.server is None:
             return None
@@ -285,7 +277,7 @@ class History:
         return proof if said == (manifest.generation, opened.manifest_id) else None
 
     async def _explained(
-        self, broken: HistoryBroken, memory: Remembered, newest: "OpenedGeneration | None"
+        self, broken: HistoryBroken, memory: Remembered, newest: OpenedGeneration | None
     ) -> HistoryBroken:
         client = ClientName(broken.client)
         kept, remembered = memory.receipts.get(client), memory.newest.get(client)

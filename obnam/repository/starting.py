@@ -18,9 +18,7 @@ from pathlib import Path
 from attrs import define
 
 from obnam.errors import EmbeddedServerFailed
-
-SOCKET_PATH_MAX = 107
-"""Bytes of a Unix socket's path on Linux (``sun_path`` has 108, the last of them a zero)."""
+from obnam.wire.limits import SOCKET_PATH_MAX
 
 # No module is to be taken from the directory that the user happens to be in (-P); and the server
 # runs in the private one.

@@ -12,9 +12,7 @@ from itertools import pairwise
 
 from attrs import frozen
 
-from obnam.history_errors import (
-    HistoryBroken,
-)
+from obnam.history_errors import HistoryBroken
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 
 

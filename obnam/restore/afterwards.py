@@ -7,7 +7,6 @@ from typing import TypeVar
 
 from attrs import define
 
-from obnam.backup.together import all_of
 from obnam.generation.local import LocalGeneration
 from obnam.live.apply import NOTHING_MISSED, Missed
 from obnam.live.metadata import NONE, decode_attributes
@@ -16,6 +15,7 @@ from obnam.model.entry import Kind, Metadata
 from obnam.pool.pool import IPool
 from obnam.pool.read_back import read_back
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_of
 from obnam.pool.write_files import FAILURES, Group, why
 from obnam.restore.notes import Follower, MadeDirectory, Notes
 from obnam.restore.plan import Neighbourhood, Part, Work, find_entry

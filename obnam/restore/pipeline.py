@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from attrs import define, field
 
-from obnam.backup.together import all_of
 from obnam.live.apply import Missed
 from obnam.live.overwrite import Overwrite
 from obnam.live.write import NewFile, Target
@@ -20,6 +19,7 @@ from obnam.pool.open_chunks import SealedChunk
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_of
 from obnam.pool.write_files import (
     FAILURES,
     FileToWrite,

@@ -10,7 +10,6 @@ from typing import NamedTuple
 from attrs import define, field
 from twisted.internet.defer import Deferred, DeferredLock
 
-from obnam.backup.together import all_of
 from obnam.model.entry import printable
 from obnam.pool.check_files import Checked, OpenedPart, check_files, open_part
 from obnam.pool.checksum import ContentChecksum
@@ -20,6 +19,7 @@ from obnam.pool.rack import SlabRack
 from obnam.pool.slabs import Slab
 from obnam.pool.sum_up import sum_up, sum_up_hole
 from obnam.pool.thread import OwnThread
+from obnam.pool.together import all_of
 from obnam.pool.write_files import WRONG_CHECKSUM
 from obnam.progress import IProgress
 from obnam.restore.fetch import fetch_sealed

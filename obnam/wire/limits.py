@@ -62,3 +62,6 @@ of grace."""
 
 REQUEST_HEADER_MAX = 16 * 1024
 """All headers of a request together."""
+
+SOCKET_PATH_MAX = 107
+"""Bytes of a Unix socket's path on Linux (``sun_path`` has 108, the last of them a zero)."""

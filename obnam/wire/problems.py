@@ -61,28 +61,6 @@ INTERNAL = Problem("internal", 500, "The server failed")
 FULL = Problem("full", 507, "The server has no room")
 OVER_QUOTA = Problem("over-quota", 507, "The repository would exceed its quota")
 
-ALL = (
-    BAD_REQUEST,
-    UNAUTHENTICATED,
-    FORBIDDEN,
-    NOT_FOUND,
-    METHOD_NOT_ALLOWED,
-    SESSION_LOST,
-    CONFLICT,
-    CHUNKS_MISSING,
-    SET_DIFFERS,
-    KEPT,
-    PRECONDITION_FAILED,
-    LENGTH_REQUIRED,
-    TOO_LARGE,
-    TOO_MANY_REQUESTS,
-    TOO_MANY_FAILURES,
-    BUSY,
-    INTERNAL,
-    FULL,
-    OVER_QUOTA,
-)
-
 
 def name_of(document: object) -> str:
     """The name of the problem that a document states. Raises `BadMessage`."""

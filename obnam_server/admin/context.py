@@ -13,11 +13,6 @@ from obnam_server.admin.calling import call
 from obnam_server.config import Settings, load
 from obnam_server.store.errors import BadDataDirectory
 
-FAILED = 1
-WRONG_USAGE = 2
-DONE_WITH_WARNINGS = 3
-"""Exit codes, those of ``docs/exit-codes.md``."""
-
 
 @frozen
 class Context:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from obnam.errors import DONE_WITH_WARNINGS
 from obnam.model.ids import (
     ClientName,
     RepositoryName,
@@ -13,7 +14,7 @@ from obnam.model.ids import (
     parse_generation_id,
     parse_repository_name,
 )
-from obnam_server.admin.context import DONE_WITH_WARNINGS, Context, named
+from obnam_server.admin.context import Context, named
 from obnam_server.store.quotas import parse_size
 
 _REPOSITORY = click.argument("repository", callback=named(parse_repository_name))

@@ -15,9 +15,9 @@ from typing import NoReturn
 import click
 from click.core import ParameterSource
 
-from obnam.errors import ObnamError
+from obnam.errors import FAILED, WRONG_USAGE, ObnamError
 from obnam_server.admin.commands import Commands
-from obnam_server.admin.context import FAILED, WRONG_USAGE, Context
+from obnam_server.admin.context import Context
 from obnam_server.administration.answers import error_name
 
 DEFAULT_CONFIG = Path("/etc/obnam/server.yaml")

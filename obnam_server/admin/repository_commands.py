@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from obnam.model.figures import counted, size_text
 from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam_server.admin.clients import client_line
 from obnam_server.admin.context import Context, named
@@ -56,9 +57,9 @@ def _line(repository: Mapping[str, Any]) -> str:
     damage = repository["damaged_chunk_count"]
     parts = [
         str(repository["name"]),
-        f"{repository['used_bytes'] / 1e6:.1f} MB",
-        f"{repository['generation_count']} generations",
-        f"{repository['client_count']} clients",
+        size_text(repository["used_bytes"]),
+        counted(repository["generation_count"], "generation"),
+        counted(repository["client_count"], "client"),
     ]
     return "\t".join(parts + ([f"{damage} damaged chunks"] if damage else []))
 

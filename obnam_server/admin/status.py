@@ -1,22 +1,15 @@
-"""How the server is, and making an index anew."""
+"""How the server is."""
 
-import os
-import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
 from attrs import frozen
 
-from obnam.errors import NotFound
-from obnam.model.ids import RepositoryName
+from obnam.model.figures import counted, size_text
 from obnam.wire.members import Json
 from obnam_server.admin.calling import about_running, call
 from obnam_server.config import Settings
-from obnam_server.store import layout
-from obnam_server.store.audit import Audit, RepositoryAudit
-from obnam_server.store.files import LOCAL_FILES
-from obnam_server.store.rebuild import rebuild_index
 
 
 @frozen
@@ -46,8 +39,8 @@ class Status:
         lines.append(f"server key: {self.kept['server_key']}")
         lines += ["server: not running"] if self.running is None else _running(self.running, now_ns)
         return lines + [
-            f"repository {each['name']}: {each['size_bytes'] / 1e6:.1f} MB, "
-            f"{each['clients']} clients"
+            f"repository {each['name']}: {size_text(each['size_bytes'])}, "
+            f"{counted(each['clients'], 'client')}"
             for each in self.kept["repositories"]
         ]
 
@@ -60,8 +53,8 @@ def _running(running: Mapping[str, Any], now_ns: int) -> list[str]:
         *([f"workers: {len(running['workers'])} processes"] if running["workers"] else []),
         f"now: {running['connections']} connections, {running['uploads']} uploads",
         f"since its start: {running['answers']} requests, {running['failed']} failed, "
-        f"{running['received_bytes'] / 1e6:.1f} MB received, "
-        f"{running['sent_bytes'] / 1e6:.1f} MB sent",
+        f"{size_text(running['received_bytes'])} received, "
+        f"{size_text(running['sent_bytes'])} sent",
     ]
 
 
@@ -69,21 +62,3 @@ def status(settings: Settings) -> Status:
     """Ask the running server, or look at its data directory. Nothing is changed."""
     kept = call(settings, "status", {})
     return Status(kept, about_running(settings))
-
-
-def rebuild(settings: Settings, only: RepositoryName | None) -> dict[RepositoryName, list[str]]:
-    """Make indexes anew; what was found to be wrong with each repository, one line each.
-
-    Raises `StoreInUse` while the server runs, and `NotFound`.
-    """
-    names: Sequence[RepositoryName] = layout.names_of(settings.data_directory)
-    if only is not None:
-        if only not in names:
-            raise NotFound(f"repository {only}")
-        names = [only]
-    data = settings.data_directory.absolute()
-    layout.prepare_directory(data, LOCAL_FILES)
-    audit = Audit.open(data, time.time_ns)
-    log = RepositoryAudit(audit, only)
-    with log.change("rebuild-index", administrator=os.getuid()):
-        return {name: rebuild_index(data, name, time.time_ns) for name in names}

@@ -4,9 +4,11 @@ import time
 
 import click
 
+from obnam.errors import DONE_WITH_WARNINGS
 from obnam.model.ids import RepositoryName, parse_repository_name
-from obnam_server.admin.context import DONE_WITH_WARNINGS, Context, named
-from obnam_server.admin.status import rebuild, status
+from obnam_server.admin.context import Context, named
+from obnam_server.admin.rebuilding import rebuild
+from obnam_server.admin.status import status
 
 
 @click.command("rebuild-index")

@@ -2,8 +2,10 @@
 
 import click
 
+from obnam.errors import DONE_WITH_WARNINGS
+from obnam.model.figures import size_text
 from obnam.model.ids import RepositoryName, parse_repository_name
-from obnam_server.admin.context import DONE_WITH_WARNINGS, Context, named
+from obnam_server.admin.context import Context, named
 
 _REPOSITORY = click.argument("repository", callback=named(parse_repository_name))
 
@@ -14,13 +16,10 @@ _REPOSITORY = click.argument("repository", callback=named(parse_repository_name)
 def collect(context: Context, repository: RepositoryName) -> None:
     """How much of REPOSITORY no generation needs any more. Changes nothing."""
     found = context.call("collect", repository=repository)
-    context.say(
-        found,
-        [
-            f"{repository}: {_mb(found['dead_bytes'])} of {_mb(found['size_bytes'])} are dead; "
-            f"compaction would free {_mb(found['to_be_freed_bytes'])} now"
-        ],
-    )
+    dead, whole = size_text(found["dead_bytes"]), size_text(found["size_bytes"])
+    freed = size_text(found["to_be_freed_bytes"])
+    line = f"{repository}: {dead} of {whole} are dead; compaction would free {freed} now"
+    context.say(found, [line])
 
 
 @click.command()
@@ -29,7 +28,8 @@ def collect(context: Context, repository: RepositoryName) -> None:
 def compact(context: Context, repository: RepositoryName) -> None:
     """Give back what no generation of REPOSITORY needs any more."""
     found = context.call("compact", repository=repository)
-    lines = [f"{repository}: {_mb(found['freed_bytes'])} of {_mb(found['dead_bytes'])} dead freed"]
+    freed, dead = size_text(found["freed_bytes"]), size_text(found["dead_bytes"])
+    lines = [f"{repository}: {freed} of {dead} dead freed"]
     if found["left"]:
         lines.append(f"{found['left']} groups of segments were left alone; see the server's log")
     context.say(found, lines)
@@ -46,7 +46,7 @@ def scrub(context: Context, repository: RepositoryName) -> None:
     lines = [f"{repository}: {line}" for line in found["findings"]]
     rest = "; the next backups heal what they still have" if found["damaged_chunk_count"] else ""
     lines.append(
-        f"{repository}: {found['segments']} segments, {_mb(found['size_bytes'])} read; "
+        f"{repository}: {found['segments']} segments, {size_text(found['size_bytes'])} read; "
         f"{found['damaged']} damaged chunks found, {found['damaged_chunk_count']} not healed yet"
         f"{rest}"
     )
@@ -66,10 +66,6 @@ def check(context: Context, repository: RepositoryName, repair: bool) -> None:
     context.say(found, lines or [f"{repository}: all is well"])
     if not all(each["repaired"] for each in found["findings"]):
         raise click.exceptions.Exit(DONE_WITH_WARNINGS)
-
-
-def _mb(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"
 
 
 COMMANDS = {"check": check, "collect": collect, "compact": compact, "scrub": scrub}

@@ -5,7 +5,7 @@ from typing import Any
 
 from attrs import define
 
-from obnam.errors import ObnamError
+from obnam.errors import FAILED, ObnamError
 
 ERROR_MEMBER = "error"
 EXIT_CODE_MEMBER = "exit_code"
@@ -18,7 +18,7 @@ class OperationFailed(ObnamError):
 
     name: str
     problem: str
-    exit_code: int = 1  # type: ignore[misc]  # what it was at the other end
+    exit_code: int = FAILED  # type: ignore[misc]  # what it was at the other end
 
     def __str__(self) -> str:
         return self.problem
@@ -40,5 +40,5 @@ def failure_in(document: Any) -> OperationFailed:
         str(
             document.get("detail") or document.get("title") or "the server's answer makes no sense"
         ),
-        code if isinstance(code, int) else 1,
+        code if isinstance(code, int) else FAILED,
     )

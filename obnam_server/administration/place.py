@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-SOCKET_NAME = "admin.socket"
+from obnam.wire.limits import SOCKET_PATH_MAX
 
-SOCKET_PATH_MAX = 107
-"""Bytes of a Unix socket's path on Linux (``sun_path`` has 108, the last of them a zero)."""
+SOCKET_NAME = "admin.socket"
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 import json
 
-from obnam.errors import ObnamError
+from obnam.errors import FAILED, ObnamError
 from obnam.wire.members import BadMessage
 from obnam.wire.problems import INTERNAL
 from obnam_server.administration.answers import ERROR_MEMBER, EXIT_CODE_MEMBER
@@ -17,6 +17,6 @@ def problem_of(error: BaseException | None) -> tuple[int, bytes] | None:
     problem = INTERNAL if refused is None else refused.problem
     members = {
         ERROR_MEMBER: type(error).__name__,
-        EXIT_CODE_MEMBER: getattr(error, "exit_code", 1),
+        EXIT_CODE_MEMBER: getattr(error, "exit_code", FAILED),
     }
     return problem.status, json.dumps(problem.to_json(str(error), **members)).encode("utf-8")

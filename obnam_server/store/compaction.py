@@ -27,9 +27,7 @@ from obnam_server.store.segment_format import (
     SegmentKind,
     pack_trailer,
 )
-from obnam_server.store.segment_format import (
-    pack_header as pack_segment_header,
-)
+from obnam_server.store.segment_format import pack_header as pack_segment_header
 from obnam_server.store.segment_interfaces import ISegmentWriter
 from obnam_server.store.upload import numbered
 

@@ -25,9 +25,9 @@ from pathlib import Path
 
 from obnam.errors import NotFound, UnknownFormat
 from obnam.model.ids import RepositoryName, parse_repository_name
+from obnam.wire.receipts import REPOSITORY_ID_BYTES
 from obnam_server.store.errors import BadDataDirectory, StoreInUse
 from obnam_server.store.files import IFiles, disk_errors, write_durably
-from obnam_server.store.segment_format import REPOSITORY_ID_BYTES
 
 FORMAT = 1
 """Raised when an older server could not use the directory, or would spoil it."""

@@ -17,7 +17,6 @@ from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.interfaces import ChunkNumber, Location, SegmentNumber
 
 VERSION = 1
-REPOSITORY_ID_BYTES = 16
 _HEAD_MAGIC = b"obnamseg"
 _FOOT_MAGIC = b"obnamend"
 _HEADER = struct.Struct(">8sBB6x16s")

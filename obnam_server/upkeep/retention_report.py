@@ -9,6 +9,7 @@ from typing import Any
 from attrs import field, frozen
 
 from obnam.model.entry import printable
+from obnam.model.figures import size_text
 from obnam.model.ids import GenerationId
 from obnam_server.upkeep.retention import Decision, Fate, Plan
 from obnam_server.upkeep.retention_time import shown
@@ -75,7 +76,7 @@ class RetentionReport:
             line += " (partial)"
         line += f" {_fate(decision)}"
         frees = self.frees_bytes.get(candidate.generation)
-        return line if frees is None else f"{line}; frees {_size(frees)}"
+        return line if frees is None else f"{line}; frees {size_text(frees)}"
 
     def _summary(self) -> str:
         counts = {fate: len(self.plan.with_fate(fate)) for fate in Fate}
@@ -85,7 +86,7 @@ class RetentionReport:
         )
         if self.together_bytes is None:
             return line
-        return f"{line}; all that goes frees {_size(self.together_bytes)}"
+        return f"{line}; all that goes frees {size_text(self.together_bytes)}"
 
 
 def _fate(decision: Decision) -> str:
@@ -97,7 +98,3 @@ def _fate(decision: Decision) -> str:
     if decision.fate is Fate.TRASHED:
         return f"in the trash ({rules})" if end is None else f"in the trash until {end} at least"
     return "goes now" if decision.fate is Fate.GOES else "expunged now"
-
-
-def _size(size_bytes: int) -> str:
-    return f"{size_bytes / 1e6:.1f} MB"

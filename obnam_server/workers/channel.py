@@ -18,8 +18,8 @@ from obnam_server.channel import (
     ApiChannel,
     Channels,
 )
-from obnam_server.crowd import Crowd
-from obnam_server.queues import share_of_memory
+from obnam_server.sharing.crowd import Crowd
+from obnam_server.sharing.queues import share_of_memory
 from obnam_server.work import Work
 from obnam_server.workers.line import OwnerLine
 

@@ -22,7 +22,7 @@ from obnam.wire.limits import FETCH_BODY_MAX, FETCH_IDS_MAX, JSON_BODY_MAX
 from obnam.wire.problems import TOO_LARGE
 from obnam_server.api import CHUNK_IDS_BODY_MAX, Api
 from obnam_server.exchange import json_answer, nothing, octets, read_json, session_of
-from obnam_server.metrics import Counters
+from obnam_server.monitoring.metrics import Counters
 from obnam_server.problems import Refused, write_answer
 from obnam_server.requests import ApiRequest, check_length
 from obnam_server.routes import READ, STORE, Body, Route, authorized_route, new_app

@@ -14,9 +14,9 @@ from twisted.web.http import Request
 from twisted.web.resource import IResource
 
 from obnam_server.channel import ApiChannel
-from obnam_server.queues import Queue
 from obnam_server.requests import ApiRequest, Services
 from obnam_server.routes import Route, find
+from obnam_server.sharing.queues import Queue
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.reservations import Reservation

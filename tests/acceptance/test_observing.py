@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from obnam_server.webhooks import signature
+from obnam_server.monitoring.webhooks import signature
 from tests.acceptance.computer import TWISTD, Computer
 from tests.support.server_process import ServerProcess
 

@@ -23,7 +23,6 @@ from obnam.model.entry import Kind, Reason
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.pool.thread import OwnThread
 from obnam.pool.worker import Tools
-from obnam.progress import NullProgress
 from obnam.repository.cache import GenerationCache
 from obnam.repository.generations import Generations
 from obnam.restore.run import Restore
@@ -33,6 +32,7 @@ from obnam.verify.settings import Verified, VerifySettings
 from obnam.wire.frames import pack_header
 from tests.support.inline_pool import InlinePool
 from tests.support.memory_repository import MemoryRepository, MemoryServer
+from tests.support.null_progress import NullProgress
 
 reactor: Any = global_reactor
 

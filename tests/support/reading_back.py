@@ -10,7 +10,8 @@ from obnam.generation.rows import EntryRow
 from obnam.model.chunk import ChunkKind
 from obnam.model.entry import Kind, Reason
 from obnam.model.ids import GenerationId
-from obnam.repository.generations import Generations, OpenedGeneration
+from obnam.repository.generations import Generations
+from obnam.repository.opening import OpenedGeneration
 from tests.support.memory_repository import MemoryServer
 
 

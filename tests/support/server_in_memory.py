@@ -18,13 +18,13 @@ from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.api import Api
 from obnam_server.auth import Gate
 from obnam_server.channel import ApiChannel
-from obnam_server.events import Event, Events
-from obnam_server.failures import Failures
 from obnam_server.lent import LentMemories
-from obnam_server.metrics import Counters
-from obnam_server.queues import Queues
+from obnam_server.monitoring.events import Event, Events
+from obnam_server.monitoring.metrics import Counters
 from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
+from obnam_server.sharing.failures import Failures
+from obnam_server.sharing.queues import Queues
 from obnam_server.site import ApiSite
 from obnam_server.store.store import Store
 from obnam_server.upkeep.anomaly import judge

@@ -13,7 +13,7 @@ def main() -> None:
     """Patch the limits; then be twistd."""
     from twisted.scripts.twistd import run
 
-    from obnam_server import queues
+    from obnam_server.sharing import queues
 
     queues.WAIT_S = 0.05
     queues.COME_BACK_S = COME_BACK_S

@@ -22,13 +22,13 @@ from obnam.wire.frames import pack_header
 from obnam.wire.idlists import pack_ids
 from obnam_server.api import Api
 from obnam_server.auth import Gate
-from obnam_server.events import Events
-from obnam_server.failures import Failures
-from obnam_server.metrics import Counters
+from obnam_server.monitoring.events import Events
+from obnam_server.monitoring.metrics import Counters
 from obnam_server.ports import BACKLOG, PrivateSocket
-from obnam_server.queues import Queues
 from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
+from obnam_server.sharing.failures import Failures
+from obnam_server.sharing.queues import Queues
 from obnam_server.store.errors import DamagedSegment, StoreFull
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store

@@ -11,7 +11,7 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.base import ReactorBase
 
-from obnam_server.crowd import STRANGERS_PER_SOURCE_MAX
+from obnam_server.sharing.crowd import STRANGERS_PER_SOURCE_MAX
 from tests.support.clients import client_of, enrolled
 from tests.support.server_process import ServerProcess
 

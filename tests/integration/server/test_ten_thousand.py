@@ -17,7 +17,7 @@ from obnam.model.ids import ChunkId, GenerationId
 from obnam.repository.http import HttpRepository
 from obnam.wire.frames import pack_header
 from obnam.wire.messages import Commit
-from obnam_server.crowd import CONNECTIONS_MAX
+from obnam_server.sharing.crowd import CONNECTIONS_MAX
 from tests.support.clients import client_of, enrolled
 from tests.support.server_process import ServerProcess
 

@@ -17,12 +17,12 @@ from obnam.crypto.seal import Sealer, best_suite
 from obnam.model.entry import Reason
 from obnam.model.ids import ClientName, GenerationId
 from obnam.pool.thread import OwnThread
-from obnam.progress import NullProgress
 from obnam.repository.cache import GenerationCache
 from obnam.repository.generations import Generations
 from tests.support.counting_repository import CountingRepository
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.support.memory_repository import MemoryServer
+from tests.support.null_progress import NullProgress
 from tests.support.reading_back import ReadBack, Reader
 
 KEYS = RepositoryKeys.derive(MasterKey(bytes(range(32))))

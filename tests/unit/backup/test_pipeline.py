@@ -12,18 +12,19 @@ from twisted.internet.task import Clock
 from obnam.backup.ahead import ScanAhead
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
-from obnam.backup.pipeline import Pipeline, Store
+from obnam.backup.pipeline import Pipeline
 from obnam.backup.record import Recorder
+from obnam.backup.sender import Sender
 from obnam.backup.uploads import Sent, Uploads
 from obnam.errors import ServerFull, ServerUnreachable
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.ids import ChunkId, ClientName, SessionId
 from obnam.pool.pool import WorkerDied
 from obnam.pool.rack import SlabRack
-from obnam.progress import NullProgress
 from tests.support.counting_repository import CountingRepository
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.support.memory_repository import MemoryServer
+from tests.support.null_progress import NullProgress
 from tests.unit.backup.laptop import KEYS, Laptop
 from tests.unit.pool.bench import group_of, noise
 
@@ -72,12 +73,12 @@ class Line:
         recorder, thread = Recorder(self.nascent), self.laptop.thread
         uploads = Uploads(self.repository, self.pool, self.sealed, self.sent, self.session)
         self.plaintext.when_idle = uploads.flush
-        store = Store(self.repository, thread, recorder, self.plaintext, uploads, asks=self.asks)
+        sender = Sender(self.repository, thread, recorder, self.plaintext, uploads, asks=self.asks)
         large = LargeFileReader(
-            self.pool, thread, self.laptop.checksums, recorder, self.plaintext, store.store
+            self.pool, thread, self.laptop.checksums, recorder, self.plaintext, sender
         )
         self.pipeline = Pipeline(
-            self.clock, self.pool, thread, recorder, self.plaintext, store, large, self.progress,
+            self.clock, self.pool, thread, recorder, self.plaintext, sender, large, self.progress,
             self.sent,
         )  # fmt: skip
 

@@ -8,9 +8,7 @@ from attrs import evolve
 from nacl.signing import SigningKey
 
 from obnam.browse import accepting, catalogue, standing
-from obnam.errors import (
-    UsageError,
-)
+from obnam.errors import UsageError
 from obnam.history_errors import (
     BadReceipt,
     HistoryBroken,

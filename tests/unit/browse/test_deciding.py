@@ -19,17 +19,15 @@ from obnam.errors import (
     ServerUnreachable,
     UnknownReference,
 )
-from obnam.history_errors import (
-    HistoryBroken,
-)
+from obnam.history_errors import HistoryBroken
 from obnam.model.ids import ClientName, GenerationId
-from obnam.progress import NullProgress
 from obnam.repository.cache import GenerationCache
 from obnam.repository.generations import Generations
 from obnam.wire.listing import ListedGeneration
 from obnam.wire.messages import GenerationSummary, Receipt
 from tests.support.memory_repository import MemoryRepository
 from tests.support.memory_scene import KEYS, NOW_NS, Scene, memory_scene
+from tests.support.null_progress import NullProgress
 
 ensure = pytest_twisted.ensureDeferred
 

@@ -12,9 +12,9 @@ from obnam.cli.commands import Options
 from obnam.cli.upkeep import SHOWN_AFTER_S, Caretaker
 from obnam.config import Places
 from obnam.errors import EmbeddedServerFailed
-from obnam.progress import NullProgress
 from obnam.wire.lifeline import Upkeep, UpkeepAsked
 from obnam.wiring import Surroundings
+from tests.support.null_progress import NullProgress
 
 MUCH = Upkeep(1, 2, 3_500_000, 250_000, 2, True, ("scrub failed",), ("nothing is deleted",))
 
@@ -84,7 +84,7 @@ def test_all_that_there_may_be_to_say(scene: Scene, capsys: Captured) -> None:
     scene.begin()
     scene.answer.callback(MUCH)
     assert capsys.readouterr().err.splitlines() == [
-        "obnam: upkeep: 1 generation into the trash, 2 out of it for good, 3.5 MB freed, 0.2 MB "
+        "obnam: upkeep: 1 generation into the trash, 2 out of it for good, 3.5 MB freed, 250.0 kB "
         "read again, left off, as its time was up; it goes on tomorrow",
         "obnam: upkeep: nothing is deleted",
     ]

@@ -49,6 +49,15 @@ def finished(
     return LocalGeneration(path)
 
 
+def entry_count(path: Path) -> int:
+    """How many rows a finished database has for entries, reachable or not."""
+    connection = sqlite3.connect(path)
+    try:
+        return int(connection.execute("SELECT count(*) FROM entry").fetchone()[0])
+    finally:
+        connection.close()
+
+
 def uses(path: Path) -> dict[int, int]:
     """Chunks of a finished database by number, and how often they are used."""
     connection = sqlite3.connect(path)

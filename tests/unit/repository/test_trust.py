@@ -6,12 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obnam.errors import (
-    ConfigurationError,
-)
-from obnam.history_errors import (
-    HistoryBroken,
-)
+from obnam.errors import ConfigurationError
+from obnam.history_errors import HistoryBroken
 from obnam.model.ids import ClientName, parse_chunk_id, parse_generation_id
 from obnam.repository.state import Remembered, load, remember, state_file
 from obnam.repository.trust import Checked, Link, Shown, ancestors_wanted, check

@@ -15,11 +15,12 @@ import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.base import ReactorBase
 from twisted.internet.threads import deferToThread
 
+from obnam.wire.limits import SOCKET_PATH_MAX
 from obnam_server.admin.calling import about_running, ask, call
 from obnam_server.admin.listening import write_listening
 from obnam_server.administration.answers import OperationFailed
 from obnam_server.administration.listener import ARGUMENTS_MAX
-from obnam_server.administration.place import SOCKET_NAME, SOCKET_PATH_MAX
+from obnam_server.administration.place import SOCKET_NAME
 from obnam_server.administration.port import AdminPort
 from obnam_server.config import Settings
 from obnam_server.store.errors import BadDataDirectory, StoreInUse

@@ -3,8 +3,8 @@
 import json
 
 from obnam.model.ids import ClientName, GenerationId, RepositoryName
-from obnam_server.event_kinds import Kind
-from obnam_server.events import Event
+from obnam_server.monitoring.event_kinds import Kind
+from obnam_server.monitoring.events import Event
 from tests.support.raw_backup import backed_up, begin, commit, commit_of
 from tests.support.server_in_memory import ServerInMemory
 

@@ -6,7 +6,7 @@ import pytest
 
 from obnam.errors import ConfigurationError
 from obnam_server.config import KEYS, load
-from obnam_server.event_kinds import USUAL, Kind
+from obnam_server.monitoring.event_kinds import USUAL, Kind
 
 
 def write(folder: Path, text: str) -> Path:

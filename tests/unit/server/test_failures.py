@@ -11,7 +11,7 @@ from twisted.internet.interfaces import IAddress
 from twisted.internet.task import Clock
 
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.failures import (
+from obnam_server.sharing.failures import (
     DEBT_MAX,
     FAILURES_AT_ONCE,
     KNOWN_MAX,
@@ -20,7 +20,7 @@ from obnam_server.failures import (
     Failures,
     KnownTokens,
 )
-from obnam_server.sources import source_of
+from obnam_server.sharing.sources import source_of
 from tests.support.raw_backup import problem
 from tests.support.server_in_memory import HOUR_NS, RawAnswer, ServerInMemory, Wire
 

@@ -11,10 +11,10 @@ import yaml
 from prometheus_client.parser import text_string_to_metric_families
 
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.event_kinds import Kind
-from obnam_server.events import Events
-from obnam_server.gauges import Gauges, UpkeepFigures
-from obnam_server.metrics import Counters
+from obnam_server.monitoring.event_kinds import Kind
+from obnam_server.monitoring.events import Events
+from obnam_server.monitoring.gauges import Gauges, UpkeepFigures
+from obnam_server.monitoring.metrics import Counters
 from obnam_server.store.figures import ClientFigures, RepositoryFigures
 from obnam_server.store.quotas import Quota
 from obnam_server.upkeep.compact import Compacted

@@ -10,7 +10,7 @@ from obnam.errors import NotFound
 from obnam.model.ids import ClientName, RepositoryName
 from obnam.wire.limits import MIB
 from obnam.wire.messages import RepositoryDescription
-from obnam_server.event_kinds import Kind
+from obnam_server.monitoring.event_kinds import Kind
 from obnam_server.store import quotas
 from obnam_server.store.errors import QuotaBelowUse
 from obnam_server.store.quotas import Quota

@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obnam_server.crowd import Crowd
-from obnam_server.queues import share_of_memory
-from obnam_server.turns import ANSWERS, BODIES, UPLOADS, Share, Turns, Verdict
+from obnam_server.sharing.crowd import Crowd
+from obnam_server.sharing.queues import share_of_memory
+from obnam_server.sharing.turns import ANSWERS, BODIES, UPLOADS, Share, Turns, Verdict
 
 GO, WAIT = Verdict.GO, Verdict.WAIT
 SMALL = Share(

@@ -8,10 +8,14 @@ from obnam.model.ids import SessionId
 from obnam.wire.frames import pack_header
 from obnam.wire.idlists import pack_ids, pack_references
 from obnam.wire.limits import MIB, SEALED_CHUNK_MAX, SILENCE_S, UPLOAD_BODY_MAX
-from obnam_server.crowd import CONNECTIONS_MAX, CONNECTIONS_PER_CLIENT_MAX, STRANGERS_PER_SOURCE_MAX
-from obnam_server.queues import WAIT_S
 from obnam_server.requests import KEPT_FREELY_MAX
-from obnam_server.turns import BODIES, UPLOADS
+from obnam_server.sharing.crowd import (
+    CONNECTIONS_MAX,
+    CONNECTIONS_PER_CLIENT_MAX,
+    STRANGERS_PER_SOURCE_MAX,
+)
+from obnam_server.sharing.queues import WAIT_S
+from obnam_server.sharing.turns import BODIES, UPLOADS
 from tests.support.raw_backup import begin, chunk_id, frames, problem, store
 from tests.support.server_in_memory import ServerInMemory, Wire
 

@@ -9,15 +9,15 @@ from attrs import define, field
 from prometheus_client.parser import text_string_to_metric_families
 
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.event_kinds import Kind
-from obnam_server.gauges import Gauges, UpkeepFigures
+from obnam_server.monitoring.event_kinds import Kind
+from obnam_server.monitoring.gauges import Gauges, UpkeepFigures
+from obnam_server.monitoring.watch import EVERY_S, FIRST_S, Watch
 from obnam_server.store import quotas
 from obnam_server.store.errors import DamagedIndex, DamagedSegment
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.upkeep.compact import Compacted
 from obnam_server.upkeep.rounds import TaskState
-from obnam_server.watch import EVERY_S, FIRST_S, Watch
 from tests.support.raw_backup import backed_up, begin, chunk_id, commit_of
 from tests.support.server_in_memory import ServerInMemory
 
@@ -209,8 +209,8 @@ def test_a_repository_that_is_gone_is_no_longer_shown(scene: Scene, tmp_path: Pa
 
 
 def test_the_number_of_series_is_bounded(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("obnam_server.gauges.REPOSITORIES_MAX", 2)
-    monkeypatch.setattr("obnam_server.gauges.CLIENTS_MAX", 1)
+    monkeypatch.setattr("obnam_server.monitoring.gauges.REPOSITORIES_MAX", 2)
+    monkeypatch.setattr("obnam_server.monitoring.gauges.CLIENTS_MAX", 1)
     for name in ("a", "b", "c"):
         backed_up(scene.server.connect(), scene.server.token(name), 1, 1)
     scene.server.advance(FIRST_S)

@@ -21,11 +21,11 @@ from twisted.web.iweb import IAgent, IBodyProducer
 from zope.interface import implementer
 
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.event_kinds import USUAL, Kind
-from obnam_server.events import REPEAT_NS, Event, Events
+from obnam_server.monitoring.event_kinds import USUAL, Kind
+from obnam_server.monitoring.events import REPEAT_NS, Event, Events
+from obnam_server.monitoring.webhook_settings import WebhookSettings
+from obnam_server.monitoring.webhooks import ANSWER_S, GIVE_UP_NS, LONGEST_WAIT_S, Webhooks
 from obnam_server.store.event_queue import WAITING_MAX, EventQueue
-from obnam_server.webhook_settings import WebhookSettings
-from obnam_server.webhooks import ANSWER_S, GIVE_UP_NS, LONGEST_WAIT_S, Webhooks
 from tests.support.server_in_memory import WorkByHand
 
 URL = "https://hooks.example.org/obnam"

@@ -37,7 +37,7 @@ def report(pinned: str = "tax") -> RetentionReport:
 def test_lines() -> None:
     assert report().lines() == [
         "client desktop",
-        "  2026-09-01 02:00 000000000000 expunged now; frees 0.1 MB",
+        "  2026-09-01 02:00 000000000000 expunged now; frees 100.0 kB",
         "  2026-09-02 02:00 000000000000 kept (newest, last)",
         "  2026-09-03 02:00 000000000000 (partial) kept (newest)",
         "client laptop",

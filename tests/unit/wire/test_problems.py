@@ -6,7 +6,9 @@ import pytest
 
 from obnam.wire import problems
 from obnam.wire.messages import BadMessage
-from obnam.wire.problems import ALL, Problem, name_of
+from obnam.wire.problems import Problem, name_of
+
+ALL = [value for value in vars(problems).values() if isinstance(value, Problem)]
 
 
 @pytest.mark.parametrize("problem", ALL, ids=lambda problem: problem.name)
@@ -24,10 +26,8 @@ def test_a_document_says_which_problem_it_is(problem: Problem) -> None:
     assert 400 <= problem.status < 600
 
 
-def test_all_of_them_are_listed_and_named_once() -> None:
-    defined = {value for value in vars(problems).values() if isinstance(value, Problem)}
-    assert defined == set(ALL)
-    assert len({problem.name for problem in ALL}) == len(ALL)
+def test_no_two_have_one_name() -> None:
+    assert len({problem.name for problem in ALL}) == len(ALL) > 1
 
 
 @pytest.mark.parametrize(

@@ -14,8 +14,8 @@ from twisted.python.failure import Failure
 
 from obnam.errors import NotFound, ObnamError
 from obnam.model.ids import RepositoryName
-from obnam_server.event_kinds import Kind
-from obnam_server.events import Events
+from obnam_server.monitoring.event_kinds import Kind
+from obnam_server.monitoring.events import Events
 from obnam_server.store.clients import Client
 from obnam_server.store.figures import RepositoryFigures, look_at
 from obnam_server.store.store import Store

@@ -1,6 +1,6 @@
 """What the server counts, and how Prometheus reads it.
 
-What concerns the whole server is here; what has a repository's name is in `obnam_server.gauges`.
+What concerns the whole server is here; what has a repository's name is in `gauges`.
 """
 
 from bisect import bisect_left

@@ -37,7 +37,7 @@ class Crowd:
     def came(self, key: Hashable, source: str | None) -> list[Hashable]:
         """A new connection; those that must be cut for it, perhaps itself.
 
-        ``source`` as `obnam_server.sources` has it.
+        ``source`` as `obnam_server.sharing.sources` has it.
         """
         strangers = self._strangers.setdefault(source, OrderedDict())
         strangers[key] = None

@@ -1,4 +1,4 @@
-"""Metrics of repositories and clients: what `obnam_server.watch` saw last, events, upkeep.
+"""Metrics of repositories and clients: what `watch` saw last, events, upkeep.
 
 The number of series is bounded: those of `REPOSITORIES_MAX` repositories and `CLIENTS_MAX` clients
 are shown, and how many are not.
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 from attrs import define, field, frozen
 
 from obnam.model.ids import RepositoryName
-from obnam_server.event_kinds import Kind
-from obnam_server.events import Events
+from obnam_server.monitoring.event_kinds import Kind
+from obnam_server.monitoring.events import Events
 from obnam_server.store.figures import SECOND_NS, ClientFigures, RepositoryFigures
 from obnam_server.upkeep.compact import Compacted
 from obnam_server.upkeep.rounds import TaskState
@@ -39,7 +39,7 @@ class UpkeepFigures:
 
 @frozen
 class Gauges:
-    """A source of metrics for `obnam_server.metrics.Counters`."""
+    """A source of metrics for `obnam_server.monitoring.metrics.Counters`."""
 
     _figures: Mapping[RepositoryName, RepositoryFigures]
     _upkeep: UpkeepFigures

@@ -20,9 +20,9 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IAgent, IBodyProducer, IResponse
 from zope.interface import implementer
 
-from obnam_server.events import Event
+from obnam_server.monitoring.events import Event
+from obnam_server.monitoring.webhook_settings import WebhookSettings
 from obnam_server.store.event_queue import Delivery, EventQueue
-from obnam_server.webhook_settings import WebhookSettings
 from obnam_server.work import Work
 
 log = Logger()
@@ -191,7 +191,7 @@ class Webhooks:
         self._work.background(self._queue.keep_only, urls).addCallbacks(self._wake, _lost)
 
     def take(self, event: Event) -> None:
-        """Queue an event; a listener of `obnam_server.events.Events`."""
+        """Queue an event; a listener of `obnam_server.monitoring.events.Events`."""
         urls = [h.settings.url for h in self._hooks if event.kind in h.settings.kinds]
         if urls:
             body = json.dumps(event.to_json()).encode("ascii")

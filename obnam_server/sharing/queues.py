@@ -1,4 +1,4 @@
-"""Waiting for one's turn: does what `obnam_server.turns` decides."""
+"""Waiting for one's turn: does what `turns` decides."""
 
 from collections.abc import Iterator
 from itertools import count
@@ -9,7 +9,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from obnam.wire.problems import BUSY, TOO_MANY_REQUESTS, Problem
 from obnam_server.problems import Refused
-from obnam_server.turns import ANSWERS, BODIES, UPLOADS, Share, Turns, Verdict
+from obnam_server.sharing.turns import ANSWERS, BODIES, UPLOADS, Share, Turns, Verdict
 
 WAIT_S = 30.0
 """How long a request waits before it is refused: well below the `SILENCE_S` after which a client

@@ -4,7 +4,7 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from obnam.backup.together import all_fired, all_of, stop_all
+from obnam.pool.together import all_fired, all_of, stop_all
 
 ensure = pytest_twisted.ensureDeferred
 

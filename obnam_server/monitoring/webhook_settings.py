@@ -12,7 +12,7 @@ from attrs import field, frozen
 
 from obnam.errors import ConfigurationError
 from obnam.model.shown import shown
-from obnam_server.event_kinds import USUAL, Kind
+from obnam_server.monitoring.event_kinds import USUAL, Kind
 
 WEBHOOKS_MAX = 16
 SECRET_MIN, SECRET_MAX = 16, 4096

@@ -7,15 +7,15 @@ from attrs import define
 from twisted.internet.base import ReactorBase
 
 from obnam.model.ids import RepositoryName
-from obnam_server.events import Events
-from obnam_server.gauges import Gauges, UpkeepFigures
-from obnam_server.metrics import Counters
+from obnam_server.monitoring.events import Events
+from obnam_server.monitoring.gauges import Gauges, UpkeepFigures
+from obnam_server.monitoring.metrics import Counters
+from obnam_server.monitoring.watch import Watch
+from obnam_server.monitoring.webhook_settings import WebhookSettings
+from obnam_server.monitoring.webhooks import ANSWER_S, Webhooks
 from obnam_server.store.event_queue import EventQueue
 from obnam_server.store.store import Store
 from obnam_server.upkeep.rounds import TaskState
-from obnam_server.watch import Watch
-from obnam_server.webhook_settings import WebhookSettings
-from obnam_server.webhooks import ANSWER_S, Webhooks
 from obnam_server.work import Work
 
 

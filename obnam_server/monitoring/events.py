@@ -11,7 +11,7 @@ from attrs import define, field, frozen
 from twisted.logger import Logger
 
 from obnam.model.ids import ClientName, GenerationId, RepositoryName
-from obnam_server.event_kinds import USUAL, Kind
+from obnam_server.monitoring.event_kinds import USUAL, Kind
 
 log = Logger()
 

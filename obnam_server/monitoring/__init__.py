@@ -1,0 +1,1 @@
+"""What somebody should hear of: events, webhooks, metrics, and the look at all repositories."""

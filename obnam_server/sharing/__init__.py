@@ -1,0 +1,1 @@
+"""One server for many: whose turn it is, who is connected, who guesses at tokens."""
