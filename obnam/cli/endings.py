@@ -74,8 +74,6 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
     from obnam.cli.commands import Options, cli
 
     options = Options(reactor)
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # see `obnam.cli.main`
     # One that is closed (`>&-`) is as if it led to nowhere; and no other file gets its number.
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
@@ -122,12 +120,9 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
     match error:
         case Interrupted():
             name = signal.Signals(error.number).name
-            kept = "the command itself was done" if error.done else "what was sent so far is kept"
+            kept = "the command itself was done" if error.done else "what was done so far is kept"
             _say(f"ended by {name}; {kept}", "Interrupted", as_json)
             return 128 + error.number
-        case KeyboardInterrupt():
-            _say("ended by SIGINT", "Interrupted", as_json)
-            return 128 + signal.SIGINT
         case click.exceptions.Exit():
             return error.exit_code
         case click.exceptions.NoArgsIsHelpError() if not as_json:

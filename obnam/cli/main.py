@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the command line, and exit. ``arguments``: those of the process, unless given."""
-    # Ctrl-C while we import ends the process without a word; `endings.run` knows what to say.
+    # Ctrl-C while we import ends the process without a word. `endings.run` has one for it.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     # Importing makes many objects and no garbage: looking for some is a tenth of the start's time.

@@ -8,6 +8,8 @@ PROGRAM = """\
 import os, signal, sys
 from obnam.cli.main import main
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # whoever runs the tests may ignore it
+
 class Interrupting:
     def find_spec(self, name, *_):
         if name == "obnam.cli.endings":

@@ -60,7 +60,6 @@ def test_the_codes_of_commands(ended: Ended) -> None:
             "obnam: a database in the cache, or one in the directory of temporary files, cannot be "
             "used: database or disk is full\n",
         ),
-        (KeyboardInterrupt(), 130, "obnam: ended by SIGINT\n"),
         (BrokenPipeError(), 141, ""),
     ],
 )
