@@ -18,7 +18,9 @@ def fits(time_ns: int) -> bool:
 
 def kept_time(time_ns: int) -> int:
     """The nearest time that can be kept."""
-    return min(max(time_ns, INTEGER_MIN), INTEGER_MAX)
+    if INTEGER_MIN <= time_ns <= INTEGER_MAX:  # as for nearly all, and quicker than what follows
+        return time_ns
+    return INTEGER_MIN if time_ns < 0 else INTEGER_MAX
 
 
 def kept_inode(inode: int) -> int:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from attrs import frozen
 
+from obnam.errors import naming
 from obnam.generation import pages
 from obnam.model.ids import GenerationId
 
@@ -59,7 +60,7 @@ class GenerationCache:
         """A path for a database that is being made, to be given to `put` or removed."""
         self.directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._tag()
-        return self.directory / f"{secrets.token_hex(8)}{_TEMPORARY}"
+        return self._temporary()
 
     def put(self, generation: GenerationId, made: Path) -> bool:
         """Take over the finished file ``made``, which lies at a path of `temporary`.
@@ -93,7 +94,13 @@ class GenerationCache:
         """
         tag = self.directory / "CACHEDIR.TAG"
         if not tag.exists():
-            tag.write_text(_TAG)
+            made = self._temporary()
+            with naming(made):
+                made.write_text(_TAG)
+            made.rename(tag)
+
+    def _temporary(self) -> Path:
+        return self.directory / f"{secrets.token_hex(8)}{_TEMPORARY}"
 
     def _path(self, generation: GenerationId) -> Path:
         return self.directory / f"{generation}{_SUFFIX}"

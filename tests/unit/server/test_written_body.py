@@ -14,16 +14,12 @@ from tests.support.raw_backup import chunk_id
 FRAME = pack_header(chunk_id(7), 5) + b"large"
 
 
-def all_buffers_are_back() -> bool:
-    taken = [BUFFERS.take() for _ in range(BUFFERS_MAX)]
-    for buffer in taken:
-        if buffer is not None:
-            BUFFERS.give_back(buffer)
-    return None not in taken
-
-
 @pytest.mark.parametrize("end", ["whole", "cut short", "given up"])
-def test_it_lets_go_of_file_and_buffer(tmp_path: Path, end: str) -> None:
+def test_it_lets_go_of_file_and_buffer(
+    tmp_path: Path, end: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(BUFFERS, "_unmade", BUFFERS_MAX)
+    monkeypatch.setattr(BUFFERS, "_free", [])
     path = tmp_path / "incoming"
     path.write_bytes(bytes(HEADER_BYTES))
     opened = os.listdir("/proc/self/fd")
@@ -37,6 +33,6 @@ def test_it_lets_go_of_file_and_buffer(tmp_path: Path, end: str) -> None:
                 body.finish()
         body.abort()
     assert os.listdir("/proc/self/fd") == opened
-    assert all_buffers_are_back()
+    assert None not in [BUFFERS.take() for _ in range(BUFFERS_MAX)]
     written = (BUFFERS_MAX + 1) * FRAME if end == "whole" else b""
     assert path.read_bytes() == bytes(HEADER_BYTES) + written
