@@ -19,10 +19,11 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Self
 
-from attrs import define, field, frozen
+from attrs import define, field
 
 from obnam.errors import HostileEntry
 from obnam.live.apply import NOTHING_MISSED, Missed, Owner, Rights, apply_metadata, owner_of
+from obnam.live.begun import NewFile, Parts, open_again
 from obnam.live.overwrite import Decision, decide
 from obnam.live.read import DIRECTORY_FLAGS
 from obnam.live.target import TargetTicket, open_target
@@ -47,28 +48,12 @@ _WORDS = {
     Kind.BLOCK_DEVICE: "block device",
 }
 
-Parts = tuple[bytes, ...]
-"""The way from the target to a directory, name by name; ``()`` is the target itself."""
-
 _FORMATS = {
     Kind.FIFO: stat.S_IFIFO,
     Kind.SOCKET: stat.S_IFSOCK,
     Kind.CHARACTER_DEVICE: stat.S_IFCHR,
     Kind.BLOCK_DEVICE: stat.S_IFBLK,
 }
-
-
-@frozen
-class NewFile:
-    """A file that is being written: where it will be, and the name that it has until then.
-
-    ``temporary`` is ``name`` itself where nothing had to be replaced. Can be pickled: other
-    processes write to the same file with `Target.reopen`, and one of them finishes it.
-    """
-
-    parts: Parts
-    name: bytes
-    temporary: bytes
 
 
 @define
@@ -163,19 +148,23 @@ class Target:
         tell whether it is unchanged. Readable and writable for the restoring user only.
         """
         above, name = self._place(parts, name)
+        made = name
         try:
-            return NewFile(parts, name, name), os.open(name, _NEW_FLAGS, 0o600, dir_fd=above)
+            descriptor = os.open(made, _NEW_FLAGS, 0o600, dir_fd=above)
         except FileExistsError as error:
             if not self._makes_room(above, name, Kind.FILE, error, size, mtime_ns):
                 return None
-        temporary = _temporary_name()
-        descriptor = os.open(temporary, _NEW_FLAGS, 0o600, dir_fd=above)
-        return NewFile(parts, name, temporary), descriptor
+            made = _temporary_name()
+            descriptor = os.open(made, _NEW_FLAGS, 0o600, dir_fd=above)
+        return NewFile(parts, name, made, os.fstat(descriptor).st_uid), descriptor
 
     def reopen(self, file: NewFile) -> int:
-        """Open a file that was begun, maybe by another process, to write or finish it."""
+        """Open a file that was begun, maybe by another process, to write or finish it.
+
+        Raises ``OSError``, with ``ESTALE`` when another stands in its place.
+        """
         above, name = self._place(file.parts, file.temporary)
-        return os.open(name, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC, dir_fd=above)
+        return open_again(above, name, file)
 
     def finish(
         self, file: NewFile, descriptor: int, metadata: Metadata, size: int | None = None
@@ -231,7 +220,9 @@ class Target:
                     owner=self._born,
                 )
         except BaseException:
-            self.abandon(NewFile(parts, name, name) if file is None else file, descriptor)
+            if file is None:
+                file = NewFile(parts, name, name, os.fstat(descriptor).st_uid)
+            self.abandon(file, descriptor)
             raise
         if file is not None:
             return self.finish(file, descriptor, metadata)
@@ -323,7 +314,8 @@ class Target:
         descriptor = os.open(name, flags, dir_fd=above)
         try:
             status = os.fstat(descriptor)
-            if kind_of(status.st_mode) is not kind:
+            # A second link: somebody has put in its place what was there before.
+            if kind_of(status.st_mode) is not kind or status.st_nlink > 1:
                 raise OSError(errno.ESTALE, "replaced while it was restored", name)
             return apply_metadata(
                 b"/proc/self/fd/%d" % descriptor,

@@ -10,10 +10,11 @@ from xxhash import xxh3_128_digest
 
 from obnam.errors import HostileEntry, TargetFull
 from obnam.live.apply import NOTHING_MISSED, Missed
+from obnam.live.begun import NewFile, Parts
 from obnam.live.metadata import NONE, decode_attributes
 from obnam.live.read import data_ranges, read_into
 from obnam.live.target import TargetTicket
-from obnam.live.write import NewFile, Parts, Target, write_at
+from obnam.live.write import Target, write_at
 from obnam.model.entry import Kind, Metadata, printable
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.open_chunks import (

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from attrs import define, field
 
 from obnam.live.apply import Missed
+from obnam.live.begun import NewFile
 from obnam.live.overwrite import Overwrite
-from obnam.live.write import NewFile, Target
+from obnam.live.write import Target
 from obnam.pool.open_chunks import SealedChunk
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from obnam.errors import HostileEntry
-from obnam.live import write
+from obnam.live.begun import NewFile
 from obnam.live.overwrite import Overwrite
 from obnam.live.write import Target
 from obnam.model.entry import Kind, Metadata
@@ -14,6 +14,7 @@ from tests.unit.live.trees import (
     ME,
     METADATA,
     MTIME_NS,
+    ORDINARY_USER,
     restore_file,
     target_at,
 )
@@ -35,7 +36,7 @@ def test_hostile_names_are_refused_everywhere(target: Target, path: Path, name: 
         lambda: target.make_special((b"d",), name, Kind.FIFO, METADATA),
         lambda: target.make_link((b"d",), name, (b"d",), b"file"),
         lambda: target.make_link((b"d",), b"x", (b"d",), name),
-        lambda: target.reopen(write.NewFile((b"d",), b"x", name)),
+        lambda: target.reopen(NewFile((b"d",), b"x", name, 0)),
     ]
     for attempt in attempts:
         with pytest.raises(HostileEntry, match="no name of a file"):
@@ -115,6 +116,42 @@ def test_a_directory_swapped_after_it_was_opened_still_gets_its_files(
     assert os.listdir(path / "moved") == ["file"]
 
 
+@pytest.mark.parametrize("another", ["theirs", "linked", "fifo"])
+def test_a_begun_file_that_was_swapped_is_not_finished(
+    target: Target, path: Path, tmp_path: Path, another: str
+) -> None:
+    """Who keeps another file open could change it after it has become setuid, by its memory."""
+    begun = target.create((), b"file", 1, 0)
+    assert begun is not None
+    new, descriptor = begun
+    os.close(descriptor)
+    (path / "file").rename(tmp_path / "moved")
+    if another == "theirs":
+        if os.geteuid() != 0:
+            pytest.skip("only root can have files of others here")
+        (path / "file").write_bytes(b"x")
+        os.chown(path / "file", ORDINARY_USER, ORDINARY_USER)
+    elif another == "linked":
+        (tmp_path / "outside").write_bytes(b"x")
+        (path / "file").hardlink_to(tmp_path / "outside")
+    else:
+        os.mkfifo(path / "file")
+    before = (path / "file").stat()
+    with pytest.raises(OSError, match="replaced"):
+        target.reopen(new)
+    assert (path / "file").stat() == before
+
+
+def test_a_begun_file_is_opened_again(target: Target) -> None:
+    begun = target.create((), b"file", 1, 0)
+    assert begun is not None
+    new, descriptor = begun
+    again = target.reopen(new)
+    assert os.path.sameopenfile(descriptor, again)
+    target.finish(new, again, METADATA)
+    os.close(descriptor)
+
+
 def test_metadata_never_reaches_what_a_link_leads_to(target: Target, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.write_bytes(b"x")
@@ -142,4 +179,22 @@ def test_what_swaps_a_fifo_for_a_link_gains_nothing(
     monkeypatch.setattr(os, "mknod", make_and_swap)
     with pytest.raises(OSError, match="replaced"):
         target.make_special((), b"fifo", Kind.FIFO, Metadata(0o666, *ME, 0))
+    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
+
+
+def test_what_swaps_a_socket_for_a_link_to_another_gains_nothing(
+    target: Target, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outside = tmp_path / "outside"
+    os.mknod(outside, stat.S_IFSOCK | 0o600)
+    real = os.mknod
+
+    def make_and_swap(name: bytes, mode: int, device: int, *, dir_fd: int) -> None:
+        real(name, mode, device, dir_fd=dir_fd)
+        (path / "socket").unlink()
+        (path / "socket").hardlink_to(outside)
+
+    monkeypatch.setattr(os, "mknod", make_and_swap)
+    with pytest.raises(OSError, match="replaced"):
+        target.make_special((), b"socket", Kind.SOCKET, Metadata(0o666, *ME, 0))
     assert stat.S_IMODE(outside.stat().st_mode) == 0o600
