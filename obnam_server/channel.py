@@ -40,6 +40,10 @@ LEAST_SOCKET_BYTES = 64 * 1024
 SENT_AT_ONCE_BYTES = 2 * SOCKET_BYTES
 """What waits to be sent is a piece more than `SOCKET_BYTES`, and a rest is copied."""
 
+LENGTH_DIGITS_MAX = 19
+"""A ``Content-Length`` has no more: Python makes no number of thousands of digits, and Twisted
+takes what it raises for a mistake of ours, with a page of log."""
+
 CLOSING_S = 60.0
 """How long a peer may take to receive the last answer on a connection that is closing."""
 
@@ -176,6 +180,14 @@ class ApiChannel(HTTPChannel):
         """A line of a request's head."""
         if not self._discarding:
             super().lineReceived(line)
+
+    def headerReceived(self, line: bytes) -> bool:
+        """A header; false: it is none, and the connection is closing."""
+        name, _, value = line.partition(b":")
+        if name.lower() == b"content-length" and len(value.strip()) > LENGTH_DIGITS_MAX:
+            self._respondToBadRequestAndDisconnect()
+            return False
+        return bool(super().headerReceived(line))
 
     def rawDataReceived(self, data: bytes) -> None:
         """Bytes of a body."""

@@ -98,6 +98,8 @@ def test_more_than_the_announced_length_is_another_request(server: ServerInMemor
         b"GET /health HTTP/1.1\r\nHost: x\r\nno colon\r\n\r\n",
         b"GET /health HTTP/1.1\r\nContent-Length: -1\r\n\r\n",
         b"GET /health HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 1\r\n\r\n",
+        b"GET /health HTTP/1.1\r\nContent-Length: " + b"1" * 5000 + b"\r\n\r\n",
+        b"GET /health HTTP/1.1\r\ncontent-length:" + b"0" * 4301 + b"\r\n\r\n",
         b"GET /health HTTP/1.1\r\nX: \0\r\nY: y\r\n\r\n",
         b"GET /health HTTP/1.1\r\nX: " + b"x" * REQUEST_HEADER_MAX + b"\r\n\r\n",
     ],
