@@ -223,6 +223,9 @@ class HttpRepository:
                     raise ServerMisbehaved(self._exchange.server, "generations out of order")
                 after = each.summary.receipt.sequence
             found.extend(page)
+            if len(found) > limits.GENERATIONS_MAX:
+                problem = f"it lists more than {limits.GENERATIONS_MAX:,} generations"
+                raise ServerMisbehaved(self._exchange.server, problem)
             if len(page) < limits.GENERATIONS_PAGE_MAX:
                 return found
 

@@ -36,6 +36,10 @@ JSON_BODY_MAX = 8 * MIB
 GENERATIONS_PAGE_MAX = 1000
 """Generations in one answer of ``GET /v1/generations``; the next page is asked for."""
 
+GENERATIONS_MAX = 1_000_000
+"""Generations that a client lists, of all pages together: what a server makes up must have an end.
+A gigabyte of memory, and more than a hundred years of one that is made every hour."""
+
 KEYRING_SLOTS_MAX = 32
 KEYRING_SLOT_MAX = 4096
 """One sealed slot of the keyring."""

@@ -8,6 +8,8 @@ from typing import Any, TypeVar
 from obnam.model.ids import ChunkId, parse_chunk_id
 from obnam.wire.limits import TEXT_MAX
 
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
 Json = Mapping[str, Any]
 T = TypeVar("T")
 
@@ -26,10 +28,15 @@ def member(data: object, name: str) -> Any:
 
 
 def text(data: object, name: str, limit: int = TEXT_MAX) -> str:
-    """A text of at most ``limit`` characters."""
+    """A text of at most ``limit`` characters.
+
+    JSON can have halves of surrogate pairs in it; those can neither be stored nor printed.
+    """
     value = member(data, name)
     if not isinstance(value, str) or len(value) > limit:
         raise BadMessage(f"{name!r} must be a text of at most {limit} characters")
+    if not value.isascii() and _SURROGATE.search(value):
+        raise BadMessage(f"{name!r} is no Unicode text")
     return value
 
 

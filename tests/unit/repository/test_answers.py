@@ -234,6 +234,29 @@ async def test_pages_that_never_end(scene: Scene) -> None:
 
 
 @ensure
+async def test_pages_of_ever_more_generations(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In order, and made up as they are asked for: they would fill the memory."""
+    monkeypatch.setattr(limits, "GENERATIONS_PAGE_MAX", 10)
+    monkeypatch.setattr(limits, "GENERATIONS_MAX", 35)
+    line = {
+        **Receipt(GENERATION, 1, 0).to_json(),
+        "client": "laptop", "previous": None, "partial": False, "chunk_count": 0,
+    }  # fmt: skip
+
+    def reply(connection: HostileConnection, body: bytes) -> None:
+        first = 10 * (len(scene.server.requests) - 1)
+        page = [{**line, "sequence": first + n + 1} for n in range(10)]
+        connection.send(answer(json.dumps({"generations": page}).encode()))
+
+    scene.server.reply = reply
+    with pytest.raises(errors.ServerMisbehaved, match="more than 35 generations"):
+        await scene.repository.list_generations()
+    assert len(scene.server.requests) == 4
+
+
+@ensure
 async def test_a_keyring_without_etag(scene: Scene) -> None:
     scene.reply(answer(b'{"slots": []}'))
     with pytest.raises(errors.ServerMisbehaved):
