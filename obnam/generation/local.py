@@ -2,6 +2,7 @@
 
 import sqlite3
 from collections.abc import Iterator
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -11,13 +12,20 @@ from obnam.errors import DamagedGeneration
 from obnam.generation import schema
 from obnam.generation.nascent import ROOT_DIRECTORY
 from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow
+from obnam.generation.sound import Numbers, are_in_order, is_sound
 from obnam.model.entry import Kind, Reason
 from obnam.model.ids import parse_chunk_id
 
 _COLUMNS = ", ".join(EntryRow._fields)
+_name_of = attrgetter("name")
 
-_DEPTH_MAX = 10_000
-"""Directories within directories; deeper ones are no tree but a loop."""
+_DEPTH_MAX = 5_000
+_PATH_BYTES_MAX = 72 << 10
+"""More than a backup goes down (`obnam.live.scan.DEPTH_MAX`): the paths of all directories on the
+way down are kept."""
+
+_META_MAX = 1000
+"""Members of ``meta``: more than a version will have."""
 
 
 @frozen
@@ -37,9 +45,12 @@ class LocalGeneration:
         self.path = path
         self._connection = schema.open_to_read(path)
         try:
-            self.meta = dict(self._connection.execute("SELECT name, value FROM meta"))
+            self.meta = dict(
+                self._connection.execute("SELECT name, value FROM meta LIMIT ?", (_META_MAX,))
+            )
             self.sequence = int(self.meta["sequence"])
-        except (sqlite3.DatabaseError, KeyError, ValueError) as error:
+        except (sqlite3.DatabaseError, KeyError, ValueError, TypeError, OverflowError) as error:
+            self._connection.close()
             raise DamagedGeneration(str(path), f"its database is damaged ({error})") from error
 
     def close(self) -> None:
@@ -55,23 +66,26 @@ class LocalGeneration:
         """
         # One open cursor a level: the rows of a directory are read as they are needed.
         levels = [(b"", False, self._rows(ROOT_DIRECTORY))]
-        numbers = [ROOT_DIRECTORY]
-        on_the_way = {ROOT_DIRECTORY}
+        seen = Numbers()
+        seen.add(ROOT_DIRECTORY)
         while levels:
             prefix, stale, rows = levels[-1]
             row = next(rows, None)
             if row is None:
                 levels.pop()
-                on_the_way.remove(numbers.pop())
                 continue
+            if not is_sound(row, root=not prefix):
+                raise self._senseless("an entry")
             path = prefix + row.name
             reason = Reason.ERROR if stale else self.reason_of(row)
             yield LocalEntry(path, row, reason)
             if row.kind == Kind.DIRECTORY and row.number is not None:
-                if row.number in on_the_way or len(levels) > _DEPTH_MAX:
-                    raise DamagedGeneration(str(self.path), "its directories form a loop")
-                numbers.append(row.number)
-                on_the_way.add(row.number)
+                if not seen.add(row.number):
+                    raise DamagedGeneration(
+                        str(self.path), "a directory is in it twice, or its directories form a loop"
+                    )
+                if len(levels) > _DEPTH_MAX or len(path) > _PATH_BYTES_MAX:
+                    raise DamagedGeneration(str(self.path), "its directories are too deep")
                 inside = path if path == b"/" else path + b"/"
                 levels.append((inside, reason is Reason.ERROR, self._rows(row.number)))
 
@@ -123,10 +137,14 @@ class LocalGeneration:
         sql = f"SELECT {_COLUMNS} FROM entry WHERE directory = ? ORDER BY name"
         try:
             cursor = self._connection.execute(sql, (directory,))
-            full = True
+            full, last = True, None
             while full and (rows := cursor.fetchmany(at_once)):
                 full = len(rows) == at_once
-                yield list(map(EntryRow._make, rows))
+                found = list(map(EntryRow._make, rows))
+                if not are_in_order(list(map(_name_of, found)), last):
+                    raise self._senseless("the order of its entries")
+                last = found[-1].name
+                yield found
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
 
@@ -142,12 +160,15 @@ class LocalGeneration:
         )
 
     def _rows(self, directory: int) -> Iterator[EntryRow]:
-        return map(
-            EntryRow._make,
-            self._query(
-                f"SELECT {_COLUMNS} FROM entry WHERE directory = ? ORDER BY name", directory
-            ),
-        )
+        last = None
+        for found in self._query(
+            f"SELECT {_COLUMNS} FROM entry WHERE directory = ? ORDER BY name", directory
+        ):
+            row = EntryRow._make(found)
+            if last is not None and not are_in_order((row.name,), last):
+                raise self._senseless("the order of its entries")
+            last = row.name
+            yield row
 
     def _query(self, sql: str, *arguments: object) -> Iterator[tuple[Any, ...]]:
         try:
@@ -157,6 +178,9 @@ class LocalGeneration:
                 yield row
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
+
+    def _senseless(self, what: str) -> DamagedGeneration:
+        return DamagedGeneration(str(self.path), f"its database is damaged ({what} makes no sense)")
 
     def _damaged(self, error: sqlite3.DatabaseError) -> DamagedGeneration:
         return DamagedGeneration(str(self.path), f"its database is damaged ({error})")

@@ -103,6 +103,8 @@ class Generations:
 
     async def _fetch(self, manifest: Manifest, path: Path) -> None:
         page_map = manifest.database
+        if not page_map.chunks:
+            raise DamagedGeneration(manifest.generation, "it has no database")
         room = FRAME_HEADER_BYTES + sealed_length_max(CHUNK_PAGES * PAGE_BYTES)
         into = memoryview(bytearray(FETCH_CHUNKS * room))
         for at in range(0, len(page_map.chunks), FETCH_CHUNKS):

@@ -1,14 +1,12 @@
 """Is a row what an honest backup writes? A generation may be damaged or hostile. Pure."""
 
 from obnam.generation.rows import EntryRow
+from obnam.generation.sound import has_good_types
 from obnam.model.entry import Kind, is_entry_name
 
 NO_NAME = "that is no name of a file, and may lead out of the target"
 NO_SENSE = "what the generation says of it makes no sense"
 NO_CONTENT = "could not be read when it was backed up, so the generation has nothing of it"
-
-_BYTES = frozenset(("name", "checksum", "attributes", "target"))
-_NEEDED = frozenset(("directory", "name", "kind", "reason", "since"))
 
 # SQLite puts a value of any type into any column, or none. Nearly all rows have their types from
 # a few combinations, and so each that is good is judged once, for each kind: ``None`` is fine.
@@ -20,7 +18,7 @@ def wrong_row(row: EntryRow) -> str | None:
     types = tuple(map(type, row))
     judged = _judged.get(types)
     if judged is None:
-        if not _are_good(types):
+        if not has_good_types(types):
             return NO_SENSE
         judged = _judged[types] = _judge(types)
     problem = judged.get(row.kind, NO_SENSE)
@@ -32,15 +30,6 @@ def wrong_row(row: EntryRow) -> str | None:
 def is_name(name: bytes) -> bool:
     """Whether it can be the name of an entry in a directory."""
     return type(name) is bytes and is_entry_name(name)
-
-
-def _are_good(types: tuple[type, ...]) -> bool:
-    for column, found in zip(EntryRow._fields, types, strict=True):
-        if found is type(None) and column not in _NEEDED:
-            continue
-        if found is not (bytes if column in _BYTES else int):
-            return False
-    return True
 
 
 def _judge(types: tuple[type, ...]) -> dict[int, str | None]:

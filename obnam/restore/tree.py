@@ -15,6 +15,7 @@ from obnam.errors import UnknownPath
 from obnam.generation.local import LocalGeneration
 from obnam.generation.nascent import ROOT_DIRECTORY
 from obnam.generation.rows import EntryRow
+from obnam.generation.sound import Numbers
 from obnam.model.entry import Kind, Reason, printable
 from obnam.restore.check import NO_NAME, is_name, wrong_row
 
@@ -24,7 +25,7 @@ ROWS_AT_ONCE = 1024
 """Entries of a directory that are dealt with together, and directories of one that are kept while
 its own entries are dealt with: bounds the memory."""
 
-DEPTH_MAX = 10_000
+DEPTH_MAX = 5_000
 """Directories within directories: more than a backup goes down (`obnam.live.scan.DEPTH_MAX`)."""
 
 LOOP = "it is in the generation twice, or in a loop of directories"
@@ -108,7 +109,7 @@ class Tree:
 
     def entries(self) -> Iterator[Directory | Entries | Problem]:
         """All that is wanted, and what is wrong with it."""
-        seen = _Numbers()
+        seen = Numbers()
         roots: list[EntryRow] = []
         for rows in self._generation.rows_in(ROOT_DIRECTORY, ROWS_AT_ONCE):
             for root in rows:
@@ -119,7 +120,7 @@ class Tree:
         for root in roots:
             yield from self._root(root, seen)
 
-    def _root(self, root: EntryRow, seen: "_Numbers") -> Iterator[Directory | Entries | Problem]:
+    def _root(self, root: EntryRow, seen: Numbers) -> Iterator[Directory | Entries | Problem]:
         """A root that is wanted, or on the way, with all in it."""
         parts = _root_parts(root.name)
         if parts is None:
@@ -145,7 +146,7 @@ class Tree:
         elif parts:
             yield Entries(parts[:-1], [root._replace(name=parts[-1])])
 
-    def _down(self, top: _Visit, seen: "_Numbers") -> Iterator[Directory | Entries | Problem]:
+    def _down(self, top: _Visit, seen: Numbers) -> Iterator[Directory | Entries | Problem]:
         levels: list[tuple[_Visit, Iterator[EntryRow]]] = []
         found: _Visit | None = top
         while True:
@@ -243,27 +244,6 @@ class Tree:
                 return None
             row = self._generation.entry(row.number, name)
         return row
-
-
-class _Numbers:
-    """A set of many numbers near each other, a bit each: those of directories seen."""
-
-    _PAGE_BITS = 1 << 15
-
-    def __init__(self) -> None:
-        self._pages: dict[int, bytearray] = {}
-
-    def add(self, number: int) -> bool:
-        """Whether it is new."""
-        page, bit = divmod(number, self._PAGE_BITS)
-        bits = self._pages.setdefault(page, bytearray())
-        if not bits:
-            bits.extend(bytes(self._PAGE_BITS // 8))
-        at, mask = bit >> 3, 1 << (bit & 7)
-        if bits[at] & mask:
-            return False
-        bits[at] |= mask
-        return True
 
 
 def _root_parts(name: bytes) -> Parts | None:

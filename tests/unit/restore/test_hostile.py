@@ -1,13 +1,17 @@
 """Generations that no backup makes: each wrong thing is named, nothing leaves the target."""
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import xxhash
+from attrs import evolve
 from pytest_twisted import ensureDeferred  # type: ignore[import-untyped]
 
+from obnam.errors import DamagedGeneration
+from obnam.generation.pagemap import PageMap
 from obnam.generation.rows import EntryRow
 from obnam.model.entry import Kind
 from tests.support.memory_scene import Scene, entry_row
@@ -206,6 +210,23 @@ async def test_device_numbers_out_of_range(scene: Scene, target: Path) -> None:
         pytest.skip("only root makes devices")
     row = entry_row(1, b"bad", Kind.CHARACTER_DEVICE, device=-1)
     assert len(await restored(scene, target, [row])) == 1
+
+
+@ensureDeferred
+async def test_a_manifest_without_a_database(scene: Scene, tmp_path: Path) -> None:
+    opened = await scene.generations.get(await scene.commit([ROOT]))
+    shutil.rmtree(scene.folder / "cache")
+    nothing = evolve(opened, manifest=evolve(opened.manifest, database=PageMap((), ())))
+    with pytest.raises(DamagedGeneration, match="has no database"):
+        await scene.generations.database(nothing)
+
+
+@ensureDeferred
+async def test_directories_with_numbers_far_apart(scene: Scene, target: Path) -> None:
+    """What was seen of them is noted, in bounds."""
+    rows = [entry_row(1, b"%d" % n, Kind.DIRECTORY, number=(n + 1) << 40) for n in range(300)]
+    assert await restored(scene, target, rows) == []
+    assert len(os.listdir(target / "r")) == 301
 
 
 @ensureDeferred
