@@ -16,6 +16,7 @@ from attrs import define, field
 from obnam.crypto.seal import sealed_length_max
 from obnam.errors import DamagedGeneration
 from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow
+from obnam.live.read import HOLES_MAX_BYTES
 from obnam.model.entry import Kind
 from obnam.model.ids import ChunkId
 from obnam.pool.open_chunks import Extents
@@ -36,6 +37,10 @@ CONTENT_MAX = 4 * SLAB_BYTES
 
 EXTENTS_MAX = 65_536
 """Extents in a part: bounds the memory of a file that is cut to pieces."""
+
+HOLES_MAX = 2 * HOLES_MAX_BYTES
+"""Bytes of a file that are holes: the zeros of more would be summed up for years. Twice what a
+backup takes, since that goes by the room on disk, and some may be taken where nothing is."""
 
 SMALL_FILE_MAX = 128 * 1024
 """Smaller files (bytes) lie in bundles, with others."""
@@ -331,16 +336,21 @@ def _extents_of(
     elif row.number is not None:
         extents = several(row)
     else:
-        return
-    end = 0
+        extents = iter(())
+    end = holes = 0
     for extent in extents:
         position, chunk, start, length = extent
         if not (type(position) is type(chunk) is type(start) is type(length) is int):
             raise _Bad
         if position < end or start < 0 or length <= 0 or position + length > size:
             raise _Bad
+        holes += position - end
+        if holes > HOLES_MAX:
+            raise _Bad
         yield extent
         end = position + length
+    if holes + size - end > HOLES_MAX:
+        raise _Bad
 
 
 def _cost(chunk: ChunkRow) -> int:

@@ -142,6 +142,8 @@ async def test_loops_of_directories(scene: Scene, target: Path, number: int) -> 
         {"name": "text"},
         {"reason": b"x"},
         {"chunk": None, "start": None, "number": 7},
+        {"chunk": None, "start": None, "size": 1 << 62},
+        {"chunk": None, "start": None, "size": 1 << 62, "number": 7},
     ],
 )
 @ensureDeferred
@@ -172,6 +174,31 @@ async def test_rows_that_make_no_sense(scene: Scene, target: Path, more: dict[st
 async def test_extents_that_make_no_sense(scene: Scene, target: Path, extents: Any) -> None:
     row = file_row(1, b"bad", chunk=None, start=None, number=5)
     assert len(await restored(scene, target, [row], extents={5: extents})) == 1
+    assert all_in(target) == ["r", "r/good"]
+
+
+@pytest.mark.parametrize(
+    "extents", [[(0, 1, 0, 7)], [((1 << 62) - 7, 1, 0, 7)], [(0, 2, 0, 7), (1 << 61, 1, 0, 7)]]
+)
+@ensureDeferred
+async def test_holes_that_would_be_summed_up_for_years(
+    scene: Scene, target: Path, extents: Any
+) -> None:
+    row = file_row(1, b"bad", chunk=None, start=None, number=5, size=1 << 62)
+    generation_has: dict[str, Any] = {"extents": {5: extents}, "chunks": [CONTENT, b"another"]}
+    assert len(await restored(scene, target, [row], **generation_has)) == 1
+    assert all_in(target) == ["r", "r/good"]
+
+
+@ensureDeferred
+async def test_holes_of_a_large_file_that_would_be_summed_up_for_years(
+    scene: Scene, target: Path
+) -> None:
+    chunk = b"x" * (2 << 20)
+    extents = [(at * len(chunk), 2, 0, len(chunk)) for at in range(40)]
+    row = file_row(1, b"bad", size=1 << 62, chunk=None, start=None, number=5)
+    warnings = await restored(scene, target, [row], chunks=[CONTENT, chunk], extents={5: extents})
+    assert warnings == ["/r/bad: not restored: what the generation says of it makes no sense"]
     assert all_in(target) == ["r", "r/good"]
 
 
