@@ -31,6 +31,21 @@ class ServerForked(HistoryBroken):
 
 
 @define(eq=False, repr=False)
+class AnotherClient(HistoryBroken):
+    """The server says that this computer is a client that it is not.
+
+    So it could show the history of that one instead, and hide all that was seen here.
+    """
+
+    def __str__(self) -> str:
+        return (
+            f"the server takes this computer for client {self.problem}, and by secrets.yaml it is "
+            f"{self.client}, whose generations were seen here. It lies, or the token is that of "
+            f"{self.problem}: then say so in secrets.yaml"
+        )
+
+
+@define(eq=False, repr=False)
 class ServerKeyChanged(ObnamError):
     """The server signs receipts with another key than the one that is known here, or with none."""
 

@@ -253,6 +253,7 @@ async def open_client(
         state_file(places.state_home, keys.fingerprint),
         thread,
         credentials.server_key,
+        credentials.client,
     )
     return Client(
         surroundings,

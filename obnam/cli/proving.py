@@ -13,7 +13,7 @@ import click
 from obnam import credentials
 from obnam.cli.session import Session, session
 from obnam.errors import UsageError
-from obnam.history_errors import HistoryBroken
+from obnam.history_errors import AnotherClient, HistoryBroken
 
 if TYPE_CHECKING:
     from obnam.repository.proofs import Proof
@@ -85,6 +85,8 @@ def accept_history(session: Session, yes: bool) -> None:
             )
         try:
             await accepting.check_history(client.repository, client.generations)
+        except AnotherClient:
+            raise  # Not to be accepted.
         except HistoryBroken as error:
             return str(error)
         return None

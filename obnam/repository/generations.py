@@ -14,7 +14,7 @@ from obnam.generation.manifest import Manifest
 from obnam.generation.pagemap import CHUNK_PAGES, PageMap
 from obnam.generation.schema import PAGE_BYTES
 from obnam.model.chunk import ChunkKind
-from obnam.model.ids import GenerationId
+from obnam.model.ids import ClientName, GenerationId
 from obnam.pool.thread import OwnThread
 from obnam.repository.cache import GenerationCache
 from obnam.repository.history import History
@@ -31,7 +31,7 @@ FETCH_CHUNKS = 8
 class Generations:
     """Opens what the repository has; ``history`` remembers what was seen.
 
-    ``server_key``: the key of the server by ``secrets.yaml``.
+    ``server_key``: the key of the server by ``secrets.yaml``; ``client``: who we are by it.
     """
 
     _repository: IRepository
@@ -40,11 +40,17 @@ class Generations:
     _state_file: Path
     _thread: OwnThread
     _server_key: bytes | None = None
+    _client: ClientName | None = None
     history: History = field(init=False)
 
     def __attrs_post_init__(self) -> None:
         self.history = History(
-            self._repository, self.get, self._state_file, self._thread, self._server_key
+            self._repository,
+            self.get,
+            self._state_file,
+            self._thread,
+            self._server_key,
+            self._client,
         )
 
     def open(self, committed: CommittedGeneration) -> OpenedGeneration:

@@ -11,6 +11,7 @@ from attrs import define, evolve, field
 
 from obnam.errors import NotFound
 from obnam.history_errors import (
+    AnotherClient,
     BadReceipt,
     HistoryBroken,
     ServerForked,
@@ -84,7 +85,9 @@ def _utc(time_ns: int) -> str:
 
 @define
 class History:
-    """What is remembered of one repository. ``pinned``: the server's key by ``secrets.yaml``.
+    """What is remembered of one repository.
+
+    ``pinned``: the server's key by ``secrets.yaml``; ``client``: who we are by it, if known.
 
     ``server``: who it is, once `meet` has found that to be the one that is known; ``None`` for one
     that signs nothing.
@@ -95,16 +98,21 @@ class History:
     _state_file: Path
     _thread: OwnThread
     _pinned: bytes | None
+    _client: ClientName | None = None
     server: ServerIdentity | None = field(init=False, default=None)
     _last: Proof | None = field(init=False, default=None)
 
     async def meet(self, description: RepositoryDescription) -> None:
         """Make sure that the server is the one that is known here, or get to know it.
 
-        Raises ``ServerKeyChanged``.
+        Raises ``ServerKeyChanged``; `AnotherClient`.
         """
         shown, repository_id = description.server_key, description.repository_id
-        known = (await self.load()).server_key or self._pinned
+        memory = await self.load()
+        own = self._client
+        if own is not None and own != description.client and own in memory.newest:
+            raise AnotherClient(own, description.client)
+        known = memory.server_key or self._pinned
         if shown is None or repository_id is None:
             if known is not None:
                 raise ServerKeyChanged(known.hex(), None)
@@ -190,6 +198,8 @@ class History:
         """
         try:
             await self.check(description, newest)
+        except AnotherClient:
+            raise
         except HistoryBroken:
             client = description.client
             remembered = (await self.load()).newest.get(client)

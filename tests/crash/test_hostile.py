@@ -185,6 +185,18 @@ def test_the_newest_generation_is_hidden(scene: Scene, command: list[str]) -> No
     assert not (scene.laptop.folder / "new").exists()
 
 
+def test_the_history_of_another_client_is_shown(scene: Scene) -> None:
+    """All of it is genuine, and has the repository's signature; and hides the laptop's own."""
+    theirs = {"client": "desktop", "latest": scene.committed(scene.desktops)}
+    scene.world.operator.rule = on(DESCRIBE, with_members(theirs))
+    accept = ["accept-history"]
+    commands = [["list"], ["backup"], ["restore", "latest", "new"], accept, [*accept, "--yes"]]
+    for command in commands:
+        complaint = scene.laptop.refused(*command, code=1)
+        assert "takes this computer for client desktop, and by secrets.yaml it is" in complaint
+    assert not (scene.laptop.folder / "new").exists()
+
+
 def test_the_list_hides_the_newest(scene: Scene) -> None:
     scene.world.operator.rule = on(LIST, listed(lambda lines: lines[:-1]))
     complaint = scene.laptop.refused("list", code=1)
