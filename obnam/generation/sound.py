@@ -11,8 +11,9 @@ from typing import Any
 from obnam.generation.rows import EntryRow
 from obnam.model.entry import Kind, Reason, is_entry_name
 
-NAME_MAX = 255
-"""Bytes of a name in a directory: ``NAME_MAX`` in ``linux/limits.h``."""
+NAME_MAX = 4095
+"""Bytes of a name in a directory: ``PATH_MAX`` less a NUL. Most file systems of Linux have 255, and
+some count characters instead."""
 
 _BYTES = frozenset(("name", "checksum", "attributes", "target"))
 _NEEDED = frozenset(("directory", "name", "kind", "reason", "since"))

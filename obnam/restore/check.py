@@ -1,7 +1,7 @@
 """Is a row what an honest backup writes? A generation may be damaged or hostile. Pure."""
 
 from obnam.generation.rows import EntryRow
-from obnam.generation.sound import has_good_types
+from obnam.generation.sound import NAME_MAX, has_good_types
 from obnam.model.entry import Kind, is_entry_name
 
 NO_NAME = "that is no name of a file, and may lead out of the target"
@@ -29,7 +29,7 @@ def wrong_row(row: EntryRow) -> str | None:
 
 def is_name(name: bytes) -> bool:
     """Whether it can be the name of an entry in a directory."""
-    return type(name) is bytes and is_entry_name(name)
+    return type(name) is bytes and len(name) <= NAME_MAX and is_entry_name(name)
 
 
 def _judge(types: tuple[type, ...]) -> dict[int, str | None]:

@@ -80,7 +80,7 @@ def test_a_sequence_that_is_no_number(path: Path, value: str) -> None:
         "name = x''",
         "name = x'2e2e'",
         "name = x'612f62'",
-        "name = zeroblob(300)",
+        "name = CAST(printf('%.*c', 4096, 'x') AS BLOB)",
         "kind = 99",
         "kind = x'01'",
         "reason = 0",

@@ -60,7 +60,9 @@ async def restored(scene: Scene, target: Path, rows: list[Any], **more: Any) -> 
     return scene.warnings
 
 
-@pytest.mark.parametrize("name", [b"../evil", b"..", b".", b"", b"a/b", b"/etc/evil", b"nul\0"])
+@pytest.mark.parametrize(
+    "name", [b"../evil", b"..", b".", b"", b"a/b", b"/etc/evil", b"nul\0", b"n" * 4096]
+)
 @pytest.mark.parametrize("kind", [Kind.FILE, Kind.DIRECTORY, Kind.SYMLINK])
 @ensureDeferred
 async def test_names_that_lead_out(scene: Scene, target: Path, name: bytes, kind: Kind) -> None:
