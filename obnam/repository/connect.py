@@ -24,6 +24,7 @@ from obnam.repository import tls
 from obnam.repository.bulk_endpoint import BulkTlsEndpoint
 from obnam.repository.deferring import returns_deferred
 from obnam.repository.exchange import Exchange
+from obnam.repository.heads import BoundedHeads
 from obnam.repository.http import HttpRepository
 from obnam.wire.bulk_unix import BulkUnix
 
@@ -119,7 +120,7 @@ class TlsEndpoints:
         reactor = self.connections.reactor
         plain = HostnameEndpoint(reactor, uri.host, uri.port, timeout=CONNECT_S)
         creator = self.policy.creatorForNetloc(uri.host, uri.port)
-        return BulkTlsEndpoint(creator, Tuned(plain, self.connections), reactor)
+        return BoundedHeads(BulkTlsEndpoint(creator, Tuned(plain, self.connections), reactor))
 
 
 @implementer(IAgentEndpointFactory)
@@ -135,7 +136,7 @@ class UnixEndpoints:
         plain = UNIXClientEndpoint(  # type: ignore[no-untyped-call]
             BulkUnix(self.connections.reactor), self.path, timeout=CONNECT_S
         )
-        return Tuned(plain, self.connections)
+        return BoundedHeads(Tuned(plain, self.connections))
 
 
 def _client(connections: Connections, endpoints: IAgentEndpointFactory) -> HTTPClient:

@@ -179,6 +179,6 @@ class _Url(EncodedURL):
 
 
 def _header(response: IResponse, name: str) -> str | None:
-    """The last value of a header, or ``None``; headers are bounded by twisted.web."""
+    """The last value of a header, or ``None``; headers are bounded: `heads`."""
     values = response.headers.getRawHeaders(name)
     return values[-1] if values else None

@@ -67,5 +67,9 @@ of grace."""
 REQUEST_HEADER_MAX = 16 * 1024
 """All headers of a request together."""
 
+ANSWER_HEADER_MAX = 64 * 1024
+"""Status line and headers of an answer, and any 1xx before it (bytes): a few hundred of a server's,
+and what a proxy on the way may add."""
+
 SOCKET_PATH_MAX = 107
 """Bytes of a Unix socket's path on Linux (``sun_path`` has 108, the last of them a zero)."""

@@ -216,6 +216,34 @@ async def test_wrong_bits(scene: Scene, body: bytes) -> None:
         await scene.repository.missing(SESSION, [A])
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+        b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000,
+        b"HTTP/1.1 103 Early Hints\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+    ],
+    ids=["headers", "continue", "hints"],
+)
+@ensure
+async def test_a_head_that_never_ends(scene: Scene, head: bytes) -> None:
+    """It would fill the memory within the minute after which silence is noticed."""
+    scene.reply(head)
+    with pytest.raises(errors.ServerUnreachable):
+        await scene.repository.describe()
+    await until(lambda: scene.server.lost)
+
+
+@ensure
+async def test_heads_of_many_answers(scene: Scene) -> None:
+    """Each is counted by itself."""
+    more = [f"X-{number}: {'y' * 1000}" for number in range(20)]
+    scene.reply(answer(b"\x00", "200 OK", *more))
+    for _ in range(6):
+        await scene.repository.missing(SESSION, [A])
+    assert len(scene.server.connections) == 1
+
+
 @ensure
 async def test_pages_that_never_end(scene: Scene) -> None:
     """Page after page of the same generations would otherwise be asked for without end."""
