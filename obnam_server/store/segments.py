@@ -6,9 +6,9 @@ works on few directories.
 """
 
 import errno
-import itertools
 import os
 import re
+import secrets
 import threading
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
@@ -156,12 +156,13 @@ class LocalSegmentStore:
         init=False, factory=OrderedDict
     )
     _lock: threading.Lock = field(init=False, factory=threading.Lock)
-    _serial: Iterator[int] = field(init=False, factory=itertools.count)
 
     def begin(self, repository: RepositoryName) -> LocalSegmentWriter:
         """See `ISegmentStore`."""
         home = self._root / repository
-        temporary = home / "incoming" / f"{os.getpid()}-{next(self._serial)}.tmp"
+        # Workers open it by its name, and one of a server that was killed may do so late: when the
+        # next server, which can have the same process id, is writing files of its own.
+        temporary = home / "incoming" / f"{secrets.token_hex(16)}.tmp"
         with disk_errors(temporary):
             descriptor = self._files.create(temporary)
         return LocalSegmentWriter(self._files, home / "segments", temporary, descriptor)

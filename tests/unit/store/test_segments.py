@@ -230,3 +230,13 @@ def test_what_is_given_up_gives_its_buffer_back(
         writer.write([b"x"])
         writer.abort()
     assert None not in [BUFFERS.take() for _ in range(BUFFERS_MAX)]
+
+
+def test_a_name_is_never_used_again(
+    segments: LocalSegmentStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next server may have the same process id, and a worker of this one come late."""
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    killed = segments.begin(HOME).leave()
+    segments.settle(HOME)
+    assert LocalSegmentStore(tmp_path, LOCAL_FILES).begin(HOME).leave() != killed
