@@ -3,7 +3,8 @@
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 
-from obnam.errors import CommitConflict
+from obnam.backup.pipeline import Pipeline
+from obnam.errors import CommitConflict, ServerFull
 from obnam.generation import pagemap
 from obnam.model.ids import GenerationId
 from obnam.wire.limits import UPLOAD_BODY_MAX
@@ -109,3 +110,17 @@ async def test_two_backups_at_once(laptop: Laptop) -> None:
         await slow.run()
     assert list(laptop.server.generations)[1:] == commits
     assert len(await laptop.below(await laptop.back_up())) == 3
+
+
+@ensure
+async def test_nothing_is_committed_that_could_not_be_stored(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(_: Pipeline) -> None:
+        raise ServerFull("the last chunks")
+
+    touch(laptop, 1)
+    monkeypatch.setattr(Pipeline, "all_stored", fail)
+    with pytest.raises(ServerFull):
+        await laptop.back_up()
+    assert not laptop.server.generations
