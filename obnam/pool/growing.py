@@ -113,4 +113,6 @@ class GrowingPool:
         self._has_grown = True
         while self._waiting:
             waiting = self._waiting.popleft()
+            if waiting.fired.called:  # nobody wants it any more
+                continue
             self._workers.run(waiting.job, *waiting.arguments).chainDeferred(waiting.fired)

@@ -143,6 +143,30 @@ async def test_what_nobody_wants_any_more_is_not_begun(pool: GrowingPool) -> Non
 
 
 @ensure
+async def test_what_nobody_wants_any_more_is_not_handed_over(
+    pool: GrowingPool, workers: ProcessPool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handed_over: list[tuple[object, ...]] = []
+    run = workers.run
+
+    def noted(job: Any, *arguments: object) -> Any:
+        handed_over.append(arguments)
+        return run(job, *arguments)
+
+    monkeypatch.setattr(workers, "run", noted)
+    gate = Gate()
+    first = pool.run(gate)
+    unwanted = pool.run(odd_jobs.tell, "unwanted")
+    unwanted.addErrback(lambda _: None)
+    unwanted.cancel()
+    await gatherResults([pool.run(odd_jobs.tell, n) for n in range(WAITING_MAX + 1)])
+    assert (0,) in handed_over
+    assert ("unwanted",) not in handed_over
+    gate.open()
+    await first
+
+
+@ensure
 async def test_close_waits_for_the_job_under_way_and_drops_the_others(pool: GrowingPool) -> None:
     begun: list[str] = []
     gate = Gate()
