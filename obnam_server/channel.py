@@ -17,6 +17,7 @@ from twisted.web.resource import IResource
 from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
 from obnam.wire.places import BulkTransport
 from obnam.wire.problems import CONTENT_TYPE
+from obnam.wire.sockets import keep_little_unsent
 from obnam_server.drained_site import DrainedSite
 from obnam_server.sharing.crowd import Crowd
 from obnam_server.sharing.sources import source_of
@@ -79,6 +80,7 @@ class ApiChannel(HTTPChannel):
         if isinstance(below, Connection):
             below.bufferSize = HEAD_BYTES
             below.SEND_LIMIT = SENT_AT_ONCE_BYTES
+            keep_little_unsent(below.socket)
         self.introduce(source_of(self.transport.getPeer()))
 
     def introduce(self, source: str | None) -> None:

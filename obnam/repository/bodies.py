@@ -23,6 +23,7 @@ from zope.interface import implementer
 from obnam.model.ids import ChunkId
 from obnam.repository.shortcut import Shortcut
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, unpack_header
+from obnam.wire.limits import SLOWEST_LINK_BYTES_PER_S
 from obnam.wire.places import BulkTransport
 
 T = TypeVar("T")
@@ -37,10 +38,14 @@ class TooLong(Exception):
 
 @define
 class Silence:
-    """Cancels what it watches when nothing was heard for ``limit_s`` seconds."""
+    """Cancels what it watches when nothing was heard for ``limit_s`` seconds.
+
+    ``waits_s`` is for how long it waits just now, which is more for what may be under way.
+    """
 
     clock: IReactorTime
     limit_s: float
+    waits_s: float = 0.0
     expired: bool = False
     given_up: bool = False
     _call: IDelayedCall | None = None
@@ -51,13 +56,15 @@ class Silence:
         self._watched = deferred
         if self._call is None:
             self._call = self.clock.callLater(self.limit_s, self._expire)
-        else:
-            self.heard()
+        self.heard()
 
     def heard(self) -> None:
         """The other end took or sent something."""
-        if self._call is not None:
-            self._call.reset(self.limit_s)
+        self._wait(self.limit_s)
+
+    def handed_over(self, size_bytes: int) -> None:
+        """All was taken, so many bytes, and may be on its way for long."""
+        self._wait(self.limit_s + size_bytes / SLOWEST_LINK_BYTES_PER_S)
 
     def give_up(self) -> None:
         """Cancel what is watched, since nobody wants to know any more."""
@@ -71,6 +78,11 @@ class Silence:
         if call is not None:
             call.cancel()
 
+    def _wait(self, waits_s: float) -> None:
+        self.waits_s = waits_s
+        if self._call is not None:
+            self._call.reset(waits_s)
+
     def _expire(self) -> None:
         watched, self._call, self._watched = self._watched, None, None
         self.expired = True
@@ -82,13 +94,13 @@ class Silence:
 class MemoryProducer:
     """Sends ``body`` in pieces, honouring pauses, and then forgets it.
 
-    ``heard`` is called for each piece that the transport takes.
+    ``silence`` is told of each piece that the transport takes.
     """
 
-    def __init__(self, body: memoryview, heard: Callable[[], None]) -> None:
+    def __init__(self, body: memoryview, silence: Silence) -> None:
         self.length = len(body)
         self._body: memoryview | None = body
-        self._heard = heard
+        self._silence = silence
         self._at = 0
         self._paused = self._lent = False
         self._consumer: IConsumer | None = None
@@ -121,6 +133,7 @@ class MemoryProducer:
         while not self._paused and self._body is not None and self._consumer is not None:
             if self._at == self.length:
                 done = self._done
+                self._silence.handed_over(self.length)
                 self.stopProducing()
                 if done is not None:
                     done.callback(None)
@@ -128,7 +141,7 @@ class MemoryProducer:
             # Released when it is written, whoever still knows it: the memory is the caller's.
             with self._body[self._at : self._at + PIECE_BYTES] as piece:
                 self._at += len(piece)
-                self._heard()
+                self._silence.heard()
                 # The consumer says "bytes", and only counts and passes on.
                 self._consumer.write(cast(bytes, piece) if self._lent else bytes(piece))
 

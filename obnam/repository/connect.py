@@ -27,6 +27,8 @@ from obnam.repository.exchange import Exchange
 from obnam.repository.heads import BoundedHeads
 from obnam.repository.http import HttpRepository
 from obnam.wire.bulk_unix import BulkUnix
+from obnam.wire.limits import SILENCE_S
+from obnam.wire.sockets import keep_little_unsent, notice_lost_peer
 
 if TYPE_CHECKING:
     from obnam.repository.embedded import EmbeddedServer
@@ -77,6 +79,8 @@ class Connections:
         if isinstance(transport, Connection):
             transport.bufferSize = SOCKET_BUFFER_BYTES
             transport.SEND_LIMIT = SENT_AT_ONCE_BYTES
+            keep_little_unsent(transport.socket)
+            notice_lost_peer(transport.socket, int(SILENCE_S))
             self._open.add(transport)
 
     async def close(self) -> None:

@@ -101,7 +101,7 @@ class Exchange:
         Raises the errors of `obnam.repository.answers`; ``CancelledError`` when cancelled.
         """
         silence = Silence(self._clock, self._silence_s)
-        producer = None if body is None else MemoryProducer(body, silence.heard)
+        producer = None if body is None else MemoryProducer(body, silence)
         try:
             response = await self._send(method, path, headers, producer, silence)
             good = 200 <= response.code < 300
@@ -158,7 +158,7 @@ class Exchange:
     def _why(self, error: Exception, silence: Silence) -> Exception:
         """Tell a request that fell silent from one that was cancelled, and from a broken one."""
         if silence.expired:
-            silent_s = self._silence_s
+            silent_s = silence.waits_s
             return ServerUnreachable(self.server, f"no answer for {silent_s:g} seconds", silent_s)
         if silence.given_up or any(isinstance(c, CancelledError) for c in causes(error)):
             return CancelledError()

@@ -8,8 +8,9 @@ import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
+from twisted.internet.task import Clock
 
-from obnam.repository.bodies import PIECE_BYTES, MemoryProducer
+from obnam.repository.bodies import PIECE_BYTES, MemoryProducer, Silence
 from obnam.wire.places import BulkTransport
 
 
@@ -32,7 +33,7 @@ class Consumer:
 
 
 def started(body: bytes | bytearray, patience: int) -> tuple[MemoryProducer, Consumer, Any]:
-    producer = MemoryProducer(memoryview(body), lambda: None)
+    producer = MemoryProducer(memoryview(body), Silence(Clock(), 60))
     consumer = Consumer(producer, patience)
     return producer, consumer, producer.startProducing(consumer)  # type: ignore[arg-type]
 
@@ -83,7 +84,7 @@ class Counting:
 def test_memory_is_lent_to_who_keeps_none() -> None:
     transport = Lender()
     body = bytearray(2 * PIECE_BYTES)
-    producer = MemoryProducer(memoryview(body), lambda: None)
+    producer = MemoryProducer(memoryview(body), Silence(Clock(), 60))
     done: Any = producer.startProducing(Counting(transport))  # type: ignore[arg-type]
     assert done.called
     assert transport.kinds == [memoryview, memoryview]
@@ -95,7 +96,7 @@ def test_memory_is_lent_to_who_keeps_none() -> None:
 
 def test_memory_is_free_when_writing_fails() -> None:
     body = bytearray(2 * PIECE_BYTES)
-    producer = MemoryProducer(memoryview(body), lambda: None)
+    producer = MemoryProducer(memoryview(body), Silence(Clock(), 60))
     with pytest.raises(RuntimeError) as kept:
         producer.startProducing(Counting(Lender(fails=True)))  # type: ignore[arg-type]
     producer.stopProducing()

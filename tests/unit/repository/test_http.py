@@ -208,6 +208,21 @@ async def test_silence_while_sending(scene: Scene) -> None:
 
 
 @ensure
+async def test_what_is_under_way_has_time(scene: Scene) -> None:
+    """A tunnel takes megabytes at once, and carries them as slowly as its link: no silence yet."""
+    body = memoryview(bytes(limits.MIB))
+    stored = scene.repository.store(SESSION, body)
+    await until(lambda: scene.server.requests)
+    under_way_s = limits.MIB / limits.SLOWEST_LINK_BYTES_PER_S
+    scene.clock.advance(limits.SILENCE_S + under_way_s - 1)
+    assert not stored.called
+    scene.clock.advance(1)
+    with pytest.raises(errors.ServerUnreachable, match="no answer for 188 seconds") as caught:
+        await stored
+    assert caught.value.silent_s == limits.SILENCE_S + under_way_s
+
+
+@ensure
 async def test_no_clock_is_left_running(scene: Scene) -> None:
     scene.reply(answer(b"\x00"))
     await scene.repository.missing(SESSION, [A])
