@@ -1,7 +1,7 @@
 """Connections: what `HTTPChannel` lacks for large bodies, and against peers that mean harm.
 
 Leans on `HTTPChannel` of Twisted 24.7 and later: its ``_command``, ``_path``, ``length``,
-``_handlingRequest`` and ``_transferDecoder`` have been the same for a decade.
+``_handlingRequest``, ``_savedTimeOut`` and ``_transferDecoder`` have been the same for a decade.
 """
 
 from typing import Any, cast
@@ -14,7 +14,13 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import IResource
 
-from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, SILENCE_S, SLOWEST_BYTES_PER_S
+from obnam.wire.limits import (
+    MIB,
+    REQUEST_HEADER_MAX,
+    SILENCE_S,
+    SLOWEST_BYTES_PER_S,
+    SLOWEST_LINK_BYTES_PER_S,
+)
 from obnam.wire.places import BulkTransport
 from obnam.wire.problems import CONTENT_TYPE
 from obnam.wire.sockets import keep_little_unsent
@@ -218,6 +224,10 @@ class ApiChannel(HTTPChannel):
         """The answer is written."""
         self.set_buffer(HEAD_BYTES)
         self._body_paused = False
+        if self._savedTimeOut:
+            # The client may be receiving for long what the kernel, or a tunnel, has taken.
+            under_way_s = request.sentLength // SLOWEST_LINK_BYTES_PER_S
+            self._savedTimeOut = self.site.timeOut + under_way_s
         if self.site.draining:
             self.persistent = False
         super().requestDone(request)

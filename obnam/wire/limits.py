@@ -61,8 +61,8 @@ SILENCE_S = 60.0
 """No byte from the other end for this long ends a request or a connection."""
 
 SLOWEST_LINK_BYTES_PER_S = 8 * 1024
-"""An upload that is handed over may be this slow on its way (in a tunnel, say, that takes much at
-once) until its answer counts as missing: 17 minutes for 8 MiB."""
+"""What is handed over may be this slow on its way (in a tunnel, say, that takes much at once) until
+the other end's next word counts as missing: 17 minutes for 8 MiB."""
 
 SLOWEST_BYTES_PER_S = 1024
 """A body that goes more slowly than this, in either direction, is given up after `SILENCE_S`

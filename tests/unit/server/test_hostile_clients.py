@@ -6,12 +6,14 @@ from pathlib import Path
 import pytest
 
 from obnam.wire.frames import pack_header
+from obnam.wire.idlists import pack_ids
 from obnam.wire.limits import (
     MIB,
     REQUEST_HEADER_MAX,
     SEALED_CHUNK_MAX,
     SILENCE_S,
     SLOWEST_BYTES_PER_S,
+    SLOWEST_LINK_BYTES_PER_S,
     UPLOAD_BODY_MAX,
 )
 from obnam_server.channel import CLOSING_S
@@ -268,6 +270,27 @@ def test_an_idle_connection_is_closed(server: ServerInMemory) -> None:
     assert wire.closed
     server.advance(CLOSING_S)
     assert wire.transport.disconnected
+
+
+def test_a_large_answer_has_time_to_arrive(server: ServerInMemory) -> None:
+    """What the kernel has taken, the client has not yet; cut, it would have to begin again."""
+    token, wire = server.token("laptop"), server.connect()
+    size = 10 * SLOWEST_LINK_BYTES_PER_S
+    chunk = pack_header(chunk_id(1), size) + bytes(size)
+    session = begin(wire, token)
+    assert wire.request("POST", "/v1/chunks", chunk, token=token, session=session).status == 204
+    ids = pack_ids([chunk_id(1)])
+    assert wire.request("POST", "/v1/chunks/fetch", ids, token=token).body == chunk
+    server.advance(SILENCE_S + 9)
+    assert not wire.closed
+    server.advance(1)
+    assert wire.closed
+
+    wire = server.connect()
+    wire.request("POST", "/v1/chunks/fetch", ids, token=token)
+    wire.request("GET", "/health")
+    server.advance(SILENCE_S)
+    assert wire.closed
 
 
 def test_a_client_that_waits_for_a_slow_disk_is_not_silent(server: ServerInMemory) -> None:
