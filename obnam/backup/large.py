@@ -9,6 +9,7 @@ from functools import partial
 from attrs import define, frozen
 from twisted.internet.defer import Deferred
 
+from obnam.backup.meter import Meter
 from obnam.backup.record import Recorder
 from obnam.backup.sender import Sender
 from obnam.pool.checksum import ContentChecksum
@@ -42,16 +43,18 @@ class LargeFileReader:
     _plaintext: SlabRack
     _sender: Sender
 
-    async def read(self, group: Group) -> LargeFileDone | Trouble:
+    async def read(self, group: Group, meter: Meter) -> LargeFileDone | Trouble:
         """Read, store and record the one file of ``group``; again when it changes meanwhile."""
         for attempt in range(READ_TRIES):
             last = attempt == READ_TRIES - 1
-            outcome = await self._once(group, keep_changed=last)
+            outcome = await self._once(group, meter, keep_changed=last)
             if outcome is not None:
                 return outcome
         raise AssertionError("the last try always has an outcome")
 
-    async def _once(self, group: Group, *, keep_changed: bool) -> LargeFileDone | Trouble | None:
+    async def _once(
+        self, group: Group, meter: Meter, *, keep_changed: bool
+    ) -> LargeFileDone | Trouble | None:
         number = await self._thread.call(self._recorder.begin_large)
         content = ContentChecksum()
         storing: list[Deferred[None]] = []
@@ -73,7 +76,7 @@ class LargeFileReader:
                 statuses.update((part.before, part.after))
                 changing = len(statuses) > 1
                 await self._sum_up(content, slab, part)
-                storing.append(Deferred.fromCoroutine(self._keep(slab, number, part)))
+                storing.append(Deferred.fromCoroutine(self._keep(slab, number, part, meter)))
                 start = part.stop
                 if part.row is not None or (changing and not keep_changed):
                     break
@@ -107,6 +110,6 @@ class LargeFileReader:
             self._plaintext.put_back(slab)
             raise
 
-    async def _keep(self, slab: Slab, number: int, part: NamedPart) -> None:
+    async def _keep(self, slab: Slab, number: int, part: NamedPart, meter: Meter) -> None:
         record = partial(self._recorder.record_part, number, part.pieces, part.extents)
-        await self._sender.send(slab, part.pieces, record)
+        await self._sender.send(slab, part.pieces, meter, record)

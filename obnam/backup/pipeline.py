@@ -15,6 +15,7 @@ from twisted.internet.interfaces import IReactorTime
 from obnam.backup.ahead import ScanAhead
 from obnam.backup.batches import Batch, Cut
 from obnam.backup.large import LargeFileReader
+from obnam.backup.meter import Meter
 from obnam.backup.record import Recorder
 from obnam.backup.sender import Sender
 from obnam.backup.uploads import Sent
@@ -99,13 +100,14 @@ class Pipeline:
         return False
 
     async def _batch(self, batch: Batch) -> None:
+        meter = Meter(self._progress, batch.size_bytes)
         if batch.cut is Cut.PARTS:
-            await self._large_file(batch.groups[0])
+            await self._large_file(batch.groups[0], meter)
         else:
-            await self._files(batch)
-        self._progress.advance(batch.file_count, batch.size_bytes)
+            await self._files(batch, meter)
+        meter.read(batch.file_count)
 
-    async def _files(self, batch: Batch) -> None:
+    async def _files(self, batch: Batch, meter: Meter) -> None:
         job = name_bundle if batch.cut is Cut.BUNDLE else name_files
         slab = await self._plaintext.take()
         try:
@@ -113,7 +115,7 @@ class Pipeline:
         except BaseException:
             self._plaintext.put_back(slab)
             raise
-        await self._sender.send(slab, named.pieces, partial(self._recorder.record, named))
+        await self._sender.send(slab, named.pieces, meter, partial(self._recorder.record, named))
         self._sent.files += len(named.whole) + len(named.rows)
         self._sent.read_bytes += named.size_bytes
         for path in named.changing:
@@ -124,8 +126,8 @@ class Pipeline:
             cut = Cut.PARTS if size_bytes > self._plaintext.size_bytes else Cut.EACH
             await self._batch(Batch(cut, (group,), size_bytes, 1))
 
-    async def _large_file(self, group: Group) -> None:
-        outcome = await self._large.read(group)
+    async def _large_file(self, group: Group, meter: Meter) -> None:
+        outcome = await self._large.read(group, meter)
         if isinstance(outcome, Trouble):
             await self._trouble(outcome)
             return

@@ -6,6 +6,7 @@ from functools import partial
 from attrs import define, field
 from twisted.internet.defer import Deferred
 
+from obnam.backup.meter import Meter
 from obnam.backup.record import Recorder
 from obnam.backup.uploads import Uploads
 from obnam.model.ids import ChunkId, SessionId
@@ -34,7 +35,9 @@ class Sender:
     _asks: bool
     _under_way: set[ChunkId] = field(factory=set)
 
-    async def send(self, slab: Slab, pieces: Sequence[Piece], record: Callable[[], object]) -> None:
+    async def send(
+        self, slab: Slab, pieces: Sequence[Piece], meter: Meter, record: Callable[[], object]
+    ) -> None:
         """Send all pieces that the server lacks, and ``record`` what is made of them.
 
         They are on the server after `all_stored`. The slab is put back as soon as it can be.
@@ -43,11 +46,17 @@ class Sender:
         # In this order: what is recorded is known.
         unknown = self._thread.call(self._recorder.unknown, pieces)
         recorded: Deferred[object] = self._thread.call(record)
-        sent: Deferred[object] = Deferred.fromCoroutine(self._send_missing(slab, pieces, unknown))
+        sent: Deferred[object] = Deferred.fromCoroutine(
+            self._send_missing(slab, pieces, meter, unknown)
+        )
         await all_fired([sent, recorded])
 
     async def _send_missing(
-        self, slab: Slab, pieces: Sequence[Piece], unknown: "Deferred[list[ChunkId]]"
+        self,
+        slab: Slab,
+        pieces: Sequence[Piece],
+        meter: Meter,
+        unknown: "Deferred[list[ChunkId]]",
     ) -> None:
         try:
             # What another batch is sending is stored before anything is committed.
@@ -56,16 +65,21 @@ class Sender:
             missing = await self._missing(fresh)
             if self._asks:
                 self._under_way.difference_update(set(fresh) - missing)
-            if missing:
-                first = {piece.id: piece for piece in reversed(pieces)}
-                wanted = sorted(first[chunk_id] for chunk_id in missing)
-                await self._uploads.add(slab, wanted, partial(self._stored, missing))
+            first = {piece.id: piece for piece in reversed(pieces)}
+            wanted = sorted(first[chunk_id] for chunk_id in missing)
+            wanted_bytes = sum(piece.length for piece in wanted)
+            meter.known(sum(piece.length for piece in pieces) - wanted_bytes)
+            if wanted:
+                meter.on_its_way(wanted_bytes)
+                stored = partial(self._stored, missing, meter, wanted_bytes)
+                await self._uploads.add(slab, wanted, stored)
         finally:
             self._plaintext.put_back(slab)
 
-    def _stored(self, ids: set[ChunkId]) -> None:
+    def _stored(self, ids: set[ChunkId], meter: Meter, size_bytes: int) -> None:
         if self._asks:
             self._under_way.difference_update(ids)
+        meter.stored(size_bytes)
 
     async def all_stored(self) -> None:
         """Wait until all that was to be sent is durable on the server."""

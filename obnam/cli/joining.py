@@ -118,7 +118,7 @@ def _tell(session: Session, known: Credentials, protected: bool) -> None:
     if not protected:
         from obnam.cli.progress import progress_for
 
-        progress_for(session.options, sys.stderr).warn(
+        progress_for(session.options, sys.stderr, session.options.reactor()).warn(
             f"there is no passphrase: if {places.secrets} is lost, so are all backups. "
             f"Keep a copy of it elsewhere, or run `obnam key add`"
         )

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TextIO
 
 from attrs import define, field
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
 from obnam.cli.commands import Options
@@ -20,13 +21,17 @@ SHOWN_AFTER_S = 0.7
 JSON_EVERY_S = 1.0
 
 
-def progress_for(options: Options, out: TextIO) -> IProgress:
+SPEED_OVER_S = 120.0
+"""The rate shown is that of so long: on a slow link, an upload a minute ends."""
+
+
+def progress_for(options: Options, out: TextIO, clock: IReactorTime) -> IProgress:
     """The listener for these options; ``out`` is where people look, and not for results."""
     if options.as_json:
         return JsonProgress(out, time.monotonic, quiet=options.quiet)
     if options.quiet or not out.isatty():
         return LineProgress(out, stages=options.verbose and not options.quiet)
-    return TerminalProgress(out, time.monotonic)
+    return TerminalProgress(out, clock)
 
 
 @implementer(IProgress)
@@ -130,14 +135,16 @@ class TerminalProgress:
     """One line that is drawn again and again: what is done, how fast, and how long it will take."""
 
     out: TextIO
-    clock: Callable[[], float]
+    clock: IReactorTime
     _counts: _Counts = field(factory=_Counts)
-    _stage: str = ""
-    _began_s: float | None = None
+    _stage: str | None = None
+    _soon: IDelayedCall | None = None
     _shown: "tuple[Progress, TaskID] | None" = None
 
     def stage(self, name: str) -> None:
-        """See `IProgress`."""
+        """See `IProgress`. With the first of them it begins."""
+        if self._stage is None:
+            self._soon = self.clock.callLater(SHOWN_AFTER_S, self._show)
         self._stage = name
         if self._shown is not None:
             display, task = self._shown
@@ -170,18 +177,21 @@ class TerminalProgress:
 
     def close(self) -> None:
         """See `IProgress`."""
+        if self._soon is not None:
+            self._soon.cancel()
+            self._soon = None
         if self._shown is not None:
             self._shown[0].stop()
             self._shown = None
 
+    def _show(self) -> None:
+        self._soon = None
+        self._shown = _display(self.out, self._stage or "")
+        self._update()
+
     def _update(self) -> None:
-        now = self.clock()
-        if self._began_s is None:
-            self._began_s = now
         if self._shown is None:
-            if now - self._began_s < SHOWN_AFTER_S:
-                return
-            self._shown = _display(self.out, self._stage)
+            return
         display, task = self._shown
         display.update(
             task,
@@ -212,6 +222,7 @@ def _display(out: TextIO, stage: str) -> "tuple[Progress, TaskID]":
         console=Console(file=out),
         transient=True,
         refresh_per_second=4,
+        speed_estimate_period=SPEED_OVER_S,
     )
     task = display.add_task(stage, total=None, files="")
     display.start()

@@ -78,8 +78,9 @@ class Session:
         from obnam.memory import collect_seldom
         from obnam.wiring import Surroundings
 
-        progress = progress_for(self.options, sys.stderr)
-        surroundings = Surroundings(self.options.reactor(), self.places, progress)
+        reactor = self.options.reactor()
+        progress = progress_for(self.options, sys.stderr, reactor)
+        surroundings = Surroundings(reactor, self.places, progress)
         # All modules are here to stay; from now on there is garbage (see `obnam.cli.main`).
         collect_seldom()
         try:

@@ -9,9 +9,11 @@ from obnam.progress import IProgress
 @implementer(IProgress)
 @define
 class NullProgress:
-    """Shows nothing, and remembers the warnings."""
+    """Shows nothing, and remembers the warnings, and what is done."""
 
     warnings: list[str] = field(factory=list)
+    done_files: int = 0
+    done_bytes: int = 0
 
     def stage(self, name: str) -> None:
         """See `IProgress`."""
@@ -24,6 +26,8 @@ class NullProgress:
 
     def advance(self, files: int, size_bytes: int) -> None:
         """See `IProgress`."""
+        self.done_files += files
+        self.done_bytes += size_bytes
 
     def warn(self, message: str) -> None:
         """See `IProgress`."""

@@ -138,6 +138,26 @@ async def test_every_batch_goes_through(line: Line) -> None:
 
 
 @ensure
+async def test_the_progress_is_what_is_stored(line: Line) -> None:
+    """A large file is not done at its end only, and nothing is before it is on the server."""
+    seen: list[int] = []
+    line.repository.before_store = lambda: seen.append(line.progress.done_bytes)
+    assert await line.run([line.file("huge", noise("huge", 6 << 20), Cut.PARTS)])
+    assert seen[0] == 0
+    assert len(set(seen)) > 2
+    assert seen == sorted(seen)
+    assert seen[-1] < line.progress.done_bytes == 6 << 20
+    assert line.progress.done_files == 1
+
+
+@ensure
+async def test_what_is_known_is_progress_as_well(line: Line) -> None:
+    batches = [line.file(str(n), noise(n % 3, 300_000), Cut.EACH) for n in range(7)]
+    assert await line.run(batches)
+    assert (line.progress.done_files, line.progress.done_bytes) == (7, 7 * 300_000)
+
+
+@ensure
 async def test_nothing_to_do(line: Line) -> None:
     assert await line.run([])
 

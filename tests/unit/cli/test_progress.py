@@ -3,6 +3,7 @@
 import io
 import json
 
+from twisted.internet.task import Clock
 from zope.interface.verify import verifyObject
 
 from obnam.cli.progress import (
@@ -15,13 +16,6 @@ from obnam.cli.progress import (
 from obnam.progress import IProgress
 
 
-class Clock:
-    now_s = 0.0
-
-    def __call__(self) -> float:
-        return self.now_s
-
-
 class Terminal(io.StringIO):
     def isatty(self) -> bool:
         return True
@@ -29,7 +23,8 @@ class Terminal(io.StringIO):
 
 def test_they_are_listeners() -> None:
     out, clock = io.StringIO(), Clock()
-    for listener in (LineProgress(out), JsonProgress(out, clock), TerminalProgress(out, clock)):
+    listeners = (LineProgress(out), JsonProgress(out, clock.seconds), TerminalProgress(out, clock))
+    for listener in listeners:
         assert verifyObject(IProgress, listener)
 
 
@@ -46,13 +41,13 @@ def test_warnings_only() -> None:
 
 def test_json_lines_are_at_most_one_a_second() -> None:
     out, clock = io.StringIO(), Clock()
-    progress = JsonProgress(out, clock)
+    progress = JsonProgress(out, clock.seconds)
     progress.stage("backup")
     progress.expect(100)
     for _ in range(5):
         progress.advance(2, 10)
     progress.estimate(80)
-    clock.now_s += JSON_EVERY_S
+    clock.advance(JSON_EVERY_S)
     progress.advance(2, 10)
     progress.warn("oh")
     assert [json.loads(line) for line in out.getvalue().splitlines()] == [
@@ -68,10 +63,21 @@ def test_a_quick_command_shows_nothing() -> None:
     progress = TerminalProgress(out, clock)
     progress.stage("backup")
     progress.expect(10)
-    clock.now_s += SHOWN_AFTER_S / 2
+    clock.advance(SHOWN_AFTER_S / 2)
     progress.advance(1, 10)
     progress.close()
     assert out.getvalue() == ""
+    assert not clock.getDelayedCalls()
+
+
+def test_a_command_of_which_nothing_is_heard_is_shown_too() -> None:
+    """An upload takes minutes on a slow link, and so does the scan of millions of files."""
+    out, clock = Terminal(), Clock()
+    progress = TerminalProgress(out, clock)
+    progress.stage("scan")
+    clock.advance(SHOWN_AFTER_S)
+    progress.close()
+    assert "scan" in out.getvalue()
 
 
 def test_a_slow_command_shows_what_goes_on() -> None:
@@ -80,7 +86,7 @@ def test_a_slow_command_shows_what_goes_on() -> None:
     progress.stage("backup")
     progress.expect(1000)
     progress.estimate(4000)
-    clock.now_s += SHOWN_AFTER_S
+    clock.advance(SHOWN_AFTER_S)
     progress.advance(3, 1000)
     progress.warn("[red]x[/red]: not markup")
     progress.close()
