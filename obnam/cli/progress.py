@@ -13,16 +13,12 @@ from obnam.cli.commands import Options
 from obnam.progress import IProgress
 
 if TYPE_CHECKING:
-    from rich.progress import Progress, TaskID
+    from obnam.cli.display import Display
 
 SHOWN_AFTER_S = 0.7
 """What is done by then needs no display, and none is imported."""
 
 JSON_EVERY_S = 1.0
-
-
-SPEED_OVER_S = 120.0
-"""The rate shown is that of so long: on a slow link, an upload a minute ends."""
 
 
 def progress_for(options: Options, out: TextIO, clock: IReactorTime) -> IProgress:
@@ -132,26 +128,28 @@ class JsonProgress:
 @implementer(IProgress)
 @define
 class TerminalProgress:
-    """One line that is drawn again and again: what is done, how fast, and how long it will take."""
+    """One line that is drawn again and again, when there is time for it."""
 
     out: TextIO
     clock: IReactorTime
     _counts: _Counts = field(factory=_Counts)
     _stage: str | None = None
+    _began_s: float | None = None
     _soon: IDelayedCall | None = None
-    _shown: "tuple[Progress, TaskID] | None" = None
+    _display: "Display | None" = None
 
     def stage(self, name: str) -> None:
         """See `IProgress`. With the first of them it begins."""
         if self._stage is None:
             self._soon = self.clock.callLater(SHOWN_AFTER_S, self._show)
         self._stage = name
-        if self._shown is not None:
-            display, task = self._shown
-            display.update(task, description=name)
+        if self._display is not None:
+            self._display.stage(name)
 
     def expect(self, size_bytes: int) -> None:
         """See `IProgress`."""
+        if self._began_s is None:
+            self._began_s = self.clock.seconds()
         self._counts.expected_bytes += size_bytes
         self._update()
 
@@ -168,62 +166,32 @@ class TerminalProgress:
 
     def warn(self, message: str) -> None:
         """See `IProgress`."""
-        if self._shown is None:
-            print(f"obnam: warning: {message}", file=self.out, flush=True)
+        line = f"obnam: warning: {message}"
+        if self._display is None:
+            print(line, file=self.out, flush=True)
         else:
-            self._shown[0].console.print(
-                f"obnam: warning: {message}", markup=False, highlight=False, soft_wrap=True
-            )
+            self._display.print(line)
 
     def close(self) -> None:
         """See `IProgress`."""
         if self._soon is not None:
             self._soon.cancel()
             self._soon = None
-        if self._shown is not None:
-            self._shown[0].stop()
-            self._shown = None
+        if self._display is not None:
+            self._display.close()
+            self._display = None
+
+    def _elapsed_s(self) -> float:
+        return 0.0 if self._began_s is None else self.clock.seconds() - self._began_s
 
     def _show(self) -> None:
+        from obnam.cli.display import Display
+
         self._soon = None
-        self._shown = _display(self.out, self._stage or "")
+        self._display = Display(self.out, self._stage or "", self._elapsed_s)
         self._update()
 
     def _update(self) -> None:
-        if self._shown is None:
-            return
-        display, task = self._shown
-        display.update(
-            task,
-            completed=self._counts.done_bytes,
-            total=self._counts.total_bytes,
-            files=f"{self._counts.done_files:,} files",
-        )
-
-
-def _display(out: TextIO, stage: str) -> "tuple[Progress, TaskID]":
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        DownloadColumn,
-        Progress,
-        TextColumn,
-        TimeRemainingColumn,
-        TransferSpeedColumn,
-    )
-
-    display = Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.fields[files]}"),
-        DownloadColumn(),
-        TransferSpeedColumn(),
-        TimeRemainingColumn(),
-        console=Console(file=out),
-        transient=True,
-        refresh_per_second=4,
-        speed_estimate_period=SPEED_OVER_S,
-    )
-    task = display.add_task(stage, total=None, files="")
-    display.start()
-    return display, task
+        if self._display is not None:
+            counts = self._counts
+            self._display.update(counts.done_files, counts.done_bytes, counts.total_bytes)

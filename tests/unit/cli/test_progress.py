@@ -85,11 +85,16 @@ def test_a_slow_command_shows_what_goes_on() -> None:
     progress = TerminalProgress(out, clock)
     progress.stage("backup")
     progress.expect(1000)
-    progress.estimate(4000)
+    progress.estimate(4_000_000)
     clock.advance(SHOWN_AFTER_S)
-    progress.advance(3, 1000)
+    clock.advance(120 - SHOWN_AFTER_S)
+    progress.advance(3, 1_200_000)
     progress.warn("[red]x[/red]: not markup")
     progress.close()
     shown = out.getvalue()
     assert "backup" in shown
+    assert "3 files" in shown
+    assert "1.2/4.0 MB" in shown
+    assert "10.0 kB/s" in shown
+    assert "0:04:40" in shown
     assert "obnam: warning: [red]x[/red]: not markup\n" in shown
