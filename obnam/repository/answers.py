@@ -11,7 +11,13 @@ from attrs import frozen
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
-from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError, TimeoutError
+from twisted.internet.error import (
+    ConnectError,
+    ConnectionClosed,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
 from twisted.web.client import (
     RequestGenerationFailed,
     RequestTransmissionFailed,
@@ -39,6 +45,13 @@ FAILURES = (
     TooLong,
 )
 """All that may end a request; any other exception is a mistake of ours and goes on its way."""
+
+_PLAINLY: tuple[tuple[type[Exception], str], ...] = (
+    (TimeoutError, "it takes no connection"),
+    (ConnectionRefusedError, "nothing listens there"),
+    (ConnectionClosed, "the connection was lost"),
+)
+"""What Twisted says of these, "User timeout caused connection failure", say, helps nobody."""
 
 RETRY_AFTER_MAX_S = 3600.0
 """A server that asks for more than this is taken to have asked for this."""
@@ -110,7 +123,7 @@ def broken(server: str, error: Exception, untrusted: str) -> errors.ObnamError:
     ``untrusted`` says what was expected of the server's certificate and what to do.
     """
     found = list(causes(error))
-    said = "; ".join(str(cause) or type(cause).__name__ for cause in found)[:TEXT_MAX]
+    said = "; ".join(dict.fromkeys(map(_plainly, found)))[:TEXT_MAX]
     for cause in found:
         if isinstance(cause, errors.ObnamError):
             return cause
@@ -121,6 +134,13 @@ def broken(server: str, error: Exception, untrusted: str) -> errors.ObnamError:
     if any(isinstance(cause, _NETWORK) for cause in found):
         return errors.ServerUnreachable(server, said)
     return errors.ServerMisbehaved(server, said)
+
+
+def _plainly(cause: BaseException) -> str:
+    for kind, said in _PLAINLY:
+        if isinstance(cause, kind):
+            return said
+    return str(cause) or type(cause).__name__
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -1,14 +1,23 @@
 """What the client makes of answers, good and bad, of a server that says anything."""
 
 import json
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import (
+    ConnectionLost,
+    ConnectionRefusedError,
+    DNSLookupError,
+    TimeoutError,
+)
+from twisted.python.failure import Failure
+from twisted.web.client import ResponseNeverReceived
 
 from obnam import errors
+from obnam.repository.answers import broken
 from obnam.repository.exchange import PROBLEM_MAX
 from obnam.wire import limits, problems
 from obnam.wire.messages import Receipt
@@ -300,3 +309,26 @@ async def test_closing_does_not_wait_for_the_server(scene: Scene) -> None:
     closed: Deferred[None] = scene.repository.close()
     await closed
     await until(lambda: scene.server.lost)
+
+
+# No answers
+
+
+LOST: Any = ConnectionLost()
+NEVER: Any = ResponseNeverReceived
+
+
+@pytest.mark.parametrize(
+    ("failure", "said"),
+    [
+        (cast(Any, TimeoutError)(), "it takes no connection"),
+        (cast(Any, ConnectionRefusedError)(111), "nothing listens there"),
+        (LOST, "the connection was lost"),
+        (NEVER([cast(Any, Failure)(LOST)] * 2), "the connection was lost"),
+        (DNSLookupError("no such name"), "DNS lookup failed: no such name."),
+    ],
+)
+def test_what_the_network_did_is_said_plainly(failure: Exception, said: str) -> None:
+    error = broken("https://server", failure, "")
+    assert isinstance(error, errors.ServerUnreachable)
+    assert error.problem == said
