@@ -151,12 +151,11 @@ class Uploads:
                     await self._repository.store(self.session, body, lent)
                 finally:
                     in_doubt = in_doubt or lent.in_doubt
+            for stored in gathered.stored:
+                stored()
         except BaseException:
             if self._failure is None:
                 self._failure = Failure()  # type: ignore[no-untyped-call]
-        else:
-            for stored in gathered.stored:
-                stored()
         if in_doubt:
             self._slabs.replace(gathered.slab)
         else:

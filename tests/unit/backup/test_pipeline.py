@@ -151,6 +151,21 @@ async def test_the_progress_is_what_is_stored(line: Line) -> None:
 
 
 @ensure
+async def test_who_looks_at_the_progress_goes_away(
+    line: Line, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in ``obnam --json backup 2>&1 | head``: it ends, and nothing is left."""
+
+    def gone(_self: object, files: int, size_bytes: int) -> None:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(NullProgress, "advance", gone)
+    with pytest.raises(BrokenPipeError):
+        await line.run([line.file("huge", noise("huge", 6 << 20), Cut.PARTS)])
+    assert line.all_slabs_are_back()
+
+
+@ensure
 async def test_what_is_known_is_progress_as_well(line: Line) -> None:
     batches = [line.file(str(n), noise(n % 3, 300_000), Cut.EACH) for n in range(7)]
     assert await line.run(batches)
