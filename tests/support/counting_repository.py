@@ -14,13 +14,19 @@ from tests.support.memory_repository import MemoryRepository
 
 @define
 class CountingRepository(MemoryRepository):
-    """``before_store`` and ``before_commit`` are called first, and may raise."""
+    """``before_store`` and ``before_commit`` are called first, and may raise.
+
+    ``on_their_way``: uploads that are never answered, while ``is_stuck``.
+    """
 
     stored: list[ChunkId] = field(factory=list)
+    body_sizes: list[int] = field(factory=list)
     asked: list[ChunkId] = field(factory=list)
     commits: list[Commit] = field(factory=list)
     before_store: Callable[[], None] = field(default=lambda: None)
     before_commit: Callable[[], None] = field(default=lambda: None)
+    is_stuck: bool = False
+    on_their_way: list["Deferred[None]"] = field(factory=list)
 
     def missing(self, session: SessionId, ids: Sequence[ChunkId]) -> "Deferred[Sequence[bool]]":
         """See `IChunks`."""
@@ -35,6 +41,10 @@ class CountingRepository(MemoryRepository):
             self.before_store()
         except Exception as error:
             return fail(error)
+        if self.is_stuck:
+            self.on_their_way.append(Deferred())
+            return self.on_their_way[-1]
+        self.body_sizes.append(len(body))
         self.stored += [frame.chunk_id for frame in split(body)]
         return super().store(session, body)
 

@@ -1,5 +1,6 @@
 """Owner and worker in one process, over real sockets: what becomes of things when one end fails."""
 
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
@@ -191,6 +192,29 @@ async def test_a_client_that_goes_within_its_body(scene: Scene, path: str) -> No
         await scene.until(lambda: bool(scene.desk.channels))
     await scene.until(lambda: scene.nothing_is_held)
     await scene.until(lambda: not scene.worker.channels)
+
+
+def open_files(folder: Path) -> list[str]:
+    """Files in a folder that this process has open, deleted ones, too."""
+    found = []
+    for each in os.scandir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            found.append(os.readlink(each.path))
+    return [path for path in found if path.startswith(f"{folder}/")]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_client_that_goes_when_some_of_its_body_is_written(scene: Scene) -> None:
+    """The worker lets go of the file: the disk has its room only then."""
+    incoming = scene.store.data / "repositories" / HOME / "incoming"
+    large = bytes(100_000)
+    body = b"".join(pack_header(chunk_id(n), len(large)) + large for n in range(30))
+    head = scene.head("POST", "/v1/chunks", 2 * len(body))
+    with scene.connect() as connection:
+        await deferToThread(connection.sendall, head + body)
+        await scene.until(lambda: len(open_files(incoming)) == 2)  # the owner's, and the worker's
+    await scene.until(lambda: scene.nothing_is_held)
+    await scene.until(lambda: not open_files(incoming))
 
 
 @pytest_twisted.ensureDeferred

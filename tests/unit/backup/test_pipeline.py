@@ -286,6 +286,21 @@ async def test_a_worker_that_dies_stops_all(line: Line, job: str) -> None:
 
 
 @ensure
+async def test_when_all_stop_what_is_on_its_way_is_given_up(line: Line) -> None:
+    def die(name: str, _arguments: tuple[object, ...]) -> None:
+        if name == "name_files" and line.repository.on_their_way:
+            raise WorkerDied
+
+    line.pool.before = die
+    line.repository.is_stuck = True
+    with pytest.raises(WorkerDied):
+        await line.run([line.file(str(n), noise(n, 300_000), Cut.EACH) for n in range(8)])
+    assert line.repository.on_their_way
+    assert all(upload.called for upload in line.repository.on_their_way)
+    assert line.all_slabs_are_back()
+
+
+@ensure
 async def test_a_question_that_fails(line: Line) -> None:
     line.repository.is_slow = True
     running = Deferred.fromCoroutine(

@@ -1,5 +1,7 @@
 """Backups that cannot be made, and what they leave for the next one."""
 
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -7,6 +9,7 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 
 from obnam.errors import BadRoot, DamagedGeneration, ServerFull
+from obnam.generation.nascent import NascentGeneration
 from obnam.model.entry import Reason
 from tests.unit.backup.laptop import Laptop
 from tests.unit.pool.bench import noise
@@ -201,3 +204,22 @@ async def test_a_repository_that_is_nearly_full(laptop: Laptop) -> None:
     (warning,) = laptop.warnings
     assert f"of at most {2 * used:,}" in warning
     assert laptop.results[-1].warnings == 0
+
+
+@ensure
+async def test_what_is_on_its_way_is_given_up_when_there_can_be_no_commit(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It lies in memory that is about to go."""
+
+    def fail(_: NascentGeneration) -> list[bytes]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)
+    monkeypatch.setattr(NascentGeneration, "settle", fail)
+    (laptop.root / "file").write_bytes(noise("file", 700_000))
+    laptop.repository.is_stuck = True
+    with pytest.raises(OSError, match="No space"):
+        await laptop.back_up()
+    (upload,) = laptop.repository.on_their_way
+    assert upload.called

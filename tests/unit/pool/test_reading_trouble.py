@@ -72,6 +72,25 @@ def test_a_file_that_always_changes(
 
 
 @JOBS
+def test_reads_that_give_less_than_was_asked_for(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job
+) -> None:
+    """As file systems in user space have them, with no change of the file."""
+    contents = {b"a": b"ten bytes!", b"b": b"", b"c": b"and these", b"d": b"x"}
+    for name, content in contents.items():
+        (tmp_path / name.decode()).write_bytes(content)
+    preadv = os.preadv
+
+    def read(descriptor: int, views: Sequence[memoryview], offset: int) -> int:
+        return preadv(descriptor, [view[:3] for view in views], offset)
+
+    monkeypatch.setattr(os, "preadv", read)
+    named = run(bench, job, tmp_path, *contents)
+    assert bench.files(named) == contents
+    assert (named.changing, named.troubles) == ([], [])
+
+
+@JOBS
 def test_a_file_that_shrinks_while_it_is_read(
     bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job
 ) -> None:

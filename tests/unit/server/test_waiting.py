@@ -3,6 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
 
 from obnam.model.ids import SessionId
 from obnam.wire.frames import pack_header
@@ -78,6 +80,20 @@ def test_who_waits_too_long_is_asked_to_come_back(
     assert answer.headers["retry-after"] == "5"
     assert wires[-1].closed
     assert all(wire.nothing() for wire in wires[:-1])
+
+
+def test_whose_turn_comes_when_it_is_gone_leaves_it_to_others(
+    server: ServerInMemory, own: tuple[str, SessionId]
+) -> None:
+    """However that came about: nobody else would ever give the turn back."""
+    wire, queue = begun(server, *own), server.site.services.queues.uploads
+    (request,) = wire.channel.requests
+    wire.lose()
+    taking = Deferred.fromCoroutine(request.take_turn(queue, UPLOAD_BODY_MAX))
+    failures: list[Failure] = []
+    taking.addErrback(failures.append)
+    assert [failure.type for failure in failures] == [CancelledError]
+    assert len(queue) == 0
 
 
 def test_waiting_is_bounded(server: ServerInMemory, own: tuple[str, SessionId]) -> None:
