@@ -1,12 +1,13 @@
 """The scan runs ahead of who takes its batches: so far, in order, and not while it is paused."""
 
 from collections.abc import AsyncIterator, Iterator
+from threading import Event
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from attrs import define, field
 from twisted.internet import reactor
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, Deferred
 
 from obnam.backup.ahead import AHEAD, ScanAhead
 from obnam.backup.batches import Batch, Cut
@@ -87,6 +88,31 @@ async def test_nothing_is_scanned_while_it_is_paused(source: Source) -> None:
     await source.settle()
     assert source.pulled == pulled < AHEAD
     assert await sizes(scan) == list(range(1, 3 * AHEAD))
+
+
+@ensure
+async def test_when_it_is_paused_nothing_is_under_way_either(source: Source) -> None:
+    """A commit begins then, and reads what the scan writes."""
+    begun, go_on, written = Event(), Event(), list[int]()
+
+    def batches() -> Iterator[Batch]:
+        for number, batch in enumerate(source.batches()):
+            if number == 1:
+                begun.set()
+                assert go_on.wait(20)
+            written.append(number)
+            yield batch
+
+    scan = ScanAhead(source.thread, batches())
+    await scan.next()
+    second = scan.next()
+    assert begun.wait(20)
+    pausing = Deferred.fromCoroutine(scan.pause())
+    assert not pausing.called
+    go_on.set()
+    await pausing
+    assert written == [0, 1]
+    assert await second is not None
 
 
 @ensure
