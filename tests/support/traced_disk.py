@@ -1,4 +1,7 @@
-"""What is asked of the real disk, in order: whether what has a name was durable before it."""
+"""What is asked of the real disk, in order: whether what has a name was durable before it.
+
+Not what SQLite asks of it.
+"""
 
 import os
 from collections.abc import Callable
@@ -9,13 +12,21 @@ import pytest
 
 
 def traced_disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The steps from now on: what is synced, and what gets another name; by the last part of it."""
+    """The steps from now on: what is synced, made, removed, and renamed; by the last part of it."""
     steps: list[str] = []
-    fsync = os.fsync
+    fsync, mkdir, unlink = os.fsync, os.mkdir, os.unlink
 
     def synced(descriptor: int) -> None:
         fsync(descriptor)
         steps.append(f"sync {Path(os.readlink(f'/proc/self/fd/{descriptor}')).name}")
+
+    def made(path: Any, *more: Any, **named: Any) -> None:
+        mkdir(path, *more, **named)
+        steps.append(f"make {Path(path).name}")
+
+    def removed(path: Any, **more: Any) -> None:
+        unlink(path, **more)
+        steps.append(f"remove {Path(path).name}")
 
     def noted(name: str) -> Callable[..., None]:
         call: Callable[..., None] = getattr(os, name)
@@ -27,6 +38,8 @@ def traced_disk(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         return named
 
     monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(os, "mkdir", made)
+    monkeypatch.setattr(os, "unlink", removed)
     for name in ("link", "rename", "replace"):
         monkeypatch.setattr(os, name, noted(name))
     return steps

@@ -1,9 +1,10 @@
 """Files that must outlive a power failure: content, name, directory, in this order.
 
-The store's own are seen through `tests.damage`, which has no real disk; here are the real calls.
+What the store does for its clients is in `tests.damage.test_power_loss`.
 """
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,9 +17,17 @@ from obnam.model.ids import ClientName, RepositoryName, parse_generation_id
 from obnam.repository import state
 from obnam.repository.trust import Link
 from obnam_server.config import Settings
+from obnam_server.store import layout
+from obnam_server.store.audit import Audit
+from obnam_server.store.audit_lines import month_of
 from obnam_server.store.database import Database
 from obnam_server.store.files import LOCAL_FILES, write_durably
+from obnam_server.store.rebuild import rebuild_index
+from obnam_server.store.reserve import Reserve
+from obnam_server.store.segments import LocalSegmentStore
+from obnam_server.store.store import Store
 from obnam_server.tls import certificate_files
+from tests.support.stored import ALICE, HOME, Clock, back_up
 from tests.support.traced_disk import traced_disk
 from tests.unit.generation.rows import chunk_id
 
@@ -58,13 +67,14 @@ def write(folder: Path) -> None:
 
 
 SAVED = ["sync secrets.new", "secrets.new -> secrets.yaml", "sync folder"]
+SAVED_FIRST = [*SAVED[:2], "remove secrets.new", SAVED[2]]
 
 
 @pytest.mark.parametrize(
     ("make", "steps"),
     [
-        (save, SAVED),
-        (save_twice, [*SAVED, *SAVED]),
+        (save, SAVED_FIRST),
+        (save_twice, [*SAVED_FIRST, *SAVED]),
         (join, ["sync secrets.joining", "sync folder"]),
         (remember, ["sync state.new", "state.new -> state.json", "sync folder"]),
         (
@@ -95,6 +105,120 @@ def test_content_then_name_then_directory(
     seen = traced_disk(monkeypatch)
     make(folder)
     assert seen == steps
+
+
+def prepare(data: Path) -> None:
+    layout.prepare_directory(data.with_name("another"), LOCAL_FILES)
+
+
+def make(data: Path) -> None:
+    layout.make_repository(data, RepositoryName("other"), LOCAL_FILES)
+
+
+def put_away(data: Path) -> None:
+    layout.put_away(data, HOME, LOCAL_FILES)
+
+
+def give_back(data: Path) -> None:
+    Reserve(data, LOCAL_FILES).give_back()
+
+
+def settle(data: Path) -> None:
+    (data / "repositories/home/incoming/left").touch()
+    LocalSegmentStore(layout.repositories_of(data), LOCAL_FILES).settle(HOME)
+
+
+def log_first(data: Path) -> None:
+    Audit.open(data / "repositories", Clock()).record("enrolment")
+
+
+def log_more(data: Path) -> None:
+    Audit.open(data, Clock()).record("enrolment")
+
+
+def log_after_a_crash(data: Path) -> None:
+    (file,) = (data / "audit").iterdir()
+    with file.open("ab") as log:
+        log.write(b"half a li")
+    log_more(data)
+
+
+def rebuild(data: Path) -> None:
+    rebuild_index(data, HOME, Clock())
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    """That of a server with a repository and a generation."""
+    data = tmp_path / "data"
+    store = Store.open(data, Clock())
+    back_up(store.create_repository(HOME), ALICE, "one", "abc")
+    store.close()
+    Reserve(data, LOCAL_FILES).keep()
+    return data
+
+
+@pytest.mark.parametrize(
+    ("change", "steps"),
+    [
+        (
+            prepare,
+            [
+                "make another",
+                "sync PARENT",
+                "sync format.tmp",
+                "format.tmp -> format",
+                "sync another",
+                "make repositories",
+                "sync another",
+            ],
+        ),
+        (
+            make,
+            [
+                "make .new-other",
+                "make segments",
+                "make incoming",
+                "sync repository.tmp",
+                "repository.tmp -> repository",
+                "sync .new-other",
+                ".new-other -> other",
+                "sync repositories",
+            ],
+        ),
+        (put_away, ["home -> .gone-home", "sync repositories"]),
+        (give_back, ["remove reserve", "sync data"]),
+        (settle, ["remove left", "sync 0000", "sync segments"]),
+        (log_first, ["make audit", "sync repositories", "sync MONTH", "sync audit"]),
+        (log_more, ["sync MONTH"]),
+        (log_after_a_crash, ["sync MONTH", "sync MONTH", "sync MONTH"]),
+        (
+            rebuild,
+            [
+                "sync 0000",
+                "sync segments",
+                "remove index.sqlite",
+                "sync home",
+                "index.sqlite.new -> index.sqlite",
+                "sync home",
+            ],
+        ),
+    ],
+    ids=lambda each: getattr(each, "__name__", ""),
+)
+def test_what_the_store_does_by_itself(
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[Path], None],
+    steps: list[str],
+) -> None:
+    seen = traced_disk(monkeypatch)
+    change(data)
+    names = {data.parent.name: "PARENT", month_of(Clock()()): "MONTH", f".{os.getpid()}": ""}
+    text = re.sub("-[0-9a-f]{16}", "", "\n".join(seen))
+    for name, short in names.items():
+        text = text.replace(name, short)
+    assert text.splitlines() == steps
 
 
 def test_what_is_to_last_waits_for_the_disk(tmp_path: Path) -> None:
