@@ -22,6 +22,7 @@ from obnam_server.store.audit import Audit
 from obnam_server.store.audit_lines import month_of
 from obnam_server.store.database import Database
 from obnam_server.store.files import LOCAL_FILES, write_durably
+from obnam_server.store.interfaces import SegmentNumber
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.reserve import Reserve
 from obnam_server.store.segments import LocalSegmentStore
@@ -107,6 +108,9 @@ def test_content_then_name_then_directory(
     assert seen == steps
 
 
+STORED = ["sync incoming.tmp", "incoming.tmp -> 0000000000000fff", "sync 0000"]
+
+
 def prepare(data: Path) -> None:
     layout.prepare_directory(data.with_name("another"), LOCAL_FILES)
 
@@ -126,6 +130,31 @@ def give_back(data: Path) -> None:
 def settle(data: Path) -> None:
     (data / "repositories/home/incoming/left").touch()
     LocalSegmentStore(layout.repositories_of(data), LOCAL_FILES).settle(HOME)
+
+
+def segment(data: Path, number: int, *, kept: bool = True) -> None:
+    writer = LocalSegmentStore(layout.repositories_of(data), LOCAL_FILES).begin(HOME)
+    writer.write([b"content"])
+    writer.finish(SegmentNumber(number))
+    if not kept:
+        writer.abort()
+
+
+def begin_directory(data: Path) -> None:
+    segment(data, 0x5000)
+
+
+def store_segment(data: Path) -> None:
+    segment(data, 0xFFF)
+
+
+def store_in_vain(data: Path) -> None:
+    segment(data, 0xFFF, kept=False)
+
+
+def delete(data: Path) -> None:
+    store = LocalSegmentStore(layout.repositories_of(data), LOCAL_FILES)
+    store.delete(HOME, [SegmentNumber(1)])
 
 
 def log_first(data: Path) -> None:
@@ -189,6 +218,19 @@ def data(tmp_path: Path) -> Path:
         (put_away, ["home -> .gone-home", "sync repositories"]),
         (give_back, ["remove reserve", "sync data"]),
         (settle, ["remove left", "sync 0000", "sync segments"]),
+        (
+            begin_directory,
+            [
+                "sync incoming.tmp",
+                "make 0005",
+                "sync segments",
+                "incoming.tmp -> 0000000000005000",
+                "sync 0005",
+            ],
+        ),
+        (store_segment, STORED),
+        (store_in_vain, [*STORED, "remove 0000000000000fff", "sync 0000"]),
+        (delete, ["remove 0000000000000001", "sync 0000"]),
         (log_first, ["make audit", "sync repositories", "sync MONTH", "sync audit"]),
         (log_more, ["sync MONTH"]),
         (log_after_a_crash, ["sync MONTH", "sync MONTH", "sync MONTH"]),
@@ -216,6 +258,7 @@ def test_what_the_store_does_by_itself(
     change(data)
     names = {data.parent.name: "PARENT", month_of(Clock()()): "MONTH", f".{os.getpid()}": ""}
     text = re.sub("-[0-9a-f]{16}", "", "\n".join(seen))
+    text = re.sub("[0-9a-f]{32}[.]tmp", "incoming.tmp", text)
     for name, short in names.items():
         text = text.replace(name, short)
     assert text.splitlines() == steps

@@ -73,6 +73,17 @@ def test_any_flipped_bit_breaks_the_seal(
 
 
 @pytest.mark.parametrize("suite", list(Suite))
+@pytest.mark.parametrize("at", range(4))
+def test_no_other_format_suite_or_epoch_is_taken(suite: Suite, at: int) -> None:
+    chunk_id = NAMER.name(ChunkKind.DATA, b"hello")
+    sealed = bytearray(SEALERS[suite].seal(ChunkKind.DATA, chunk_id, b"hello"))
+    for value in set(range(256)) - {sealed[at]}:
+        sealed[at] = value
+        with pytest.raises(SealBroken):
+            OPENER.open(ChunkKind.DATA, chunk_id, sealed)
+
+
+@pytest.mark.parametrize("suite", list(Suite))
 def test_every_truncation_and_extension_breaks_the_seal(suite: Suite) -> None:
     chunk_id = NAMER.name(ChunkKind.DATA, b"hello")
     sealed = SEALERS[suite].seal(ChunkKind.DATA, chunk_id, b"hello")
