@@ -122,6 +122,28 @@ def test_a_foreign_group_alone_costs_setgid_alone() -> None:
     assert stat.S_IMODE(mode) == 0o4755
 
 
+def test_a_foreign_owner_alone_is_missed_and_costs_setuid_alone(file: Path) -> None:
+    rights = Rights(ME[0] + 1, frozenset({ME[1]}), root=False)
+    descriptor = os.open(file, os.O_RDONLY)
+    missed = apply_metadata(descriptor, Metadata(0o6755, *ME, 0), rights)
+    os.close(descriptor)
+
+    assert missed == Missed(owner=True)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o2755
+
+
+def test_whose_it_is_need_not_be_known(file: Path) -> None:
+    """As it cannot be of what is open by its path only."""
+    descriptor = os.open(file, os.O_PATH)
+    place = b"/proc/self/fd/%d" % descriptor
+    missed = apply_metadata(place, Metadata(0o640, *ME, MTIME_NS), Rights.of_process())
+    os.close(descriptor)
+
+    assert missed == NOTHING_MISSED
+    assert (file.stat().st_uid, file.stat().st_gid) == ME
+    assert stat.S_IMODE(file.stat().st_mode) == 0o640
+
+
 @pytest.mark.parametrize("ids", [(-1, 0), (0xFFFFFFFF, 0), (0, 1 << 32), (1 << 70, 0)])
 def test_owners_that_cannot_be_are_missed(file: Path, ids: tuple[int, int]) -> None:
     before = file.stat()
@@ -201,9 +223,9 @@ def test_a_group_keeps_what_the_acl_gives_it(file: Path, monkeypatch: pytest.Mon
     acl = struct.pack("<I", 2) + struct.pack("<HHI", 0x04, 5, 0xFFFFFFFF)
     monkeypatch.setattr(os, "setxattr", _no_space)
 
-    _apply(file, Metadata(0o674, *ME, 0, ((ACCESS_ACL, acl),)))
+    _apply(file, Metadata(0o677, *ME, 0, ((ACCESS_ACL, acl),)))
 
-    assert stat.S_IMODE(file.stat().st_mode) == 0o654
+    assert stat.S_IMODE(file.stat().st_mode) == 0o657
 
 
 def _no_space(*arguments: object, **more: object) -> None:

@@ -10,6 +10,8 @@ from pytest_twisted import ensureDeferred  # type: ignore[import-untyped]
 from obnam.errors import NotFound, UnknownPath
 from obnam.model.ids import GenerationId
 from tests.support.memory_scene import Scene
+from tests.unit.pool.bench import noise, write
+from tests.unit.pool.conftest import left_open
 from tests.unit.restore.trees import LARGE, described, fill, inside
 
 
@@ -37,6 +39,29 @@ async def test_a_large_file_comes_back_in_parts(scene: Scene, root: Path, target
     assert scene.pool.jobs.count("write_part") == 2
     assert scene.pool.jobs.count("finish_file") == 1
     assert (result.files, result.size_bytes, result.warnings) == (1, len(LARGE), 0)
+    assert [link for link in left_open(target) if "/large" in link.partition(str(target))[2]] == []
+
+
+@ensureDeferred
+async def test_holes_come_back_wherever_they_are(scene: Scene, root: Path, target: Path) -> None:
+    data, more = noise("data", 200_000), noise("more", 8192)
+    shapes = {
+        "before": [(1 << 20, data)],
+        "after": [(0, data)],
+        "between": [(0, data), (1 << 20, more), (2 << 20, data)],
+        "everywhere": [(1 << 20, more), (2 << 20, data)],
+        "nothing else": [],
+    }
+    for name, parts in shapes.items():
+        size = None if name in ("before", "between") else 4 << 20
+        write(root, name, *parts, size=size)
+    before = described(root)
+    result = await scene.restore(await scene.back_up(root), target, verify=True)
+    assert result.warnings == 0
+    assert described(inside(target, root)) == before
+    for name in shapes:
+        status = inside(target, root / name).stat()
+        assert status.st_blocks * 512 < status.st_size
 
 
 @ensureDeferred

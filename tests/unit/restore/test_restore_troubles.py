@@ -4,6 +4,7 @@ import errno
 import os
 import random
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from obnam.errors import BadTarget, NotFound, TargetFull
 from obnam.live.overwrite import Overwrite
 from obnam.model.chunk import ChunkKind
 from tests.support.memory_scene import Scene
+from tests.unit.pool.bench import noise, write
+from tests.unit.pool.conftest import left_open
 from tests.unit.restore.trees import LARGE, inside
 
 # What stands in the target
@@ -269,3 +272,36 @@ async def test_permissions_that_cannot_be_set_are_told_once(
     (warning,) = scene.warnings
     assert "the permissions of " in warning
     assert "could not be set" in warning
+
+
+@ensureDeferred
+async def test_a_large_file_that_is_not_what_it_was_is_not_kept(
+    scene: Scene, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "large").write_bytes(LARGE)
+    generation = await scene.back_up(root)
+    monkeypatch.setattr("obnam.pool.write_files.read_checksum", lambda _: b"another")
+    result = await scene.restore(generation, target)
+    assert (result.files, len(scene.warnings)) == (0, 1)
+    assert list(inside(target, root).iterdir()) == []
+    assert [link for link in left_open(target) if "/large" in link.partition(str(target))[2]] == []
+
+
+@ensureDeferred
+async def test_no_more_room_between_the_extents_of_a_file(
+    scene: Scene, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(root, "sparse", (0, noise("a", 200_000)), (1 << 20, noise("b", 200_000)))
+    generation = await scene.back_up(root)
+    written: list[int] = []
+
+    def write_at(descriptor: int, pieces: Sequence[memoryview], position: int) -> None:
+        if position:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(position)
+
+    monkeypatch.setattr("obnam.pool.write_files.write_at", write_at)
+    with pytest.raises(TargetFull):
+        await scene.restore(generation, target)
+    assert written == [0]
+    assert list(inside(target, root).iterdir()) == []

@@ -79,6 +79,34 @@ def test_a_segment_is_never_replaced(segments: LocalSegmentStore) -> None:
     assert read(segments, 1, 0, 5) == b"first"
 
 
+def test_reading_bit_by_bit(segments: LocalSegmentStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As file systems over a network have it."""
+    write(segments, 1, b"0123456789")
+    pread = os.pread
+    monkeypatch.setattr(os, "pread", lambda fd, length, offset: pread(fd, min(3, length), offset))
+    assert read(segments, 1, 1, 8) == b"12345678"
+    with pytest.raises(DamagedSegment, match="ends before byte 11"):
+        read(segments, 1, 2, 9)
+
+
+@pytest.mark.parametrize("end", ["finished", "given up"])
+def test_after_the_end_nothing_is_written(segments: LocalSegmentStore, end: str) -> None:
+    writer = segments.begin(HOME)
+    writer.write([b"x"])
+    if end == "finished":
+        writer.finish(SegmentNumber(1))
+    else:
+        writer.abort()
+    for more in (
+        lambda: writer.write([b"y"]),
+        lambda: writer.was_written(1),
+        lambda: writer.finish(SegmentNumber(2)),
+    ):
+        with pytest.raises(ValueError, match="finished or given up"):
+            more()
+    assert list(segments.list(HOME)) == ([1] if end == "finished" else [])
+
+
 def test_reading_beyond_the_end(segments: LocalSegmentStore) -> None:
     write(segments, 1, b"12345")
     with pytest.raises(DamagedSegment, match="ends before byte 6"):
