@@ -305,3 +305,43 @@ async def test_no_more_room_between_the_extents_of_a_file(
         await scene.restore(generation, target)
     assert written == [0]
     assert list(inside(target, root).iterdir()) == []
+
+
+@ensureDeferred
+async def test_what_a_directory_lacks_is_told(
+    scene: Scene, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "directory").mkdir()
+    os.setxattr(root / "directory", "user.note", b"kept")
+    generation = await scene.back_up(root)
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "setxattr", refuse)
+    result = await scene.restore(generation, target)
+    assert result.warnings == 1
+    (warning,) = scene.warnings
+    assert "user.note of 1 entries could not be set" in warning
+    assert str(root / "directory") in warning
+
+
+@ensureDeferred
+async def test_a_directory_whose_times_cannot_be_set_is_told_of(
+    scene: Scene, root: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "directory").mkdir()
+    os.utime(root / "directory", ns=(0, 77))
+    generation = await scene.back_up(root)
+    utime = os.utime
+
+    def refuse(place: Any, *times: Any, **more: Any) -> None:
+        if more.get("ns") == (77, 77):
+            raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+        utime(place, *times, **more)
+
+    monkeypatch.setattr(os, "utime", refuse)
+    result = await scene.restore(generation, target)
+    assert result.warnings == 1
+    (warning,) = scene.warnings
+    assert "its metadata could not be set: operation not permitted" in warning

@@ -10,7 +10,7 @@ from obnam.generation.nascent import NascentGeneration
 from obnam.generation.rows import EntryRow
 from obnam.model.entry import Kind
 from obnam.restore import tree
-from obnam.restore.check import NO_NAME
+from obnam.restore.check import NO_CONTENT, NO_NAME
 from obnam.restore.tree import Directory, Entries, Problem, Tree, path_of, select
 from tests.support.memory_scene import entry_row
 from tests.unit.generation.rows import finished
@@ -84,6 +84,16 @@ def test_what_is_not_selected_is_left_out(
     ]  # fmt: skip
 
 
+def test_a_root_that_is_not_selected_is_left_out(made: Made) -> None:
+    def fill(nascent: NascentGeneration) -> None:
+        nascent.put([directory_row(0, b"/p/q", 1), directory_row(0, b"/r", 2)])
+        nascent.put([file_row(1, b"f"), file_row(2, b"g")])
+
+    generation = made(fill)
+    assert seen(Tree(generation, select([b"/p/q/f"])).entries()) == [b"/p/", b"/p/q/", b"/p/q/f"]
+    assert seen(Tree(generation, select([b"/r"])).entries()) == [b"/r/", b"/r/g"]
+
+
 @pytest.mark.parametrize("at_once", [1, 1024])
 def test_each_wrong_entry_is_named_once(
     made: Made, monkeypatch: pytest.MonkeyPatch, at_once: int
@@ -93,12 +103,14 @@ def test_each_wrong_entry_is_named_once(
     def fill(nascent: NascentGeneration) -> None:
         nascent.put([directory_row(0, b"/r", 1), directory_row(1, b"a", 2)])
         nascent.put([directory_row(1, b"b", 3), directory_row(1, b"b/../c", 4)])
+        nascent.put([directory_row(1, b"c", 5)._replace(mode=None)])
         nascent.put([file_row(1, b".."), file_row(1, b"z")])
 
     found = list(Tree(made(fill)).entries())
     assert [each for each in found if isinstance(each, Problem)] == [
         Problem(b"/r/..", NO_NAME),
         Problem(b"/r/b/../c", NO_NAME),
+        Problem(b"/r/c", NO_CONTENT),
     ]
     assert seen(each for each in found if not isinstance(each, Problem)) == [
         b"/r/", b"/r/z", b"/r/a/", b"/r/b/",

@@ -61,9 +61,11 @@ def test_nothing_is_stored_before_it_is_accepted(server: OneRepository) -> None:
     session = server.home.begin_session(ALICE, None)
     upload = finished(server.home, body_of("a"))
     assert server.home.missing(session, [chunk_id("a")]) == [True]
+    assert len(server.home._numbers.held()) == 1
     upload.abort()
     upload.abort()
     assert segment_paths(server.data) == []
+    assert len(server.home._numbers.held()) == 0  # collection waits for those that are
     with pytest.raises(SessionLost):
         server.home.accept(SessionId("0" * 32), upload)
 
