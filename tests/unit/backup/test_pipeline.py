@@ -120,7 +120,7 @@ async def line(
     nascent = await call(NascentGeneration.create, tmp_path / "database", 1)
     line = Line(laptop, repository, session, nascent)
     yield line
-    await call(nascent.close)
+    await call(line.nascent.close)
     line.close()
 
 
@@ -229,6 +229,21 @@ async def test_after_a_checkpoint_nothing_counts_as_on_its_way(line: Line, tmp_p
     line.pipeline.go_on_in(await line.repository.begin_session(None))
     assert await line.run([line.file("again", noise("same", 300_000), Cut.EACH)])
     assert line.repository.asked == [chunk]
+
+
+@ensure
+async def test_what_is_on_the_server_is_not_remembered(line: Line, tmp_path: Path) -> None:
+    """Neither what was sent nor what was there: it may be all that the computer has."""
+    call, batches = line.laptop.thread.call, [line.file("a", noise("a", 900_000), Cut.EACH)]
+    assert await line.run(batches)
+    assert line.pipeline._sender._under_way == set()
+    sent, first = len(line.repository.stored), line.nascent
+    line.nascent = await call(NascentGeneration.create, tmp_path / "another", 1)
+    line.begin()
+    assert await line.run(batches)
+    assert len(line.repository.stored) == sent > 0
+    assert line.pipeline._sender._under_way == set()
+    await call(first.close)
 
 
 @ensure
