@@ -1,5 +1,6 @@
 """The lanes between scan and server: what is asked, sealed and sent, and how it stops."""
 
+import errno
 from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -19,8 +20,11 @@ from obnam.backup.uploads import Sent, Uploads
 from obnam.errors import ServerFull, ServerUnreachable
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.ids import ChunkId, ClientName, SessionId
+from obnam.pool.named import Group, NamedPart, Trouble
 from obnam.pool.pool import WorkerDied
 from obnam.pool.rack import SlabRack
+from obnam.pool.read_files import name_part
+from obnam.pool.worker import Tools
 from tests.support.counting_repository import CountingRepository
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.support.memory_repository import MemoryServer
@@ -326,6 +330,38 @@ async def test_a_question_that_fails(line: Line) -> None:
     line.repository.waiting[0].errback(ServerUnreachable("memory", "gone"))
     with pytest.raises(ServerUnreachable):
         await running
+    assert line.all_slabs_are_back()
+
+
+@ensure
+@pytest.mark.parametrize("fails", [False, True])
+async def test_a_large_file_that_cannot_be_read_to_its_end(
+    line: Line, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """What of it is on its way is waited for, and its failure heard; its slab is another's."""
+
+    def cut_short(tools: Tools, slab: str, group: Group, start: int) -> NamedPart | Trouble:
+        if start:
+            return Trouble(group.directory, group.path, group.names[0], errno.EIO, "I/O error")
+        return name_part(tools, slab, group, start)
+
+    monkeypatch.setattr("obnam.backup.large.name_part", cut_short)
+    batch = line.file("huge", noise("huge", 5 << 20), Cut.PARTS)
+    line.repository.is_slow = True
+    running = Deferred.fromCoroutine(line.run([batch]))
+    while not line.repository.waiting:
+        await line.laptop.thread.call(lambda: None)
+    for _ in range(10):
+        await line.laptop.thread.call(lambda: None)
+    assert not running.called
+    if fails:
+        line.repository.waiting[0].errback(ServerUnreachable("memory", "gone"))
+        with pytest.raises(ServerUnreachable):
+            await running
+    else:
+        line.repository.waiting[0].callback(None)
+        assert await running
+        assert len(line.progress.warnings) == 1
     assert line.all_slabs_are_back()
 
 
