@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from collections.abc import Mapping
 
 from attrs import define, field, frozen
@@ -17,6 +18,7 @@ from obnam.errors import (
     NotFound,
     RequestRefused,
     SessionLost,
+    UnknownFormat,
 )
 from obnam.wire.frames import BadFrame
 from obnam.wire.limits import COMMIT_REFUSED_IDS_MAX
@@ -35,9 +37,17 @@ from obnam.wire.problems import (
     SESSION_LOST,
     SET_DIFFERS,
     UNAUTHENTICATED,
+    UNUSABLE,
     Problem,
 )
-from obnam_server.store.errors import Kept, KeyringChanged, SetDiffers, StoreFull
+from obnam_server.store.errors import (
+    BadDataDirectory,
+    DamagedIndex,
+    Kept,
+    KeyringChanged,
+    SetDiffers,
+    StoreFull,
+)
 from obnam_server.streams import ClientGone
 
 log = Logger()
@@ -90,6 +100,11 @@ def refusal_of(error: BaseException | None) -> Refused | None:
             return Refused(BAD_REQUEST, error.problem)
         case AccessDenied():
             return Refused(UNAUTHENTICATED, error.problem)
+        case BadDataDirectory(path=path) | DamagedIndex(path=path):
+            return Refused(UNUSABLE, _without_directory(str(error), path))
+        case UnknownFormat(what=what):
+            path = what if what.startswith("/") else ""
+            return Refused(UNUSABLE, _without_directory(str(error), path))
         case StoreFull():
             return Refused(FULL)
         case OSError(errno=code) if code in _NO_ROOM:
@@ -99,6 +114,11 @@ def refusal_of(error: BaseException | None) -> Refused | None:
         case HTTPException():
             return Refused(NOT_FOUND)
     return None
+
+
+def _without_directory(text: str, path: str) -> str:
+    """The text with only the last part of ``path``: where our data lies is no client's business."""
+    return text.replace(path, f"the file `{os.path.basename(path)}`") if path else text
 
 
 def answer_to(failure: Failure) -> Answer:
@@ -112,6 +132,8 @@ def answer_to(failure: Failure) -> Answer:
         refused = Refused(INTERNAL)
     if refused.problem is FULL:
         log.warn("There is no room left; a client was told so")
+    if refused.problem is UNUSABLE:
+        log.error("A repository cannot be used: {error}", error=failure.value)
     document = refused.problem.to_json(refused.detail, **refused.members)
     body = json.dumps(document).encode("utf-8")
     headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), **refused.headers}

@@ -7,7 +7,7 @@ send), `broken` reads what kept an answer from coming.
 import json
 from collections.abc import Iterator
 
-from attrs import frozen
+from attrs import define, frozen
 from OpenSSL import SSL
 from service_identity import VerificationError
 from twisted.internet.defer import CancelledError
@@ -57,6 +57,20 @@ RETRY_AFTER_MAX_S = 3600.0
 """A server that asks for more than this is taken to have asked for this."""
 
 
+@define(eq=False, repr=False)
+class RepositoryUnusable(errors.ObnamError):
+    """The server cannot open the repository; to ask again is of no use before that is mended."""
+
+    server: str
+    problem: str
+
+    def __str__(self) -> str:
+        return (
+            f"{self.server} cannot use the repository: {self.problem}. Whoever runs the server has "
+            f"to mend that; its log says which file it is"
+        )
+
+
 @frozen
 class Asked:
     """What a request was about, for the message of its error."""
@@ -98,6 +112,8 @@ def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
             return errors.ChunksMissing(max(_count(document, "count"), len(first)), first)
         case problems.KEPT.name, _:
             return errors.GenerationKept(asked.what, said)
+        case problems.UNUSABLE.name, _:
+            return RepositoryUnusable(server, said)
         case problems.OVER_QUOTA.name, _:
             return errors.OverQuota(server, _count(document, "used"), _count(document, "quota"))
         case _, 401:

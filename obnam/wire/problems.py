@@ -58,6 +58,7 @@ TOO_MANY_FAILURES = Problem(
 )
 BUSY = Problem("busy", 503, "The server is busy; come back later")
 INTERNAL = Problem("internal", 500, "The server failed")
+UNUSABLE = Problem("repository-unusable", 500, "The repository cannot be used as it is")
 FULL = Problem("full", 507, "The server has no room")
 OVER_QUOTA = Problem("over-quota", 507, "The repository would exceed its quota")
 

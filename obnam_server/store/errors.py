@@ -45,6 +45,13 @@ class BadDataDirectory(StoreError):
         return f"{self.path}: {self.problem}"
 
 
+class BadRepositoryFile(BadDataDirectory):
+    """The file with the id of a repository is missing or damaged. Its segments carry it, too."""
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.problem}; run: obnam-server rebuild-index"
+
+
 @define(eq=False)
 class StoreFailed(StoreError):
     """The disk or the index failed. What was asked for was not done."""

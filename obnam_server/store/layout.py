@@ -26,13 +26,14 @@ from pathlib import Path
 from obnam.errors import NotFound, UnknownFormat
 from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam.wire.receipts import REPOSITORY_ID_BYTES
-from obnam_server.store.errors import BadDataDirectory, StoreInUse
+from obnam_server.store.errors import BadDataDirectory, BadRepositoryFile, StoreInUse
 from obnam_server.store.files import IFiles, disk_errors, write_durably
 
 FORMAT = 1
 """Raised when an older server could not use the directory, or would spoil it."""
 
 _FORMAT_WORDS = "obnam-server data"
+_FORMAT_AGAIN = f"if it is a data directory, write into it: {_FORMAT_WORDS} {FORMAT}"
 _REPOSITORY_FORMAT = 1
 _GONE = ".gone-"
 _OURS_BEFORE_FORMAT = ("lock", "format.")
@@ -54,6 +55,8 @@ def prepare_directory(data: Path, files: IFiles) -> None:
         # Before its mode is looked at: nobody shall be told to change that of `/etc`.
         if not is_ours and any(not p.name.startswith(_OURS_BEFORE_FORMAT) for p in data.iterdir()):
             problem = "is neither empty nor a data directory of obnam-server; name a new directory"
+            if (data / "server.sqlite").exists() and repositories_of(data).is_dir():
+                problem = f"its file `format` is missing; {_FORMAT_AGAIN}"
             raise BadDataDirectory(str(data), problem)
         _check_mode(data)
         if not is_ours:
@@ -90,7 +93,7 @@ def _check_mode(data: Path) -> None:
 def _check_format(data: Path, content: bytes) -> None:
     words, _, version = content.decode("ascii", "replace").strip().rpartition(" ")
     if words != _FORMAT_WORDS or not version.isdigit():
-        raise BadDataDirectory(str(data), "its file `format` is not one of obnam-server")
+        raise BadDataDirectory(str(data), f"its file `format` is damaged; {_FORMAT_AGAIN}")
     if int(version) != FORMAT:
         raise UnknownFormat(str(data), version, str(FORMAT))
 
@@ -120,13 +123,13 @@ def make_repository(data: Path, name: RepositoryName, files: IFiles) -> None:
     if home.exists():
         return
     new = repositories_of(data) / f".new-{name}"
-    document = {"format": _REPOSITORY_FORMAT, "id": secrets.token_hex(REPOSITORY_ID_BYTES)}
+    content = _repository_file(secrets.token_bytes(REPOSITORY_ID_BYTES))
     with disk_errors(home):
         if new.exists():
             shutil.rmtree(new)
         for path in (new, new / "segments", new / "incoming"):
             files.make_directory(path)
-        write_durably(files, new / "repository", json.dumps(document).encode("ascii"))
+        write_durably(files, new / "repository", content)
         files.rename(new, home)
         files.sync_directory(home.parent)
 
@@ -156,23 +159,31 @@ def remove_gone(data: Path, stop: Callable[[], bool]) -> None:
 
 
 def repository_id(data: Path, name: RepositoryName) -> bytes:
-    """The id that its segments carry. `NotFound`, `UnknownFormat`, `BadDataDirectory`."""
+    """The id that its segments carry. `NotFound`, `UnknownFormat`, `BadRepositoryFile`."""
     path = repositories_of(data) / name / "repository"
     try:
         document = json.loads(path.read_bytes())
         found, known = document["format"], bytes.fromhex(document["id"])
     except FileNotFoundError as error:
         if path.parent.is_dir():
-            problem = "is missing: put it back from a copy; without it the segments are nobody's"
-            raise BadDataDirectory(str(path), problem) from error
+            raise BadRepositoryFile(str(path), "is missing") from error
         raise NotFound(f"repository {name}") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise BadDataDirectory(str(path), f"is damaged ({error})") from error
+        raise BadRepositoryFile(str(path), f"is damaged ({error})") from error
     if found != _REPOSITORY_FORMAT:
         raise UnknownFormat(f"repository {name}", str(found), str(_REPOSITORY_FORMAT))
     if len(known) != REPOSITORY_ID_BYTES:
-        raise BadDataDirectory(str(path), "is damaged (the id has another length)")
+        raise BadRepositoryFile(str(path), "is damaged (the id has another length)")
     return known
+
+
+def write_repository_id(data: Path, name: RepositoryName, known: bytes, files: IFiles) -> None:
+    """Make the file anew that has the id. `StoreFull`, `StoreFailed`."""
+    write_durably(files, repositories_of(data) / name / "repository", _repository_file(known))
+
+
+def _repository_file(known: bytes) -> bytes:
+    return json.dumps({"format": _REPOSITORY_FORMAT, "id": known.hex()}).encode("ascii")
 
 
 class Lock:

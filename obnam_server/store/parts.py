@@ -131,6 +131,20 @@ def read_trailer(home: RepositoryHome, segment: SegmentNumber) -> tuple[Footer, 
     return footer, unpack_entries(trailer, footer)
 
 
+def ids_in_segments(segments: ISegmentStore, name: RepositoryName) -> set[bytes]:
+    """The repository ids that the segments of a repository carry. `StoreFailed`."""
+    found = set()
+    for segment in segments.list(name):
+        try:
+            head = unpack_header(segments.read(name, segment, 0, HEADER_BYTES), segment)
+            home = RepositoryHome(name, head[1], segments)
+            read_trailer(home, segment)
+        except (DamagedSegment, UnknownFormat):
+            continue  # of this one, nothing is believed
+        found.add(head[1])
+    return found
+
+
 def read(home: RepositoryHome, location: Location) -> bytes:
     """The bytes at ``location``. `DamagedSegment`, `StoreFailed`."""
     return home.segments.read(home.name, location.segment, location.offset, location.length)

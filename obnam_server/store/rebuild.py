@@ -9,9 +9,10 @@ from pathlib import Path
 from obnam.model.ids import RepositoryName
 from obnam_server.store import layout
 from obnam_server.store.audit import RepositoryAudit
+from obnam_server.store.errors import BadDataDirectory, BadRepositoryFile
 from obnam_server.store.files import LOCAL_FILES, IFiles, disk_errors
 from obnam_server.store.index import SqliteIndex
-from obnam_server.store.parts import RepositoryHome
+from obnam_server.store.parts import RepositoryHome, ids_in_segments
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.segments import LocalSegmentStore
 from obnam_server.store.server_key import ServerKey
@@ -29,7 +30,8 @@ def rebuild_index(
 ) -> list[str]:
     """Replace the index of a repository; what is wrong with it, one line each.
 
-    The old index is in use until the new one is whole. `NotFound`, `StoreInUse`,
+    So is the file with the id of the repository, if that cannot be used. The old index is in use
+    until the new one is whole. `NotFound`, `StoreInUse`,
     `BadDataDirectory`, `StoreFull`, `StoreFailed`.
     """
     data = data_directory.absolute()
@@ -37,7 +39,8 @@ def rebuild_index(
     lock = layout.Lock(data)
     try:
         segments = LocalSegmentStore(layout.repositories_of(data), files)
-        home = RepositoryHome(name, layout.repository_id(data, name), segments)
+        found = _repository_id(data, name, segments, files)
+        home = RepositoryHome(name, found, segments)
         target = layout.repositories_of(data) / name / INDEX_NAME
         new = target.with_name(f"{INDEX_NAME}.new")
         _remove_database(new, files)
@@ -55,6 +58,25 @@ def rebuild_index(
         return list(repository.problems)
     finally:
         lock.release()
+
+
+def _repository_id(
+    data: Path, name: RepositoryName, segments: LocalSegmentStore, files: IFiles
+) -> bytes:
+    """The repository's id: of its file, which is made anew from the segments if need be."""
+    try:
+        return layout.repository_id(data, name)
+    except BadRepositoryFile as error:
+        found = ids_in_segments(segments, name)
+        if len(found) != 1:
+            told = f"its segments are of {len(found)} repositories"
+            if not found:
+                told = "no segment tells it"
+            problem = f"{error.problem}, and {told}: put it back from a copy"
+            raise BadDataDirectory(error.path, problem) from error
+        (known,) = found
+        layout.write_repository_id(data, name, known, files)
+        return layout.repository_id(data, name)
 
 
 def _remove_database(path: Path, files: IFiles) -> None:

@@ -175,10 +175,42 @@ def test_a_damaged_index_says_what_to_do(scene: tuple[ServerProcess, Computer]) 
     index.write_bytes(b"no database" * 10_000)
     administrator = Administrator(server.config)
     assert "run: obnam-server rebuild-index" in administrator.refused("repository", "show", HOME)
+    is_told_at_once(server, laptop, index)
     administrator.done("rebuild-index")
     with server:
         finds(laptop, server)
         goes_on(server, laptop)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1, "id": "00"}', None])
+def test_a_damaged_file_with_the_id(
+    scene: tuple[ServerProcess, Computer], content: bytes | None
+) -> None:
+    server, laptop = scene
+    file = server.data / "repositories" / HOME / "repository"
+    before = file.read_bytes()
+    file.unlink()
+    if content is not None:
+        file.write_bytes(content)
+    is_told_at_once(server, laptop, file)
+    Administrator(server.config).done("rebuild-index")
+    assert file.read_bytes() == before
+    with server:
+        finds(laptop, server)
+        goes_on(server, laptop)
+
+
+def is_told_at_once(server: ServerProcess, laptop: Computer, file: Path) -> None:
+    """A client tries only once, and the log says of ``file`` what is wrong and what to do."""
+    with server:
+        finds(laptop, server)
+        done = laptop.obnam("backup", code=1)
+    (line,) = done.err.splitlines()
+    assert f"the file `{file.name}`" in line
+    assert str(server.data) not in line
+    assert f"{file}: " in server.log_text
+    assert "run: obnam-server rebuild-index" in server.log_text
+    assert "Traceback" not in server.log_text
 
 
 def test_a_lost_database_of_clients(scene: tuple[ServerProcess, Computer]) -> None:
@@ -253,7 +285,7 @@ def test_what_must_be_kept(scene: tuple[ServerProcess, Computer], name: str) -> 
     path.unlink()
     line = Administrator(server.config).refused("repository", "show", HOME)
     assert str(server.data) in line
-    assert "format" in line or f"{path}: is missing: put it back from a copy" in line
+    assert "format" in line or f"{path}: is missing; run: obnam-server rebuild-index" in line
     path.write_bytes(content)
     with server:
         finds(laptop, server)

@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from twisted.web.client import ResponseNeverReceived
 
 from obnam import errors
-from obnam.repository.answers import broken
+from obnam.repository.answers import RepositoryUnusable, broken
 from obnam.repository.exchange import PROBLEM_MAX
 from obnam.wire import limits, problems
 from obnam.wire.messages import Receipt
@@ -55,6 +55,7 @@ def problem(kind: problems.Problem, **members: object) -> bytes:
         (problems.TOO_MANY_FAILURES, errors.ServerBusy, True),
         (problems.BUSY, errors.ServerBusy, True),
         (problems.INTERNAL, errors.ServerBusy, True),
+        (problems.UNUSABLE, RepositoryUnusable, False),
         (problems.FULL, errors.ServerFull, False),
         (problems.OVER_QUOTA, errors.OverQuota, False),
     ],

@@ -1,6 +1,7 @@
 """The data directory, and repositories in it."""
 
 import os
+import shutil
 import sqlite3
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from obnam_server.store.errors import (
     DamagedIndex,
     StoreInUse,
 )
+from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
 from tests.support.stored import ALICE, HOME, Clock, all_right, back_up, chunk_id, held, index_path
 
@@ -140,7 +142,7 @@ def test_a_repository_without_its_id_is_named(data: Path) -> None:
     path.unlink()
     store = Store.open(data, Clock())
     for ask in (store.repository, store.create_repository):
-        with pytest.raises(BadDataDirectory, match="put it back from a copy"):
+        with pytest.raises(BadDataDirectory, match="is missing; run: obnam-server rebuild-index"):
             ask(HOME)
     path.write_bytes(content)
     assert store.repository(HOME).generation_count() == 1
@@ -247,3 +249,24 @@ def test_a_disk_that_can_only_be_read(data: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(os, "statvfs", lambda path: flags)
     with pytest.raises(BadDataDirectory, match="Mount it writable, or copy it elsewhere"):
         Store.open(data, Clock())
+
+
+def test_a_file_with_the_id_is_not_guessed(data: Path) -> None:
+    """No segments, or those of several repositories, tell nothing about whose they are."""
+    store = Store.open(data, Clock())
+    back_up(store.create_repository(HOME), ALICE, "one", "abc")
+    office = store.create_repository(RepositoryName("office"))
+    back_up(office, ALICE, "one", "abc")
+    back_up(office, ALICE, "two", "abcd")
+    store.create_repository(RepositoryName("empty"))
+    store.close()
+    homes = data / "repositories"
+    last = max((homes / "office/segments/0000").iterdir())
+    into = homes / "home/segments/0000" / last.name
+    assert not into.exists()
+    shutil.copy(last, into)
+    for name, told in (("empty", "no segment tells it"), ("home", "of 2 repositories")):
+        (homes / name / "repository").write_bytes(b"")
+        with pytest.raises(BadDataDirectory, match=told):
+            rebuild_index(data, RepositoryName(name), Clock())
+        assert (homes / name / "repository").read_bytes() == b""
