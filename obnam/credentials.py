@@ -175,9 +175,42 @@ def joining_token(path: Path, code: str, new: str) -> str:
     return new
 
 
+@frozen
+class KeyNote:
+    """A key that `init` makes, kept beside ``secrets.yaml`` (``path``) before the server knows.
+
+    Without it, who is cut short between the two would leave a repository whose key nobody has.
+    """
+
+    path: Path
+
+    def load(self) -> MasterKey | None:
+        """What an earlier try kept; ``None``: nothing that can be used."""
+        try:
+            return MasterKey(base64.b64decode(self._note.read_bytes(), validate=True))
+        except (OSError, ValueError):
+            return None  # None, or cut short by a crash: the server knew nothing of it then.
+
+    def save(self, master: MasterKey) -> None:
+        """Keep it, durably. Raises `ConfigurationError`."""
+        try:
+            self.path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _write(self._note, base64.b64encode(master.secret).decode("ascii"))
+            _sync_directory(self.path.parent)
+        except OSError as error:
+            raise ConfigurationError(
+                str(self._note), f"cannot be written: {error.strerror}"
+            ) from error
+
+    @property
+    def _note(self) -> Path:
+        return self.path.with_suffix(".begun")
+
+
 def forget_joining(path: Path) -> None:
-    """Remove the note of `joining_token`."""
+    """Remove the notes of `joining_token` and `KeyNote`."""
     _note(path).unlink(missing_ok=True)
+    path.with_suffix(".begun").unlink(missing_ok=True)
 
 
 def _note(path: Path) -> Path:

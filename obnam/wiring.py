@@ -236,9 +236,9 @@ async def open_client(
         from obnam.repository.directory import reach  # of no use to who has a server
 
         await embedded.until_ready()
-        client, token = credentials.client, credentials.token
+        client, token, master = credentials.client, credentials.token, credentials.master
         reached = await reach(
-            surroundings.reactor, embedded, client, credentials.repository, token, keys
+            surroundings.reactor, embedded, client, credentials.repository, token, master
         )
         repository = retrying(surroundings, reached, policy)
     thread = OwnThread(surroundings.reactor, "generation")

@@ -68,7 +68,7 @@ def init(
         thread = OwnThread(surroundings.reactor, "keyring")
         try:
             slots = slots_of(enrolled.repository, thread, enrolled.client)
-            joined = await slots.join(ask)
+            joined = await slots.join(ask, credentials.KeyNote(secrets))
             known = Credentials(
                 location=enrolled.location,
                 client=enrolled.client,

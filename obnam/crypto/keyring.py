@@ -14,6 +14,7 @@ from nacl import pwhash
 from nacl.exceptions import RuntimeError as SodiumFailed
 
 from obnam.crypto.envelope import HEADER_BYTES, BadEnvelope, Compression, Packer, Unpacker
+from obnam.crypto.key_mark import is_mark
 from obnam.crypto.keys import MASTER_KEY_BYTES, MasterKey, derive
 from obnam.crypto.padding import stored_length
 from obnam.crypto.randomness import random_bytes
@@ -111,6 +112,8 @@ def open_keyring(slots: Iterable[KeyringSlot], passphrase: str) -> MasterKey:
     unusable: ObnamError | None = None
     tried = False
     for slot in slots:
+        if is_mark(slot):
+            continue
         try:
             return unwrap(slot, passphrase)
         except WrongPassphrase:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from twisted.internet.base import ReactorBase
 
-from obnam.crypto.keys import RepositoryKeys
+from obnam.crypto.key_mark import is_marked
+from obnam.crypto.keys import MasterKey, RepositoryKeys
 from obnam.crypto.seal import Opener
 from obnam.errors import AccessDenied, EmbeddedServerFailed, SealBroken
 from obnam.model.chunk import ChunkKind
@@ -44,7 +45,7 @@ async def reach(
     client: ClientName,
     repository: RepositoryName,
     token: str,
-    keys: RepositoryKeys,
+    master: MasterKey,
 ) -> HttpRepository:
     """The repository in a directory that we joined before; its ``server`` ends with it.
 
@@ -57,13 +58,14 @@ async def reach(
         except AccessDenied as error:
             await let_in(reactor, server, client, repository, token)
             latest = (await found.describe()).latest
-            if latest is None:
+            if latest is None and not is_marked((await found.get_keyring()).slots, master):
                 problem = (
                     "it has nothing of this computer. If it is the right one, move secrets.yaml "
                     "away, and join again"
                 )
                 raise EmbeddedServerFailed(str(server.data_directory), problem) from error
-            _check_ours(server.data_directory, latest, keys)
+            if latest is not None:
+                _check_ours(server.data_directory, latest, RepositoryKeys.derive(master))
     except BaseException:
         await found.close()
         raise

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from attrs import define, frozen
 
+from obnam.crypto.key_mark import is_mark, is_marked, new_mark
 from obnam.crypto.keyring import Cost, new_slot, open_keyring
 from obnam.crypto.keys import MasterKey
 from obnam.errors import ObnamError, RequestRefused, UnknownReference, UsageError
@@ -30,15 +31,35 @@ class Passphrases(Protocol):
         """The passphrase. Raises ``UsageError`` when there is nobody to ask."""
 
 
+@define(eq=False, repr=False)
 class NoKeyForRepository(ObnamError):
-    """The repository has backups and an empty keyring: its key is on its other clients only."""
+    """The repository has a key and no passphrase: the key is on its other clients only.
+
+    ``is_empty``: nothing was backed up yet.
+    """
+
+    is_empty: bool
 
     def __str__(self) -> str:
-        return (
-            "the repository has backups, but no passphrase opens it: its keyring is empty. Run "
-            "`obnam key add` on a computer that can use it, and this again; or copy secrets.yaml "
-            "from there (if it was revoked: with the `token` that is in secrets.joining here)"
+        told = (
+            "the repository has a key already, and no passphrase opens it: its keyring is empty. "
+            "Run `obnam key add` on a computer that can use it, and this again; or copy "
+            "secrets.yaml from there (if it was revoked: with the `token` that is in "
+            "secrets.joining here)"
         )
+        if self.is_empty:
+            told += ". If there is no such computer: it has no backups, destroy it and begin again"
+        return told
+
+
+class KeyNote(Protocol):
+    """Keeps a key that is made for a repository, should `init` be cut short before it is saved."""
+
+    def load(self) -> MasterKey | None:
+        """What was kept before; ``None``: nothing."""
+
+    def save(self, master: MasterKey) -> None:
+        """Keep it, durably. Raises ``ConfigurationError``."""
 
 
 @frozen
@@ -58,14 +79,15 @@ class Slots:
     _label: str
     _cost: Cost
 
-    async def join(self, ask: Passphrases) -> Joined:
+    async def join(self, ask: Passphrases, note: KeyNote) -> Joined:
         """The key of the repository: out of its keyring, or made now if it is new.
 
-        Raises `WrongPassphrase`, `NoKeyForRepository`.
+        Of several computers that join a new repository at the same time, one makes the key: whose
+        keyring comes first. Raises `WrongPassphrase`, `NoKeyForRepository`.
         """
         for _ in range(CHANGES_MAX):
             found = await self._repository.get_keyring()
-            if found.slots:
+            if _with_passphrase(found.slots):
                 passphrase = ask(new=False)
                 if passphrase is None:
                     raise UsageError(
@@ -73,23 +95,29 @@ class Slots:
                     )
                 master = await self._thread.call(open_keyring, found.slots, passphrase)
                 return Joined(master, protected=True)
-            if (await self._repository.describe()).generation_count:
-                raise NoKeyForRepository
+            kept = note.load() if found.slots else None
+            if kept is not None and is_marked(found.slots, kept):
+                return Joined(kept, protected=False)  # Cut short before, or the answer was lost.
+            is_empty = (await self._repository.describe()).generation_count == 0
+            if found.slots or not is_empty:
+                raise NoKeyForRepository(is_empty)
             passphrase = ask(new=True)
             master = MasterKey.generate()
+            slots = [new_mark(master)]
             if passphrase is None:
-                return Joined(master, protected=False)
-            slot = await self._new(master, passphrase)
+                note.save(master)
+            else:
+                slots.append(await self._new(master, passphrase))
             try:
-                await self._repository.put_keyring([slot], found.etag)
+                await self._repository.put_keyring(slots, found.etag)
             except RequestRefused:
                 continue  # Another computer was quicker: its key is the repository's.
-            return Joined(master, protected=True)
+            return Joined(master, protected=passphrase is not None)
         raise _changing()
 
     async def list(self) -> Sequence[KeyringSlot]:
-        """All slots."""
-        return (await self._repository.get_keyring()).slots
+        """All slots that a passphrase opens."""
+        return _with_passphrase((await self._repository.get_keyring()).slots)
 
     async def add(self, master: MasterKey, passphrase: str) -> KeyringSlot:
         """One more passphrase. Gives its slot."""
@@ -114,7 +142,7 @@ class Slots:
 
         def changed(slots: Sequence[KeyringSlot]) -> list[KeyringSlot]:
             gone[:] = [chosen(slots, name)]
-            if len(slots) == 1:
+            if len(_with_passphrase(slots)) == 1:
                 raise UsageError("this is the last slot: add another passphrase before it goes")
             return [each for each in slots if each is not gone[0]]
 
@@ -145,6 +173,9 @@ class Slots:
 
 def chosen(slots: Sequence[KeyringSlot], name: str | None) -> KeyringSlot:
     """The slot with this label, or whose id begins so. Raises `UnknownReference`."""
+    slots = _with_passphrase(slots)
+    if not slots:
+        raise UnknownReference(name or "SLOT", "there is no passphrase yet; `obnam key add`")
     if name is None:
         if len(slots) != 1:
             raise UnknownReference("SLOT", "say which one; `obnam key list` shows them")
@@ -154,6 +185,10 @@ def chosen(slots: Sequence[KeyringSlot], name: str | None) -> KeyringSlot:
         problem = "no such slot" if not found else "more than one slot is called so; give its id"
         raise UnknownReference(name, f"{problem}; `obnam key list` shows them")
     return found[0]
+
+
+def _with_passphrase(slots: Sequence[KeyringSlot]) -> list[KeyringSlot]:
+    return [each for each in slots if not is_mark(each)]
 
 
 def _changing() -> RequestRefused:

@@ -105,6 +105,32 @@ def test_no_passphrase_and_no_key(
     assert "secrets.yaml" in complaint
 
 
+@pytest.mark.parametrize("option", ["--no-passphrase", "--passphrase-file=passphrase"])
+def test_two_computers_that_begin_a_repository_at_once(
+    server: ServerProcess, name: str, tmp_path: Path, option: str
+) -> None:
+    """There is one key, whoever made it; who does not get it is told so, and has none."""
+    computers = [Computer.new(tmp_path / str(number)) for number in range(4)]
+    for number, each in enumerate(computers):
+        (each.folder / "passphrase").write_text("correct horse")
+        (each.live / "file").write_text(str(number))
+    processes = [
+        each.start("init", server.invite(f"{name}{number}", repository=name), option)
+        for number, each in enumerate(computers)
+    ]
+    ended = [(process.communicate(), process.returncode) for process in processes]
+    joined = [each for each, (_, code) in zip(computers, ended, strict=True) if code == 0]
+    assert len(joined) == (1 if option == "--no-passphrase" else len(computers))
+    for (_, err), code in ended:
+        assert code == 0 or "the repository has a key already" in err
+    for each in joined:
+        each.backup()
+    assert [len(each.obnam("list").lines) for each in joined] == [len(joined)] * len(joined)
+    for each in computers:
+        assert each.secrets.exists() is (each in joined)
+        assert not each.secrets.with_suffix(".begun").exists() or each not in joined
+
+
 def test_two_computers_in_one_repository(
     computer: Computer, server: ServerProcess, name: str, passphrase: str, tmp_path: Path
 ) -> None:
@@ -149,10 +175,13 @@ def test_a_revoked_token(joined: Computer, admin: Admin, name: str) -> None:
     assert "refuses access" in joined.refused("list", code=1)
 
 
-def test_scopes(computer: Computer, server: ServerProcess, name: str) -> None:
+def test_scopes(computer: Computer, server: ServerProcess, name: str, passphrase: str) -> None:
     """Who may only restore cannot back up."""
+    joined_before = server.invite(name)
+    computer.obnam("init", joined_before, "--passphrase-file", passphrase)
+    computer.secrets.unlink()
     invitation = server.invite(name, scopes=("restore",))
-    computer.obnam("init", invitation, "--no-passphrase")
+    computer.obnam("init", invitation, "--passphrase-file", passphrase)
     assert computer.obnam("list").out == ""
     assert "refuses access" in computer.refused("backup", code=1)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from obnam.crypto import keyring
+from obnam.crypto.key_mark import is_mark, is_marked, new_mark
 from obnam.crypto.keyring import MINIMAL, MODERATE, Cost, new_slot, open_keyring, unwrap, wrap
 from obnam.crypto.keys import MasterKey
 from obnam.errors import KeyringTooDear, SealBroken, UnknownFormat, WrongPassphrase
@@ -133,3 +134,14 @@ def test_a_damaged_slot_does_not_keep_another_from_opening() -> None:
         open_keyring([damaged, newer], "open sesame")
     with pytest.raises(UnknownFormat):
         open_keyring([newer, damaged], "open sesame")
+
+
+def test_the_mark_of_a_key() -> None:
+    """A known answer: a change of it would have a repository begun twice."""
+    mark = new_mark(MasterKey(bytes(range(32))))
+    known = "01008771f132c4d772f57171da4b71497f5f2411f292637d88a92c6eec4d7be8bb5c"
+    assert mark.sealed.hex() == known
+    assert is_mark(mark)
+    assert is_marked([mark], MasterKey(bytes(range(32))))
+    with pytest.raises(WrongPassphrase):
+        open_keyring([mark], "")

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pytest
 from twisted.internet.defer import Deferred, fail
 
+from obnam.crypto.key_mark import is_mark, is_marked, new_mark
 from obnam.crypto.keyring import MINIMAL, new_slot, open_keyring
 from obnam.crypto.keys import MasterKey
 from obnam.errors import RequestRefused, UnknownReference, UsageError, WrongPassphrase
@@ -28,6 +29,19 @@ class Ask:
     def __call__(self, *, new: bool) -> str | None:
         self.asked.append(new)
         return self.passphrase
+
+
+class Note:
+    """Keeps a key in memory."""
+
+    def __init__(self, master: MasterKey | None = None) -> None:
+        self.master = master
+
+    def load(self) -> MasterKey | None:
+        return self.master
+
+    def save(self, master: MasterKey) -> None:
+        self.master = master
 
 
 class Contested(MemoryRepository):
@@ -81,30 +95,73 @@ async def _begin(repository: MemoryRepository) -> SessionId:
 
 def test_the_first_makes_a_key_and_a_slot(server: MemoryServer) -> None:
     ask = Ask("open")
-    joined = result_of(slots_of(server.client()).join(ask))
+    joined = result_of(slots_of(server.client()).join(ask, Note()))
     assert ask.asked == [True]
     assert joined.protected
-    (slot,) = server.slots
+    mark, slot = server.slots
+    assert is_mark(mark)
+    assert is_marked(server.slots, joined.master)
+    assert not is_marked([mark, new_mark(OURS)], THEIRS)
     assert slot.label == "laptop"
-    assert open_keyring([slot], "open") == joined.master
+    assert open_keyring(server.slots, "open") == joined.master
+    assert list(result_of(slots_of(server.client()).list())) == [slot]
 
 
-def test_the_first_may_do_without_a_slot(server: MemoryServer) -> None:
-    joined = result_of(slots_of(server.client()).join(Ask(None)))
+def test_the_first_may_do_without_a_passphrase(server: MemoryServer) -> None:
+    """It is known all the same that there is a key, so that nobody makes another one."""
+    note = Note()
+    joined = result_of(slots_of(server.client()).join(Ask(None), note))
     assert not joined.protected
-    assert server.slots == ()
-    assert joined.master != result_of(slots_of(server.client()).join(Ask(None))).master
+    (mark,) = server.slots
+    assert is_mark(mark)
+    assert is_marked(server.slots, joined.master)
+    for passphrase in ("open", None):
+        for other in (Note(), Note(THEIRS)):
+            with pytest.raises(NoKeyForRepository, match="destroy it and begin again"):
+                result_of(slots_of(server.client()).join(Ask(passphrase), other))
+    slots = slots_of(server.client())
+    assert result_of(slots.list()) == []
+    with pytest.raises(UnknownReference, match="obnam key add"):
+        result_of(slots.replace(None, joined.master, "open"))
+    added = result_of(slots.add(joined.master, "open"))
+    assert result_of(slots.list()) == [added]
+    assert result_of(slots.join(Ask("open"), Note())).master == joined.master
+    with pytest.raises(UsageError, match="last slot"):
+        result_of(slots.remove(added.slot))
+    with pytest.raises(UnknownReference):
+        result_of(slots.remove(mark.slot))
+
+
+def test_a_first_one_that_was_cut_short_goes_on(server: MemoryServer) -> None:
+    """The server knew that there is a key before it was in ``secrets.yaml``."""
+    note = Note()
+    master = result_of(slots_of(server.client()).join(Ask(None), note)).master
+    assert result_of(slots_of(server.client()).join(Ask(None), note)).master == master
+
+
+def test_a_first_one_whose_answer_was_lost(server: MemoryServer) -> None:
+    repository = AnswerLost(server, server.client().name)
+    master = result_of(slots_of(repository).join(Ask(None), Note())).master
+    assert is_marked(server.slots, master)
+
+
+def test_of_two_without_a_passphrase_one_is_first(server: MemoryServer) -> None:
+    contested = Contested(server, server.client().name)
+    contested.slot = new_mark(THEIRS)
+    with pytest.raises(NoKeyForRepository):
+        result_of(slots_of(contested).join(Ask(None), Note()))
+    assert server.slots == (contested.slot,)
 
 
 def test_the_second_gets_the_key_of_the_first(server: MemoryServer) -> None:
     server.slots = (new_slot(THEIRS, "open", "first", MINIMAL),)
     ask = Ask("open")
-    assert result_of(slots_of(server.client()).join(ask)).master == THEIRS
+    assert result_of(slots_of(server.client()).join(ask, Note())).master == THEIRS
     assert ask.asked == [False]
     with pytest.raises(WrongPassphrase):
-        result_of(slots_of(server.client()).join(Ask("sesame")))
+        result_of(slots_of(server.client()).join(Ask("sesame"), Note()))
     with pytest.raises(UsageError):
-        result_of(slots_of(server.client()).join(Ask(None)))
+        result_of(slots_of(server.client()).join(Ask(None), Note()))
 
 
 def test_backups_without_a_keyring_give_no_key(server: MemoryServer) -> None:
@@ -112,14 +169,14 @@ def test_backups_without_a_keyring_give_no_key(server: MemoryServer) -> None:
     back_up(server)
     for passphrase in ("open", None):
         with pytest.raises(NoKeyForRepository):
-            result_of(slots_of(server.client()).join(Ask(passphrase)))
+            result_of(slots_of(server.client()).join(Ask(passphrase), Note()))
     assert server.slots == ()
 
 
 def test_of_two_first_ones_one_is_first(server: MemoryServer) -> None:
     contested = Contested(server, server.client().name)
     contested.slot = new_slot(THEIRS, "open", "first", MINIMAL)
-    assert result_of(slots_of(contested).join(Ask("open"))).master == THEIRS
+    assert result_of(slots_of(contested).join(Ask("open"), Note())).master == THEIRS
     assert server.slots == (contested.slot,)
 
 
@@ -127,7 +184,7 @@ def test_add_replace_remove(server: MemoryServer) -> None:
     slots = slots_of(server.client())
     first = result_of(slots.add(OURS, "one"))
     second = result_of(slots.add(OURS, "two"))
-    assert result_of(slots.list()) == (first, second)
+    assert result_of(slots.list()) == [first, second]
     third = result_of(slots.replace(first.slot[:8], OURS, "three"))
     assert server.slots == (third, second)
     with pytest.raises(WrongPassphrase):
