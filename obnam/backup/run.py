@@ -222,6 +222,8 @@ class Backup:
                 return description, None, remembered
         for warning in await self.generations.history.check(description, latest):
             self._warn(warning)
+        if self.generations.history.unwritten is not None:
+            raise self.generations.history.unwritten
         return description, latest, None if latest is None else latest.shown().link
 
     async def _base(self, latest: OpenedGeneration | None) -> Base | None:

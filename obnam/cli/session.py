@@ -194,6 +194,7 @@ class Session:
             parse(reference)  # What is no reference at all needs no server to say so.
         catalogue = await fetch(client.repository, client.generations)
         self._warn(client, catalogue.warnings)
+        self._tell_unwritten(client)
         return catalogue
 
     async def find(self, client: "Client", reference: str) -> "GenerationId":
@@ -202,7 +203,17 @@ class Session:
 
         generation, warnings = await find(client.repository, client.generations, reference)
         self._warn(client, warnings)
+        self._tell_unwritten(client)
         return generation
+
+    def _tell_unwritten(self, client: "Client") -> None:
+        """Say that nothing new is remembered of the server. What was asked for is done: code 0."""
+        error = client.generations.history.unwritten
+        if error is not None:
+            client.surroundings.progress.warn(
+                f"{error.filename}: {error.strerror}: it is not noted here what the server has "
+                f"now, so that a later command could not tell that generations are hidden"
+            )
 
     def _warn(self, client: "Client", warnings: Sequence[str]) -> None:
         for warning in warnings:

@@ -7,7 +7,9 @@ damage; who can write to the user's own cache directory can do worse than craft 
 
 import os
 import secrets
+import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import frozen
@@ -49,11 +51,12 @@ class GenerationCache:
         try:
             if pages.checksum(path) == checksum:
                 now = self.now_s()
-                os.utime(path, (now, now))
+                with suppress(OSError):
+                    os.utime(path, (now, now))
                 return path
             path.unlink()
-        except FileNotFoundError:
-            pass
+        except OSError:
+            pass  # Not there, or not to be read, or on a disk that is read only: as good as none.
         return None
 
     def temporary(self) -> Path:
@@ -117,6 +120,16 @@ class GenerationCache:
         except FileNotFoundError:
             return []  # Deleted meanwhile, which is always allowed.
         return found
+
+
+def temporary_elsewhere() -> Path:
+    """An empty file for a database where there is no cache: in ``TMPDIR``, or ``/tmp``.
+
+    Nobody else can read it. The caller removes it. Raises ``OSError``.
+    """
+    descriptor, path = tempfile.mkstemp(_SUFFIX, "obnam-")
+    os.close(descriptor)
+    return Path(path)
 
 
 def cache_directory(cache_home: Path, fingerprint: str) -> Path:

@@ -1,7 +1,9 @@
 """Generations as the server keeps them: manifests opened, databases brought here."""
 
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from attrs import define, field
@@ -16,7 +18,7 @@ from obnam.generation.schema import PAGE_BYTES
 from obnam.model.chunk import ChunkKind
 from obnam.model.ids import ClientName, GenerationId
 from obnam.pool.thread import OwnThread
-from obnam.repository.cache import GenerationCache
+from obnam.repository.cache import GenerationCache, temporary_elsewhere
 from obnam.repository.history import History
 from obnam.repository.opening import OpenedGeneration, open_generation
 from obnam.wire.frames import FRAME_HEADER_BYTES, Frame
@@ -74,16 +76,20 @@ class Generations:
 
         From the cache or from the server. Raises ``DamagedGeneration``.
         """
-        manifest = opened.manifest
-        path = self.temporary()
-        found = await self._thread.call(
-            self._link, manifest.generation, manifest.database_checksum, path
-        )
-        if found:
-            return path
         try:
-            await self._fetch(manifest, path)
-            await self.keep(manifest.generation, path)
+            return await self._database(opened.manifest, self._cache.temporary)
+        except OSError:
+            # Whoever only reads needs no cache: it may be full, or on a disk that is read only.
+            return await self._database(opened.manifest, temporary_elsewhere)
+
+    async def _database(self, manifest: Manifest, place: Callable[[], Path]) -> Path:
+        path = await self._thread.call(place)
+        try:
+            if not await self._thread.call(
+                self._link, manifest.generation, manifest.database_checksum, path
+            ):
+                await self._fetch(manifest, path)
+                await self._thread.call(self._keep_if_possible, manifest.generation, path)
         except BaseException:
             path.unlink(missing_ok=True)
             raise
@@ -92,19 +98,30 @@ class Generations:
     def _keep(self, generation: GenerationId, path: Path) -> None:
         copy = self.temporary()
         with naming(copy):
-            os.link(path, copy)
-            if not self._cache.put(generation, copy):
-                copy.unlink()
+            try:
+                os.link(path, copy)
+                if not self._cache.put(generation, copy):
+                    copy.unlink()
+            except BaseException:
+                copy.unlink(missing_ok=True)
+                raise
+
+    def _keep_if_possible(self, generation: GenerationId, path: Path) -> None:
+        with suppress(OSError):  # It is there, and next time it is fetched again.
+            self._keep(generation, path)
 
     def _link(self, generation: GenerationId, checksum: bytes, path: Path) -> bool:
-        with naming(path):
-            cached = self._cache.get(generation, checksum)
+        cached = self._cache.get(generation, checksum)
         if cached is None:
             return False
         try:
             os.link(cached, path)
         except FileNotFoundError:
             return False  # Removed from the cache meanwhile, which is always allowed.
+        except OSError:
+            with naming(path):
+                shutil.copyfile(cached, path)  # To another disk.
+            return pages.checksum(path) == checksum
         return True
 
     async def _fetch(self, manifest: Manifest, path: Path) -> None:

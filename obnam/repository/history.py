@@ -90,7 +90,8 @@ class History:
     ``pinned``: the server's key by ``secrets.yaml``; ``client``: who we are by it, if known.
 
     ``server``: who it is, once `meet` has found that to be the one that is known; ``None`` for one
-    that signs nothing.
+    that signs nothing. ``unwritten``: why `meet` and `check` could not note what they saw, if they
+    could not: on a disk that is full or read only, what is there can be got back all the same.
     """
 
     _repository: IRepository
@@ -100,6 +101,7 @@ class History:
     _pinned: bytes | None
     _client: ClientName | None = None
     server: ServerIdentity | None = field(init=False, default=None)
+    unwritten: OSError | None = field(init=False, default=None)
     _last: Proof | None = field(init=False, default=None)
 
     async def meet(self, description: RepositoryDescription) -> None:
@@ -121,7 +123,7 @@ class History:
         if known is not None and known != shown:
             raise ServerKeyChanged(known.hex(), shown.hex())
         if known is None:
-            await self._change(lambda memory: evolve(memory, server_key=shown))
+            await self._try_change(lambda memory: evolve(memory, server_key=shown))
         self.server = ServerIdentity(shown, repository_id, description.repository)
 
     async def accept_server(self, key: bytes) -> None:
@@ -236,10 +238,16 @@ class History:
 
     async def told(self, client: ClientName) -> None:
         """Note that the user has seen the losses of a client."""
-        await self._change(lambda memory: memory.all_told(client))
+        await self._try_change(lambda memory: memory.all_told(client))
 
     async def _change(self, changed: Callable[[Remembered], Remembered]) -> None:
         await self._thread.call(state.change, self._state_file, changed)
+
+    async def _try_change(self, changed: Callable[[Remembered], Remembered]) -> None:
+        try:
+            await self._change(changed)
+        except OSError as error:
+            self.unwritten = error
 
     async def _chain(
         self, remembered: trust.Link | None, newest: OpenedGeneration | None
@@ -314,6 +322,5 @@ class History:
                 memory = memory.with_newest(client, newest)
             return memory if proof is None else memory.with_receipt(client, proof)
 
-        # A home that cannot be written is no hindrance while there is nothing new to write.
         if change(known) != known:
-            await self._change(change)
+            await self._try_change(change)

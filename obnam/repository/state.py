@@ -122,7 +122,7 @@ def load(path: Path) -> Remembered:
     try:
         with path.open("rb") as file:
             data = file.read(STATE_MAX + 1)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return Remembered()
     except OSError as error:
         raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error

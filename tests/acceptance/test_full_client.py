@@ -1,12 +1,14 @@
 """The client's own disk is full: what is full is named, and the next backup finds room again."""
 
+import os
 import shutil
 import subprocess
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.computer import TWISTD, Computer
+from tests.acceptance.computer import TWISTD, Computer, tree
 from tests.support.server_process import ServerProcess
 from tests.support.small_disk import alone, can_mount, fill, mount
 
@@ -19,6 +21,26 @@ def test_the_place_is_named(tmp_path: Path) -> None:
         alone(program, str(tmp_path)), capture_output=True, text=True, timeout=300, check=False
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+def can_be_got_back(computer: Computer, warned: str) -> None:
+    """Whoever only reads needs no room, and is told what is not noted: exit code 0."""
+    before = os.listdir(tempfile.gettempdir())
+    target = tempfile.mkdtemp(dir=computer.folder)
+    for arguments in (
+        ("list",),
+        ("list-files",),
+        ("verify",),
+        ("status",),
+        ("restore", "latest", target, str(computer.live)),
+    ):
+        err = computer.obnam(*arguments).err
+        if arguments[0] != "status":
+            assert (warned in err and "not noted here" in err) if warned else not err
+    assert tree(Path(target) / computer.live.relative_to("/")) == tree(computer.live)
+    assert [n for n in os.listdir(tempfile.gettempdir()) if n.startswith("obnam-")] == [
+        n for n in before if n.startswith("obnam-")
+    ]
 
 
 def day(folder: str) -> None:
@@ -35,13 +57,21 @@ def day(folder: str) -> None:
         for place in (cache, state):
             mount(place, "64k")
             filled = fill(place)
-            for command in ("backup", "verify", "list-files"):
-                complaint = computer.obnam(command, code=1).complaint
-                assert complaint.startswith(f"obnam: {place}/obnam/")
-                assert complaint.endswith(": No space left on device")
+            complaint = computer.obnam("backup", code=1).complaint
+            assert complaint.startswith(f"obnam: {place}/obnam/")
+            assert complaint.endswith(": No space left on device")
+            can_be_got_back(computer, warned="No space left on device" if place == state else "")
             filled.unlink()
+            subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+            complaint = computer.obnam("backup", code=1).complaint
+            assert complaint.startswith(f"obnam: {place}/obnam")
+            assert complaint.endswith(": Read-only file system")
+            can_be_got_back(computer, warned="Read-only file system" if place == state else "")
+            subprocess.run(["mount", "-o", "remount,rw", place], check=True)
             computer.backup()
             computer.obnam("verify")
+            subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+            can_be_got_back(computer, warned="")
             subprocess.run(["umount", place], check=True)
         mount(Path("/dev/shm"), "4k")
         fill(Path("/dev/shm"))

@@ -1,6 +1,9 @@
 """What cannot be read, is not there, or is marked as a cache."""
 
+import shutil
 from pathlib import Path
+
+from attrs import evolve
 
 from tests.acceptance.computer import Computer
 
@@ -100,3 +103,19 @@ def test_a_wrong_tag_is_no_tag(joined: Computer) -> None:
     (joined.live / "data").write_text("dear")
     joined.backup()
     assert joined.reasons()["data"] == "new"
+
+
+def test_a_rescue_system_without_a_home(joined: Computer) -> None:
+    """Configuration and secrets, brought along, are enough to get everything back."""
+    (joined.live / "file").write_text("dear")
+    joined.backup()
+    stick = joined.folder / "stick"
+    shutil.copytree(joined.configuration.parent, stick)
+    rescue = evolve(joined, environment={**joined.environment, "HOME": "/dev/null/nowhere"})
+    target = joined.folder / "target"
+    configuration = ("--config", str(stick / "obnam.yaml"))
+    rescue.obnam(*configuration, "list")
+    rescue.obnam(*configuration, "verify")
+    done = rescue.obnam(*configuration, "restore", "latest", str(target))
+    assert "not noted here" in done.err
+    assert (target / joined.live.relative_to("/") / "file").read_text() == "dear"
