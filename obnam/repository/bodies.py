@@ -23,7 +23,7 @@ from zope.interface import implementer
 from obnam.model.ids import ChunkId
 from obnam.repository.shortcut import Shortcut
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, unpack_header
-from obnam.wire.limits import SLOWEST_LINK_BYTES_PER_S
+from obnam.wire.limits import SLOWEST_BYTES_PER_S, SLOWEST_LINK_BYTES_PER_S
 from obnam.wire.places import BulkTransport
 
 T = TypeVar("T")
@@ -41,19 +41,29 @@ class Silence:
     """Cancels what it watches when nothing was heard for ``limit_s`` seconds.
 
     ``waits_s`` is for how long it waits just now, which is more for what may be under way.
+
+    Or when what is received comes, on average, more slowly than `SLOWEST_BYTES_PER_S`, after twice
+    ``limit_s`` of grace: else a server that sends a byte now and then could hold us for ever. What
+    is sent goes in so few pieces that silence is limit enough. ``lasted_s``: how long it was
+    listened for when that happened.
     """
 
     clock: IReactorTime
     limit_s: float
     waits_s: float = 0.0
     expired: bool = False
+    too_slow: bool = False
+    lasted_s: float = 0.0
     given_up: bool = False
+    _began_s: float = 0.0
+    _received_bytes: int = 0
     _call: IDelayedCall | None = None
     _watched: "Deferred[Any] | None" = None
 
     def watch(self, deferred: "Deferred[Any]") -> None:
         """From now on cancel ``deferred``, instead of any other, and count from now."""
         self._watched = deferred
+        self._began_s, self._received_bytes = self.clock.seconds(), 0
         if self._call is None:
             self._call = self.clock.callLater(self.limit_s, self._expire)
         self.heard()
@@ -65,6 +75,14 @@ class Silence:
     def handed_over(self, size_bytes: int) -> None:
         """All was taken, so many bytes, and may be on its way for long."""
         self._wait(self.limit_s + size_bytes / SLOWEST_LINK_BYTES_PER_S)
+
+    def received(self, size_bytes: int) -> None:
+        """So much of an answer's body came."""
+        self._received_bytes += size_bytes
+        in_time_s = 2 * self.limit_s + self._received_bytes / SLOWEST_BYTES_PER_S
+        left_s = self._began_s + in_time_s - self.clock.seconds()
+        self.too_slow = left_s < self.limit_s
+        self._wait(max(0.0, min(self.limit_s, left_s)))
 
     def give_up(self) -> None:
         """Cancel what is watched, since nobody wants to know any more."""
@@ -86,6 +104,7 @@ class Silence:
     def _expire(self) -> None:
         watched, self._call, self._watched = self._watched, None, None
         self.expired = True
+        self.lasted_s = self.clock.seconds() - self._began_s
         if watched is not None:
             watched.cancel()
 
@@ -236,12 +255,15 @@ class BodyProtocol(Protocol):
 
     It fails with what the receiver raises, or with the connection's loss; cancelling it closes
     the connection. Then the receiver, and the memory it writes to, is forgotten already.
-    ``length``: the body's in bytes, as announced; ``None``: it was not.
+    ``received`` is told how many bytes came. ``length``: the body's in bytes, as announced;
+    ``None``: it was not.
     """
 
-    def __init__(self, receiver: Receiver, heard: Callable[[], None], length: int | None) -> None:
+    def __init__(
+        self, receiver: Receiver, received: Callable[[int], None], length: int | None
+    ) -> None:
         self._receiver: Receiver | None = receiver
-        self._heard = heard
+        self._received = received
         self._left = length
         self._wrong: Exception | None = None
         self._shortcut: Shortcut | None = None
@@ -285,7 +307,7 @@ class BodyProtocol(Protocol):
             self._receive(self._receiver.take, data, len(data))
 
     def _receive(self, take: Callable[[T], None], what: T, size_bytes: int) -> None:
-        self._heard()
+        self._received(size_bytes)
         if self._left is not None:
             self._left -= size_bytes
         try:

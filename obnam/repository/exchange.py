@@ -150,7 +150,7 @@ class Exchange:
 
     async def _receive(self, response: IResponse, receiver: Receiver, silence: Silence) -> None:
         length = None if response.length is UNKNOWN_LENGTH else response.length
-        protocol = BodyProtocol(receiver, silence.heard, length)
+        protocol = BodyProtocol(receiver, silence.received, length)
         silence.watch(protocol.done)
         response.deliverBody(protocol)  # type: ignore[no-untyped-call]
         await protocol.done
@@ -158,6 +158,9 @@ class Exchange:
     def _why(self, error: Exception, silence: Silence) -> Exception:
         """Tell a request that fell silent from one that was cancelled, and from a broken one."""
         if silence.expired:
+            if silence.too_slow:
+                problem = f"its answer comes more slowly than {limits.SLOWEST_BYTES_PER_S} bytes/s"
+                return ServerUnreachable(self.server, problem, silence.lasted_s)
             silent_s = silence.waits_s
             return ServerUnreachable(self.server, f"no answer for {silent_s:g} seconds", silent_s)
         if silence.given_up or any(isinstance(c, CancelledError) for c in causes(error)):

@@ -66,7 +66,7 @@ the other end's next word counts as missing: 17 minutes for 8 MiB."""
 
 SLOWEST_BYTES_PER_S = 1024
 """A body that goes more slowly than this, in either direction, is given up after `SILENCE_S`
-of grace."""
+of grace; by a client, which waits for a server that has others to serve too, after twice that."""
 
 REQUEST_HEADER_MAX = 16 * 1024
 """All headers of a request together."""

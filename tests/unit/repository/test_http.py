@@ -188,6 +188,48 @@ async def test_silence_within_the_answer(scene: Scene) -> None:
 
 
 @ensure
+async def test_an_answer_that_dribbles(scene: Scene) -> None:
+    """A byte now and then is no silence, but nobody is held by it for ever."""
+    scene.reply(answer(frame(A, b"o"), length=100_000))
+    into = bytearray(200_000)
+    began_s = scene.clock.seconds()
+    asked = scene.repository.fetch([A], memoryview(into))
+    await until(lambda: into[37:38] == b"o")
+    for sent in range(1, 5):
+        scene.clock.advance(limits.SILENCE_S / 2 - 1)
+        assert not asked.called
+        scene.server.connections[0].send(b"x")
+        await until(lambda: into.count(b"x") == sent)  # noqa: B023
+    scene.clock.advance(limits.SILENCE_S / 2 - 1)
+    with pytest.raises(errors.ServerUnreachable, match="more slowly than 1024 bytes/s") as caught:
+        await asked
+    assert caught.value.silent_s == pytest.approx(scene.clock.seconds() - began_s)
+    await until(lambda: scene.server.lost)
+    assert scene.clock.getDelayedCalls() == []
+
+
+@ensure
+async def test_a_slow_line_is_fast_enough(scene: Scene) -> None:
+    """Twice the least rate, in pieces with long pauses, for as long as it takes."""
+    sealed = bytes(1 << 20)
+    body = frame(A, sealed)
+    scene.reply(answer(b"", length=len(body)))
+    into = bytearray(len(body))
+    asked = scene.repository.fetch([A], memoryview(into))
+    await until(lambda: scene.server.requests)
+    step = int(2 * limits.SLOWEST_BYTES_PER_S * limits.SILENCE_S * 0.9)
+    heard = 0
+    while heard < len(body):
+        piece = body[heard : heard + step]
+        scene.server.connections[0].send(piece)
+        heard += len(piece)
+        into[heard - 1] = 1
+        await until(lambda: into[heard - 1] == 0)  # noqa: B023
+        scene.clock.advance(limits.SILENCE_S * 0.9)
+    assert [each.length for each in await asked] == [len(sealed)]
+
+
+@ensure
 async def test_silence_while_sending(scene: Scene) -> None:
     """A server that takes nothing more. Afterwards the body is nobody's but the caller's."""
 

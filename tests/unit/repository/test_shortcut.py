@@ -127,7 +127,7 @@ class Fetch:
             place: Any = self.line.tls.place
             self.line.tls.place = self.watched(place)
 
-    def was_heard(self) -> None:
+    def was_heard(self, size_bytes: int) -> None:
         self.heard += 1
 
     def watched(self, place: Any) -> Any:
