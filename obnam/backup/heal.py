@@ -8,8 +8,9 @@ the coming generation either, once the other files with bytes in that chunk are 
 """
 
 import os
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import closing
+from functools import partial
 
 from attrs import define, field
 
@@ -99,7 +100,8 @@ class Healer:
         with closing(Usage(base.path, damaged)) as usage:
             lost = []
             for chunk_id, length in usage.chunks():
-                made = _made_again(namer, chunk_id, length, list(usage.uses(chunk_id)))
+                uses = partial(usage.uses, chunk_id)
+                made = _made_again(namer, chunk_id, length, uses)
                 yield ChunkKind.DATA, chunk_id, made
                 if made is None:
                     lost.append(chunk_id)
@@ -107,7 +109,7 @@ class Healer:
 
 
 def _made_again(
-    namer: Namer, chunk_id: ChunkId, length: int, uses: Sequence[Use]
+    namer: Namer, chunk_id: ChunkId, length: int, uses: Callable[[], Iterable[Use]]
 ) -> bytearray | None:
     """The plaintext of a chunk from live data; ``None``: it is not there any more."""
     if not 0 < length <= SEALED_CHUNK_MAX:
@@ -115,12 +117,12 @@ def _made_again(
     # First of files that are as they were; then of all, for what lies there may be the same.
     for strict in (True, False):
         plaintext = bytearray(length)
-        if _gather(plaintext, uses, strict) and namer.name(ChunkKind.DATA, plaintext) == chunk_id:
+        if _gather(plaintext, uses(), strict) and namer.name(ChunkKind.DATA, plaintext) == chunk_id:
             return plaintext
     return None
 
 
-def _gather(plaintext: bytearray, uses: Sequence[Use], strict: bool) -> bool:
+def _gather(plaintext: bytearray, uses: Iterable[Use], strict: bool) -> bool:
     """Whether all bytes of the chunk were found somewhere. ``uses``: in the order of its bytes."""
     view, at = memoryview(plaintext), 0
     try:

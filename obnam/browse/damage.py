@@ -23,6 +23,9 @@ from obnam.wire.damage import DAMAGE_GENERATIONS_MAX, DamagedChunk
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import GenerationSummary
 
+GENERATIONS_MAX = 100_000
+"""Generations that are reported; a server could make up any number of them."""
+
 
 @frozen
 class GenerationDamage:
@@ -106,6 +109,9 @@ class _Needs:
         self.chunks += 1
         self.more |= chunk.generation_count > len(chunk.generations)
         for generation in chunk.generations:
+            if len(self.known) >= GENERATIONS_MAX and generation not in self.known:
+                self.more = True
+                continue
             known = self.known.setdefault(generation, [])
             if chunk.chunk_id is None:
                 self.unknown[generation] = self.unknown.get(generation, 0) + 1
@@ -147,9 +153,11 @@ class Damage:
             opened = await self._generations.get(generation)
             path = await self._generations.database(opened)
             try:
-                files = await self._thread.call(_files, path, ids)
+                files, is_all = await self._thread.call(_files, path, ids)
             finally:
                 await self._thread.call(Path.unlink, path)
+            if not is_all:
+                problem = f"and more files: `obnam verify {generation}` finds them"
         except NotFound:
             problem = "it was deleted meanwhile"
         except DamagedGeneration as error:
@@ -157,6 +165,6 @@ class Damage:
         return GenerationDamage(summary, len(ids) + unknown, files, problem)
 
 
-def _files(path: Path, ids: Sequence[ChunkId]) -> list[bytes]:
+def _files(path: Path, ids: Sequence[ChunkId]) -> tuple[list[bytes], bool]:
     with closing(Usage(path, ids)) as usage:
         return usage.paths()

@@ -144,7 +144,7 @@ async def uses(laptop: Laptop, chunk_id: ChunkId, name: str) -> bool:
     path = await generations.database(generations.open(latest))
     try:
         with closing(Usage(path, [chunk_id])) as usage:
-            return bytes(laptop.root / name) in usage.paths()
+            return bytes(laptop.root / name) in usage.paths()[0]
     finally:
         path.unlink()
 
