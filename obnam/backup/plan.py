@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 from attrs import define, field
 
 from obnam.generation.rows import KnownRow
-from obnam.model.entry import KIND_BY_FORMAT, Kind, Reason
+from obnam.model.entry import KIND_BY_FORMAT, LINKED_KINDS, Kind, Reason
 from obnam.model.numbers import kept_inode, kept_time
 
 
@@ -145,7 +145,7 @@ def plan_directory(
         )
         if kind is Kind.DIRECTORY:
             plan.enter.append((name, before))
-        if same and not (is_file and (full or name in again)):
+        if same and not ((full or name in again) if is_file else _is_moved(kind, before, status)):
             plan.unchanged += 1
             plan.unchanged_bytes += status.st_size if is_file else 0
             continue
@@ -164,6 +164,16 @@ def plan_directory(
     if complete:
         plan.gone.extend(sorted(known.keys() - names))
     return plan
+
+
+def _is_moved(kind: Kind, before: KnownRow | None, status: Status) -> bool:
+    """Whether one of several names has another device, which tells what it is a name of."""
+    return (
+        status.st_nlink > 1
+        and kind in LINKED_KINDS
+        and before is not None
+        and before.device != status.st_dev
+    )
 
 
 def _is_as_kept(before: KnownRow, status: Status) -> bool:

@@ -11,7 +11,7 @@ from os.path import join, split
 from attrs import define, field, frozen
 
 from obnam.backup.batches import Batch, Batches, Place
-from obnam.backup.plan import Entry, FileToRead, Mark, Plan, plan_directory
+from obnam.backup.plan import Entry, FileToRead, Mark, Plan, Status, plan_directory
 from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
 from obnam.live.metadata import (
@@ -31,7 +31,7 @@ from obnam.live.scan import (
     is_cache_directory,
     is_too_deep,
 )
-from obnam.model.entry import Attributes, Kind, Reason, printable
+from obnam.model.entry import LINKED_KINDS, Attributes, Kind, Reason, printable
 from obnam.model.numbers import fits, kept_inode, kept_time
 
 _SHOWN_BYTES = 200
@@ -251,7 +251,7 @@ class Scan:
             kept_time(status.st_mtime_ns),
             kept_time(status.st_ctime_ns),
             kept_inode(status.st_ino),
-            status.st_rdev if entry.kind in _DEVICES else None,
+            _device_of(entry.kind, status),
             None,
             None,
             None,
@@ -331,6 +331,13 @@ class Scan:
     def _warn(self, path: bytes, error: OSError | None) -> None:
         why = error.strerror if error is not None else "unknown error"
         self.counts.warnings.append(f"{printable(path)}: cannot be read: {why}")
+
+
+def _device_of(kind: Kind, status: Status) -> int | None:
+    """Of a device node its number; of what has several names the device that it lies on."""
+    if kind in _DEVICES:
+        return status.st_rdev
+    return status.st_dev if kind in LINKED_KINDS and status.st_nlink > 1 else None
 
 
 def root_attributes(path: bytes) -> Attributes:

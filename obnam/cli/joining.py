@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from obnam import config, credentials
-from obnam.cli.passphrase import passphrases
+from obnam.cli.passphrase import passphrases, read_invitation
 from obnam.cli.session import Session, session
 from obnam.credentials import Credentials
 from obnam.errors import ConfigurationError, UsageError
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
     help="Keep backups in this directory, on another disk; no server is needed.",
 )
 @click.option(
+    "--invitation-file",
+    type=click.Path(path_type=Path),
+    help="Take the invitation from the first line of this file.",
+)
+@click.option(
     "--passphrase-file", type=click.Path(path_type=Path), help="Do not ask: its first line."
 )
 @click.option("--no-passphrase", is_flag=True, help="Make none: secrets.yaml is the only key.")
@@ -34,15 +39,21 @@ def init(
     session: Session,
     invitation: str | None,
     directory: str | None,
+    invitation_file: Path | None,
     passphrase_file: Path | None,
     no_passphrase: bool,
 ) -> None:
     """Join the repository that INVITATION leads to.
 
-    The server's administrator makes it with `obnam-server client add NAME`.
+    The server's administrator makes it with `obnam-server client add NAME`. It is a secret until
+    it is used: with `-` in its place it is asked for, or read from standard input.
     """
-    if (invitation is None) == (directory is None):
-        raise UsageError("give either an INVITATION, or --repository and a directory")
+    given = [each for each in (invitation, invitation_file, directory) if each is not None]
+    if len(given) != 1:
+        raise UsageError(
+            "give either an INVITATION (`-`: it is asked for), or --invitation-file, or "
+            "--repository and a directory"
+        )
     if directory is not None and not (directory and os.path.abspath(directory).isprintable()):
         raise UsageError("--repository: name a directory whose path is plain text")
     if passphrase_file is not None and no_passphrase:
@@ -52,6 +63,8 @@ def init(
     # Also a link that leads nowhere is in the way, and must be found before the invitation is used.
     if os.path.lexists(secrets):
         raise credentials.already_there(secrets)
+    if invitation_file is not None or invitation == "-":
+        invitation = read_invitation(invitation_file)
     settings = _configuration(session)
 
     async def join(surroundings: "Surroundings") -> tuple[Credentials, bool]:

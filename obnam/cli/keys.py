@@ -51,8 +51,9 @@ def add(session: Session, label: str | None, passphrase_file: Path | None) -> No
     """One more passphrase."""
 
     async def run(client: "Client") -> "KeyringSlot":
-        passphrase = _new(passphrase_file)
-        return await client.slots(label).add(client.credentials.master, passphrase)
+        slots = client.slots(label)
+        await slots.check_add()
+        return await slots.add(client.credentials.master, _new(passphrase_file))
 
     _say(session, "added", session.with_client(run))
 
@@ -68,8 +69,9 @@ def change(session: Session, slot: str | None, passphrase_file: Path | None) -> 
     """
 
     async def run(client: "Client") -> "KeyringSlot":
-        passphrase = _new(passphrase_file)
-        return await client.slots().replace(slot, client.credentials.master, passphrase)
+        slots = client.slots()
+        await slots.check_replace(slot)
+        return await slots.replace(slot, client.credentials.master, _new(passphrase_file))
 
     _say(session, "changed", session.with_client(run))
 

@@ -1,4 +1,7 @@
-"""Passphrases: from a file, or from somebody at a terminal. They are never kept."""
+"""Secrets that a command is given: from a file, or from somebody at a terminal. Never kept.
+
+Not as an argument, which other users of the computer can see, and which a shell writes down.
+"""
 
 import getpass
 import sys
@@ -21,7 +24,7 @@ TRIES = 3
 def passphrases(file: Path | None, *, none: bool = False) -> "Passphrases":
     """Where passphrases come from: the first line of ``file``, nowhere, or a terminal."""
     if file is not None:
-        return _Given(_first_line(file))
+        return _Given(first_line(file, "the passphrase"))
     return _Given(None) if none else _asked
 
 
@@ -52,16 +55,37 @@ def _asked(*, new: bool) -> str | None:
     raise UsageError("no passphrase was given")
 
 
-def _first_line(path: Path) -> str:
-    """Raises `ConfigurationError`."""
+def read_invitation(file: Path | None) -> str:
+    """The first line of ``file``; ``None``: of standard input, asked for if it is a terminal.
+
+    Raises `ConfigurationError`, `UsageError`.
+    """
+    from obnam.cli.endings import raising_signals
+
+    if file is not None:
+        return first_line(file, "the invitation")
+    if sys.stdin is None:
+        raise UsageError("an invitation is needed, and standard input is closed")
+    if not sys.stdin.isatty():
+        return _checked("standard input", sys.stdin.readline(LENGTH_MAX + 2), "the invitation")
+    with raising_signals():
+        return getpass.getpass("Invitation (it is not shown): ")
+
+
+def first_line(path: Path, what: str) -> str:
+    """What the first line of a file has. Raises `ConfigurationError`."""
     try:
         with path.open(encoding="utf-8", errors="surrogateescape") as file:
             line = file.readline(LENGTH_MAX + 2)
     except OSError as error:
         raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
-    passphrase = line.rstrip("\r\n")
-    if not passphrase:
-        raise ConfigurationError(str(path), "its first line, the passphrase, is empty")
-    if len(passphrase) > LENGTH_MAX:
-        raise ConfigurationError(str(path), f"its first line is longer than {LENGTH_MAX}")
-    return passphrase
+    return _checked(str(path), line, what)
+
+
+def _checked(place: str, line: str, what: str) -> str:
+    found = line.rstrip("\r\n")
+    if not found:
+        raise ConfigurationError(place, f"its first line, {what}, is empty")
+    if len(found) > LENGTH_MAX:
+        raise ConfigurationError(place, f"its first line is longer than {LENGTH_MAX}")
+    return found

@@ -261,8 +261,10 @@ class Target:
 
         return self._make(parts, name, kind, make, metadata)
 
-    def make_link(self, parts: Parts, name: bytes, to_parts: Parts, to_name: bytes) -> bool:
-        """Make another name for a file that was restored; false when what stands there is kept.
+    def make_link(
+        self, parts: Parts, name: bytes, to_parts: Parts, to_name: bytes, kind: Kind = Kind.FILE
+    ) -> bool:
+        """Make another name for what was restored; false when what stands there is kept.
 
         ``OSError`` with ``EMLINK`` or ``EXDEV`` (a mount point in the target): restore a copy.
         """
@@ -273,7 +275,7 @@ class Target:
             os.link(to_name, new, src_dir_fd=source, dst_dir_fd=above, follow_symlinks=False)
 
         try:
-            return self._make(parts, name, Kind.FILE, make, None) is not None
+            return self._make(parts, name, kind, make, None) is not None
         finally:
             os.close(source)
 

@@ -25,6 +25,9 @@ class Kind(IntEnum):
         return _LETTERS[self]
 
 
+LINKED_KINDS = frozenset((Kind.FILE, Kind.SYMLINK, Kind.FIFO, Kind.SOCKET))
+"""Kinds whose several names are kept as such: not device nodes, whose column has their number."""
+
 _LETTERS = {
     Kind.FILE: "f",
     Kind.DIRECTORY: "d",

@@ -12,7 +12,7 @@ from attrs import define, frozen
 from obnam.crypto.key_mark import is_mark, is_marked, new_mark
 from obnam.crypto.keyring import Cost, new_slot, open_keyring
 from obnam.crypto.keys import MasterKey
-from obnam.errors import ObnamError, RequestRefused, UnknownReference, UsageError
+from obnam.errors import AccessDenied, ObnamError, RequestRefused, UnknownReference, UsageError
 from obnam.pool.thread import OwnThread
 from obnam.wire.interfaces import IRepository
 from obnam.wire.messages import KeyringSlot
@@ -114,6 +114,20 @@ class Slots:
                 continue  # Another computer was quicker: its key is the repository's.
             return Joined(master, protected=passphrase is not None)
         raise _changing()
+
+    async def check_add(self) -> None:
+        """Whether `add` would be refused: before somebody is asked for a passphrase in vain."""
+        await self._check_scope("backup", "manage")
+
+    async def check_replace(self, name: str | None) -> None:
+        """Whether `replace` would be."""
+        await self._check_scope("manage")
+        chosen(await self.list(), name)
+
+    async def _check_scope(self, *scopes: str) -> None:
+        if not set(scopes) & set((await self._repository.describe()).scopes):
+            problem = f"to change the keyring so needs the scope {' or '.join(scopes)}"
+            raise AccessDenied("the server", problem)
 
     async def list(self) -> Sequence[KeyringSlot]:
         """All slots that a passphrase opens."""

@@ -11,7 +11,7 @@ from obnam.generation.local import LocalGeneration
 from obnam.live.apply import NOTHING_MISSED, Missed
 from obnam.live.metadata import NONE, decode_attributes
 from obnam.live.write import Target
-from obnam.model.entry import Kind, Metadata
+from obnam.model.entry import LINKED_KINDS, Kind, Metadata
 from obnam.pool.pool import IPool
 from obnam.pool.read_back import read_back
 from obnam.pool.thread import OwnThread
@@ -42,7 +42,7 @@ def all_but_followers(
                     row
                     for row in each.rows
                     if row.device is None
-                    or row.kind != Kind.FILE
+                    or row.kind not in LINKED_KINDS
                     or notes.is_first(each.parts, row)
                 ]
             )
@@ -78,27 +78,30 @@ class Afterwards:
         """
         followers = self._notes.followers()
         while some := await self._thread.call(_some, followers):
-            linked, kept = await self._thread.call(self._link_all, some)
-            self._report.counts.files += linked
+            files, others, kept = await self._thread.call(self._link_all, some)
+            self._report.counts.files += files
+            self._report.counts.others += others
             self._report.counts.kept += kept
         return self._copies(generation)
 
-    def _link_all(self, followers: Sequence[Follower]) -> tuple[int, int]:
-        linked = kept = 0
+    def _link_all(self, followers: Sequence[Follower]) -> tuple[int, int, int]:
+        """How many names of files were made, and of others, and how many were kept."""
+        files = others = kept = 0
         for follower in followers:
             parts, name, first = follower.parts, follower.name, follower.first
             if not follower.is_first_there:
                 self._notes.copy(follower)
                 continue
             try:
-                if self._target.make_link(parts, name, first[:-1], first[-1]):
-                    linked += 1
+                if self._target.make_link(parts, name, first[:-1], first[-1], follower.kind):
+                    files += follower.kind is Kind.FILE
+                    others += follower.kind is not Kind.FILE
                 else:
                     kept += 1
                     self._notes.set_aside(parts, name)
             except FAILURES:
                 self._notes.copy(follower)  # If that cannot be made either, it will say why.
-        return linked, kept
+        return files, others, kept
 
     def _copies(self, generation: LocalGeneration) -> Iterator[Entries | Problem]:
         for path, directory, name in self._notes.copies():

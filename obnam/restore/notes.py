@@ -11,12 +11,13 @@ from typing import NamedTuple
 from attrs import frozen
 
 from obnam.generation.rows import EntryRow
+from obnam.model.entry import Kind
 from obnam.restore.tree import Directory, Parts
 
 _SCHEMA = """
 CREATE TABLE first (device INTEGER, inode INTEGER, checksum BLOB, path BLOB,
     PRIMARY KEY (device, inode, checksum)) WITHOUT ROWID;
-CREATE TABLE follower (path BLOB, directory INTEGER, name BLOB, first BLOB);
+CREATE TABLE follower (path BLOB, directory INTEGER, name BLOB, kind INTEGER, first BLOB);
 CREATE TABLE directory (path BLOB, mode INTEGER, uid INTEGER, gid INTEGER, mtime_ns INTEGER,
     attributes BLOB);
 CREATE TABLE copy (path BLOB, directory INTEGER, name BLOB);
@@ -29,10 +30,13 @@ _TOGETHER = 1024
 
 @frozen
 class Follower:
-    """Another name of a file: where its row is, where it goes, and which entry it shares."""
+    """Another name of a file, or of a link, FIFO or socket: where its row is, where it goes, and
+    which entry it shares.
+    """
 
     directory: int
     row_name: bytes
+    kind: Kind
     parts: Parts
     name: bytes
     first: Parts
@@ -69,10 +73,14 @@ class Notes:
     def is_first(self, parts: Parts, row: EntryRow) -> bool:
         """Whether a file is the first of those that share one; others are noted.
 
-        Files that had the same inode, but not at the same time, differ in their content.
+        Files that had the same inode, but not at the same time, differ in their content. Links,
+        FIFOs and sockets have none: they may differ in their kind, or in what they point to.
         """
         path = _path((*parts, row.name))
-        key = (row.device, row.inode, row.checksum)
+        content = row.checksum
+        if row.kind != Kind.FILE:
+            content = b"%d %b" % (row.kind, row.target or b"")
+        key = (row.device, row.inode, content)
         found = self._connection.execute(
             "SELECT path FROM first WHERE device = ? AND inode = ? AND checksum = ?", key
         ).fetchone()
@@ -80,8 +88,8 @@ class Notes:
             self._connection.execute("INSERT INTO first VALUES (?, ?, ?, ?)", (*key, path))
             return True
         self._connection.execute(
-            "INSERT INTO follower VALUES (?, ?, ?, ?)",
-            (path, row.directory, row.name, found[0]),
+            "INSERT INTO follower VALUES (?, ?, ?, ?, ?)",
+            (path, row.directory, row.name, row.kind, found[0]),
         )
         return False
 
@@ -121,12 +129,13 @@ class Notes:
     def followers(self) -> Iterator[Follower]:
         """All entries to be linked, in the order in which they were met."""
         for row in self._connection.execute(
-            "SELECT follower.path, directory, name, first, aside.path IS NOT NULL"
+            "SELECT follower.path, directory, name, kind, first, aside.path IS NOT NULL"
             " FROM follower LEFT JOIN aside ON aside.path = first ORDER BY follower.rowid"
         ):
-            path, directory, name, first, aside = row
+            path, directory, name, kind, first, aside = row
             *parts, new = path.split(b"/")
-            yield Follower(directory, name, tuple(parts), new, tuple(first.split(b"/")), not aside)
+            place = tuple(parts), new, tuple(first.split(b"/"))
+            yield Follower(directory, name, Kind(kind), *place, not aside)
 
     def copy(self, follower: Follower) -> None:
         """Note that an entry cannot be linked, and is to be written by itself."""

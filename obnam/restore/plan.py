@@ -368,6 +368,9 @@ def _file_to_write(row: EntryRow, extents: Extents) -> FileToWrite:
     return FileToWrite._make((*_of_file(row), extents))
 
 
+_DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
+
+
 def _entry_to_make(row: EntryRow) -> EntryToMake:
     return EntryToMake(
         row.name,
@@ -377,6 +380,6 @@ def _entry_to_make(row: EntryRow) -> EntryToMake:
         row.gid or 0,
         row.mtime_ns or 0,
         row.attributes,
-        row.device or 0,
+        row.device if row.device is not None and row.kind in _DEVICES else 0,
         row.target or b"",
     )

@@ -11,8 +11,10 @@ from obnam.pool.pool import IPool
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.repository.generations import Generations
+from obnam.restore.notes import Notes
 from obnam.restore.plan import Neighbourhood, Part, Plan, Work
 from obnam.restore.tree import Tree
+from obnam.verify.names import each_file_once
 from obnam.verify.pipeline import Pipeline
 from obnam.verify.settings import Verified, VerifySettings
 from obnam.wire.interfaces import IRepository
@@ -59,10 +61,13 @@ class Verify:
             self.repository, self.pool, self.thread, self.checksums, self.progress, counts
         )
         plan = Plan(generation.read_extents, generation.chunk)
+        notes = await self.thread.call(Notes)
+        entries = each_file_once(Tree(generation).entries(), generation, notes, counts)
         try:
-            await pipeline.run(self._sample(plan.work(Tree(generation).entries())))
+            await pipeline.run(self._sample(plan.work(entries)))
         finally:
             pipeline.close()
+            await self.thread.call(notes.close)
 
     def _sample(self, work: Iterator[Work]) -> Iterator[Work]:
         """Leave out what is not in the sample: whole neighbourhoods, and whole large files."""

@@ -98,6 +98,41 @@ def test_everything_linux_has(joined: Computer) -> None:
     assert rf"f {joined.live}/not utf-8: \xff\xfe \n (new)" in lines
 
 
+def test_names_of_what_is_no_file(joined: Computer) -> None:
+    """As `rsync --hard-links` restores them."""
+    (joined.live / "folder").mkdir()
+    os.symlink("nowhere", joined.live / "link")
+    os.mkfifo(joined.live / "pipe", 0o640)
+    with socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(str(joined.live / "socket"))
+    (joined.live / "file").write_text("file")
+    names = ("file", "link", "pipe", "socket")
+    for name in names:
+        for again in ("a again", "folder/z again"):
+            os.link(
+                joined.live / name,
+                joined.live / f"{again} {name}",
+                follow_symlinks=False,
+            )
+    os.symlink("nowhere", joined.live / "another link")
+    joined.backup()
+    joined.backup()
+    assert set(joined.reasons().values()) == {"unchanged"}
+    target = joined.folder / "target"
+    done = joined.obnam("--json", "restore", "latest", str(target)).json
+    restored = target / joined.live.relative_to("/")
+    assert tree(restored) == tree(joined.live)
+    for name in names:
+        found = [path for path in restored.rglob(f"*{name}") if path.name != "another link"]
+        assert len({os.lstat(path).st_ino for path in found}) == 1, name
+    assert os.lstat(restored / "another link").st_nlink == 1
+    again = joined.obnam("--json", "restore", "latest", str(target), "--overwrite", "always").json
+    assert tree(restored) == tree(joined.live)
+    assert {k: v for k, v in again.items() if k in ("files", "others")} == {
+        k: v for k, v in done.items() if k in ("files", "others")
+    }
+
+
 def test_several_roots(joined: Computer, tmp_path: Path) -> None:
     roots = [tmp_path / "one", tmp_path / "two"]
     for root in roots:

@@ -45,7 +45,7 @@ def test_configuration(computer: Computer, text: str, named: str) -> None:
         (["restore", "latest", "x", "--overwrite", "perhaps"], "--overwrite"),
         (["restore", "latest", ""], "a TARGET or PATH is empty"),
         (["restore", "latest", "x", "/a", ""], "a TARGET or PATH is empty"),
-        (["init"], "either an INVITATION, or --repository"),
+        (["init"], "either an INVITATION"),
         (["init", "x", "--passphrase-file", "y", "--no-passphrase"], "exclude each other"),
         (["init", "x", "--passphrase-file", "/nowhere"], "/nowhere: cannot be read"),
         (["init", "not an invitation", "--no-passphrase"], "the invitation cannot be used"),

@@ -1,14 +1,18 @@
 """Keys, passphrases, tokens: who has them, who sees them, and how they come back."""
 
+import contextlib
+import fcntl
 import json
 import os
 import re
 import stat
+import subprocess
+import termios
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.computer import Computer, tree
+from tests.acceptance.computer import COMMANDS, Computer, tree
 from tests.acceptance.conftest import Admin
 from tests.support.server_process import ServerProcess
 
@@ -93,6 +97,57 @@ def test_a_used_invitation(joined: Computer, invitation: str, tmp_path: Path) ->
     assert invitation.partition("#")[2] not in complaint
 
 
+def test_an_invitation_that_nobody_else_sees(
+    computer: Computer, server: ServerProcess, name: str, passphrase: str
+) -> None:
+    """From a file, from standard input, and pasted at a terminal."""
+    file = computer.folder / "invitation"
+    file.write_text(server.invite(name) + "\n")
+    computer.obnam("init", "--invitation-file", str(file), "--passphrase-file", passphrase)
+    computer.secrets.unlink()
+    command = [str(COMMANDS / "obnam"), "init", "-", "--passphrase-file", passphrase]
+    environment = dict(computer.environment)
+    line = server.invite(name) + "\n"
+    subprocess.run(command, input=line, env=environment, text=True, check=True, timeout=60)
+    computer.secrets.unlink()
+    ours, theirs = os.openpty()
+    pasted = subprocess.Popen(
+        command,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        env=environment,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(theirs)
+    shown = b""
+    while not shown.endswith(b"shown): "):
+        shown += os.read(ours, 1000)
+    line = server.invite(name) + "\n"
+    os.write(ours, line.encode())
+    with contextlib.suppress(OSError):  # EIO: nobody has the other end any more
+        while more := os.read(ours, 1000):
+            shown += more
+    os.close(ours)
+    assert pasted.wait(60) == 0, shown
+    assert line.strip().encode() not in shown
+    computer.backup()
+
+
+@pytest.mark.parametrize("content", ["", "\n", "not an invitation\n", "x" * 10_000])
+def test_files_without_an_invitation(computer: Computer, content: str) -> None:
+    file = computer.folder / "invitation"
+    file.write_text(content)
+    computer.refused("init", "--invitation-file", str(file), "--no-passphrase")
+    assert "closed" not in computer.refused("init", "-", "--no-passphrase")
+    both = ("https://127.0.0.1/#x", "--invitation-file", str(file))
+    assert "either" in computer.refused("init", *both, "--no-passphrase")
+    file.unlink()
+    assert str(file) in computer.refused("init", "--invitation-file", str(file))
+    assert not computer.secrets.exists()
+
+
 def test_no_passphrase_and_no_key(
     joined: Computer, server: ServerProcess, name: str, tmp_path: Path
 ) -> None:
@@ -115,7 +170,7 @@ def test_two_computers_that_begin_a_repository_at_once(
         (each.folder / "passphrase").write_text("correct horse")
         (each.live / "file").write_text(str(number))
     processes = [
-        each.start("init", server.invite(f"{name}{number}", repository=name), option)
+        each.start("init", server.invite(f"{number}{name[1:]}", repository=name), option)
         for number, each in enumerate(computers)
     ]
     ended = [(process.communicate(), process.returncode) for process in processes]
@@ -168,6 +223,28 @@ def test_keyring(joined: Computer, server: ServerProcess, name: str, passphrase:
     joined.obnam("key", "remove", "spare")
     slots = joined.obnam("--json", "key", "list").json
     assert [slot["label"] for slot in slots] == [name]
+
+
+def test_nobody_is_asked_for_a_passphrase_in_vain(
+    joined: Computer, server: ServerProcess, name: str, passphrase: str, tmp_path: Path
+) -> None:
+    """The server is there, the token may do it, and there is such a slot: that is known first."""
+    joined.obnam("key", "add", "--label", "safe", "--passphrase-file", passphrase)
+    asked = "there is no terminal to ask at"
+    assert asked in joined.refused("key", "add")
+    assert "scope manage" in joined.refused("key", "change", "safe", code=1)
+    reader = Computer.new(tmp_path / "reader")
+    invitation = server.invite("r" + name[1:], repository=name, scopes=("restore",))
+    reader.obnam("init", invitation, "--passphrase-file", passphrase)
+    assert "scope backup or manage" in reader.refused("key", "add", code=1)
+    manager = Computer.new(tmp_path / "manager")
+    invitation = server.invite("m" + name[1:], repository=name, scopes=("manage",))
+    manager.obnam("init", invitation, "--passphrase-file", passphrase)
+    assert "no such slot" in manager.refused("key", "change", "unsafe")
+    assert asked in manager.refused("key", "change", "safe")
+    manager.configure([manager.live], "server_url: https://127.0.0.1:1\n")
+    for command in (("add",), ("change", "safe")):
+        assert "cannot be reached" in manager.refused("key", *command, code=1)
 
 
 def test_a_revoked_token(joined: Computer, admin: Admin, name: str) -> None:

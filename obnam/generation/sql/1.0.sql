@@ -25,7 +25,7 @@ CREATE TABLE entry (
     mtime_ns    INTEGER,
     ctime_ns    INTEGER,
     inode       INTEGER,
-    device      INTEGER,           -- devices: st_rdev; files with several links: st_dev; else NULL
+    device      INTEGER,           -- devices: st_rdev; else, with several links: st_dev; else NULL
     checksum    BLOB,              -- files: xxh3-128 of the content, holes as zeros; NULL: no content is stored
     chunk       INTEGER,           -- files in one extent: the chunk it lies in
     start       INTEGER,           -- ... and where it starts in that chunk's plaintext

@@ -133,3 +133,16 @@ def test_what_is_to_be_read_again_is_as_unchanged_as_it_was() -> None:
     assert plan(FILE, KNOWN, again={b"n"}).read == {Mark(Reason.NEW, 3): [(b"n", FILE)]}
     assert plan(FILE, KNOWN, again={b"other"}) == plan(FILE, KNOWN)
     assert plan(LINK, KNOWN_LINK, again={b"n"}).unchanged == 1
+
+
+def test_names_that_others_share() -> None:
+    """They are found again by the device that they lie on, which may get another number."""
+    shared = evolve(LINK, st_nlink=2)
+    known = KNOWN_LINK._replace(device=4)
+    assert plan(shared, known) == Plan(unchanged=1)
+    moved = evolve(shared, st_dev=5)
+    mark = Mark(KNOWN_LINK.reason, KNOWN_LINK.since)
+    assert plan(moved, known) == Plan(write=[entry(moved, Kind.SYMLINK, mark, known)])
+    node = Status(st_mode=stat.S_IFCHR | 0o600, st_nlink=2)
+    known_node = KNOWN_LINK._replace(kind=Kind.CHARACTER_DEVICE, device=259)
+    assert plan(node, known_node) == Plan(unchanged=1)

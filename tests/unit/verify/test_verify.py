@@ -4,6 +4,7 @@ import os
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import xxhash
@@ -54,6 +55,42 @@ async def test_all_is_well(scene: Scene, root: Path) -> None:
     assert result.chunks == len(scene.data_chunks())
     assert (result.missing_chunks, result.damaged_chunks, result.damaged_files) == (0, 0, 0)
     assert scene.pool.jobs.count("open_part") > 2
+
+
+@ensureDeferred
+async def test_several_names_of_a_file_are_read_once(scene: Scene, root: Path) -> None:
+    size = sum(path.lstat().st_size for path in root.iterdir() if not path.is_symlink())
+    for name in ("large", "small7"):
+        for number in range(3):
+            os.link(root / name, root / f"{name} again {number}")
+    result = await scene.verify(await scene.back_up(root))
+    assert scene.warnings == []
+    assert result.files == 24 + 6
+    hole = 10 << 20  # at the end of "sparse"
+    assert (result.chunks, result.size_bytes) == (len(scene.data_chunks()), size - hole)
+
+
+@ensureDeferred
+async def test_a_name_with_other_extents_is_read(scene: Scene) -> None:
+    """Whoever restores only that one would not get what was backed up."""
+    chunks = [bytes([number]) * (2 << 20) for number in range(12)]
+    content = b"".join(chunks)
+    orders = {5: list(range(12)), 6: [1, 0, *range(2, 12)], 7: list(range(12))}
+    extents: dict[int, list[tuple[object, ...]]] = {
+        number: [(at * (2 << 20), chunk + 1, 0, 2 << 20) for at, chunk in enumerate(order)]
+        for number, order in orders.items()
+    }
+    extents[8] = [(0, "chunk", 0, 2 << 20)]
+    checksum = xxhash.xxh3_128_digest(content)
+    common: dict[str, Any] = {"size": len(content), "checksum": checksum, "device": 1, "inode": 2}
+    rows = [entry_row(0, b"/r", Kind.DIRECTORY, number=1)] + [
+        entry_row(1, name, number=number, **common)
+        for name, number in ((b"first", 5), (b"same", 7), (b"senseless", 8), (b"swapped", 6))
+    ]
+    result = await scene.verify(await scene.commit(rows, chunks, extents))
+    found = sorted(warning.split(":")[0] for warning in scene.warnings)
+    assert found == ["/r/senseless", "/r/swapped"]
+    assert result.chunks == 2 * len(chunks)
 
 
 def lose(scene: Scene, chunk_id: ChunkId) -> None:

@@ -1,0 +1,61 @@
+"""Several names of one file are verified once.
+
+Each has a row and extents of its own in the generation. Where these are the same, so is what would
+come of checking them; where they are not, the file is checked again.
+"""
+
+import struct
+from collections.abc import Iterator
+
+import xxhash
+
+from obnam.generation.local import LocalGeneration
+from obnam.generation.rows import EntryRow
+from obnam.model.entry import Kind
+from obnam.restore.notes import Notes
+from obnam.restore.tree import Directory, Entries, Problem
+from obnam.verify.settings import Verified
+
+_EXTENT = struct.Struct("<qqqq")
+
+
+def each_file_once(
+    entries: Iterator[Directory | Entries | Problem],
+    generation: LocalGeneration,
+    notes: Notes,
+    counts: Verified,
+) -> Iterator[Directory | Entries | Problem]:
+    """Leave out files that were given before, by another name; they are counted."""
+
+    def is_new(each: Entries, row: EntryRow) -> bool:
+        if row.device is None or row.kind != Kind.FILE or row.checksum is None:
+            return True
+        place = _place_of(row, generation)
+        if place is None or notes.is_first(each.parts, row._replace(checksum=place)):
+            return True
+        counts.files += 1
+        return False
+
+    for each in entries:
+        if isinstance(each, Entries) and any(row.device is not None for row in each.rows):
+            yield each._replace(rows=[row for row in each.rows if is_new(each, row)])
+        else:
+            yield each
+
+
+def _place_of(row: EntryRow, generation: LocalGeneration) -> bytes | None:
+    """Where the content lies, and its checksum, as one text; ``None``: that makes no sense,
+    and is told by who looks at it more closely.
+    """
+    content = xxhash.xxh3_128(b"%r" % ((row.checksum, row.size, row.chunk, row.start),))
+    if row.chunk is None and row.number is not None:
+        end = 0
+        try:
+            for extent in generation.read_extents(row):
+                content.update(_EXTENT.pack(*extent))
+                if extent.position < end:
+                    return None  # There might be no end of them.
+                end = extent.position + extent.length
+        except struct.error:
+            return None
+    return content.digest()
