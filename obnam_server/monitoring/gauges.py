@@ -161,6 +161,12 @@ def _of_tasks(states: Mapping[tuple[RepositoryName, str], TaskState]) -> "Iterat
         [(key, bool(each.problem)) for key, each in states.items()],
         *labels,
     )
+    yield _gauge(
+        "upkeep_waits_until_timestamp_seconds",
+        "Until when a task waits at the latest for backups from before a restart; 0: it does not",
+        [(key, each.waits_until_ns / SECOND_NS) for key, each in states.items()],
+        *labels,
+    )
 
 
 def _gauge(

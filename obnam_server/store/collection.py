@@ -74,6 +74,13 @@ class Collection:
             )
         return shares
 
+    def forget_idle(self) -> None:
+        """WRITER. Forget sessions that nobody has used for a day: they keep everything alive.
+
+        Or, from before a restart, keep collection waiting; and no other backup may ever begin.
+        """
+        self._sessions.expire()
+
     def rewrite(self, segments: Sequence[SegmentNumber]) -> Rewrite:
         """A new segment of what is live in these; none when nothing is. Any thread.
 
@@ -150,7 +157,8 @@ class Collection:
         live = self._numbers.held()
         running = self._sessions.live_set()
         if running is None:
-            raise CollectionWaits(self._home.name)
+            clients, until_ns = self._sessions.unknown()
+            raise CollectionWaits(self._home.name, tuple(clients), until_ns)
         return live | running | self._index.live_set(since)
 
 

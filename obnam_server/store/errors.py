@@ -3,6 +3,8 @@
 The API turns each into one answer; the texts name the thing and the way out.
 """
 
+from datetime import UTC, datetime
+
 from attrs import define
 
 from obnam.errors import GenerationKept, ObnamError, RequestRefused, UsageError
@@ -135,12 +137,20 @@ class Kept(GenerationKept):
 
 @define(eq=False)
 class CollectionWaits(StoreError):
-    """It is not known what a backup relies on that began before the server was restarted."""
+    """It is not known what backups rely on that began before the server was restarted.
+
+    ``clients``: whose they are; ``until_ns``: when the last of them is given up, unless it is heard
+    of until then (ns since the epoch).
+    """
 
     repository: str
+    clients: tuple[str, ...]
+    until_ns: int
 
     def __str__(self) -> str:
+        until = datetime.fromtimestamp(self.until_ns // 10**9, UTC)
         return (
             f"repository {self.repository}: collection waits for backups that began before the "
-            "server was restarted; until they end, or a day after their last request"
+            f"server was restarted (of {', '.join(self.clients)}): until they end, or till "
+            f"{until:%Y-%m-%d %H:%M} UTC, a day after their last request"
         )

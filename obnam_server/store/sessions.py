@@ -91,6 +91,20 @@ class Sessions:
                 live |= session.relied_on()
         return live
 
+    def unknown(self) -> tuple[list[ClientName], int]:
+        """Whose sessions `live_set` does not know all of, and when the last of them will be idle.
+
+        In ns since the epoch, if nothing more is heard of it.
+        """
+        with self._lock:
+            found = [
+                record
+                for record in self._index.sessions(None)
+                if (live := self._live.get(record.session)) is None or not live.whole
+            ]
+            last_ns = max(map(self._touched_ns, found), default=self._clock() - _IDLE_NS)
+        return sorted({record.client for record in found}), last_ns + _IDLE_NS
+
     def begin(self, client: ClientName, base: GenerationId | None) -> SessionId:
         """A new session, whose set is that of ``base``. `NotFound`."""
         self.expire()

@@ -32,6 +32,7 @@ async def compact(
 
     Raises `CollectionWaits`, `StoreFull`, `StoreFailed`; what was done until then stands.
     """
+    await work.write(repository.change, repository.collection.forget_idle)
     chosen = plan(await work.background(repository.collection.shares), now_ns)
     progress.groups, progress.dead_bytes = len(chosen.groups), chosen.dead_bytes
     for group in chosen.groups:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from obnam.errors import ObnamError
 from obnam.model.ids import RepositoryName
+from obnam_server.store.errors import CollectionWaits
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.upkeep.pace import Pace
@@ -38,10 +39,14 @@ class Task:
 
 @define
 class TaskState:
-    """How a task went last in a repository. Times: ns since the epoch, 0: never."""
+    """How a task went last in a repository. Times: ns since the epoch, 0: never.
+
+    ``waits_until_ns``: it could not be done yet, and can then at the latest; 0: it does not wait.
+    """
 
     done_ns: int = 0
     failed_ns: int = 0
+    waits_until_ns: int = 0
     problem: str = ""
 
 
@@ -119,6 +124,11 @@ class Rounds:
             await self.in_turn(task.run(repository, self.pace))
         except CancelledError:
             raise
+        except CollectionWaits as waits:
+            # No failure, which somebody would be called for: it ends by itself.
+            log.info("{task} of {waits}", task=task.name, waits=waits)
+            state.waits_until_ns, state.problem = waits.until_ns, ""
+            return
         except ObnamError as error:
             log.warn(
                 "{task} of repository {name} failed: {error}",
@@ -133,3 +143,4 @@ class Rounds:
             state.failed_ns, state.problem = self._now_ns(), repr(error)
         else:
             state.done_ns, state.problem = self._now_ns(), ""
+        state.waits_until_ns = 0

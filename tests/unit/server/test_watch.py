@@ -168,6 +168,7 @@ def test_the_metrics_of_a_repository(scene: Scene) -> None:
         f"obnam_server_upkeep_progress{compaction}": 0.75,
         f"obnam_server_upkeep_last_success_timestamp_seconds{scrub}": 7,
         f"obnam_server_upkeep_failed{scrub}": 0,
+        f"obnam_server_upkeep_waits_until_timestamp_seconds{scrub}": 0,
     }
     assert "obnam_server_repository_quota_bytes{'repository': 'other'}" not in found
     assert found["obnam_server_events_total{'kind': 'commit'}"] == 2

@@ -195,8 +195,15 @@ def test_sessions_from_before_a_restart_are_waited_for(server: Server) -> None:
     session = server.home.begin_session(BOB, None)
     server.home.missing(session, [chunk_id("a")])
     server.restart()
-    with pytest.raises(CollectionWaits, match="restarted"):
+    with pytest.raises(CollectionWaits, match=rf"restarted \(of {BOB}\)") as waits:
         server.home.collection.shares()
+    asked_ns = server.clock()
+    day_ns = 24 * 3600 * 10**9
+    assert 0 < asked_ns + day_ns - waits.value.until_ns < 60 * 10**9
+    server.home.missing(session, [chunk_id("a")])
+    with pytest.raises(CollectionWaits) as later:
+        server.home.collection.shares()
+    assert later.value.until_ns > waits.value.until_ns
     server.home.end_session(BOB, session)
     assert len(server.dead()) == 3
 

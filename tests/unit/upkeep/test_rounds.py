@@ -1,12 +1,14 @@
 """Rounds go on by themselves, whatever fails, and leave off in good order."""
 
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import capturedLogs, formatEvent
 
 from obnam.errors import NotFound
 from obnam.model.ids import RepositoryName
@@ -166,3 +168,30 @@ def test_stopped_in_the_middle_nothing_is_lost(house: House, jobs: int) -> None:
     again = house.store.repository(HOME)
     assert again.problems == []
     assert held(again, "a") == all_right("a")
+
+
+def test_who_waits_says_for_whom_and_until_when(house: House) -> None:
+    """It is no failure. What is given up after a day needs no other backup to be forgotten."""
+    with_dead_chunks(house).begin_session(ALICE, None)
+    stop(house)
+    house.store.close()
+    house.start(compaction(house))
+    began_ns = house.now_ns()
+    with capturedLogs() as events:
+        house.advance(FIRST_ROUND_S)
+    said = [formatEvent(event) for event in events]
+    state = house.rounds.states[HOME, "compaction"]
+    assert (state.done_ns, state.failed_ns, state.problem) == (0, 0, "")
+    assert state.waits_until_ns == began_ns + 24 * 3600 * 10**9
+    (line,) = [line for line in said if "waits" in line]
+    until = datetime.fromtimestamp(state.waits_until_ns / 1e9, UTC)
+    assert line.startswith("compaction of repository home: collection waits for backups")
+    assert f"(of {ALICE})" in line
+    assert f"till {until:%Y-%m-%d %H:%M} UTC" in line
+    house.advance(23 * EVERY_S, step_s=600)
+    assert state.done_ns == 0
+    house.advance(3 * EVERY_S, step_s=600)
+    assert (state.waits_until_ns, state.problem) == (0, "")
+    assert state.done_ns > began_ns
+    assert held(house.store.repository(HOME), "abcdefgh") == all_right("a")
+    stop(house)
