@@ -40,14 +40,17 @@ from obnam.wire.problems import (
     UNUSABLE,
     Problem,
 )
+from obnam_server.store.database import is_damaged
 from obnam_server.store.errors import (
     BadDataDirectory,
     DamagedIndex,
     Kept,
     KeyringChanged,
     SetDiffers,
+    StoreFailed,
     StoreFull,
 )
+from obnam_server.store.store import INDEX_NAME
 from obnam_server.streams import ClientGone
 
 log = Logger()
@@ -74,8 +77,17 @@ class Answer:
     body: bytes
 
 
+def told_better(error: BaseException | None) -> BaseException | None:
+    """The error, or that of which it is a sign: an index may turn out to be damaged at any time."""
+    if not isinstance(error, StoreFailed) or not is_damaged(error.__cause__):
+        return error
+    is_index = os.path.basename(error.path) == INDEX_NAME
+    return DamagedIndex(error.path, error.problem) if is_index else error
+
+
 def refusal_of(error: BaseException | None) -> Refused | None:
     """What an error means to the client; ``None``: it is our own mistake."""
+    error = told_better(error)
     match error:
         case Refused():
             return error
@@ -133,7 +145,7 @@ def answer_to(failure: Failure) -> Answer:
     if refused.problem is FULL:
         log.warn("There is no room left; a client was told so")
     if refused.problem is UNUSABLE:
-        log.error("A repository cannot be used: {error}", error=failure.value)
+        log.error("A repository cannot be used: {error}", error=told_better(failure.value))
     document = refused.problem.to_json(refused.detail, **refused.members)
     body = json.dumps(document).encode("utf-8")
     headers = {"Content-Type": CONTENT_TYPE, "Content-Length": str(len(body)), **refused.headers}

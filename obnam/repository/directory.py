@@ -15,6 +15,7 @@ from obnam.crypto.seal import Opener
 from obnam.errors import AccessDenied, EmbeddedServerFailed, SealBroken
 from obnam.model.chunk import ChunkKind
 from obnam.model.ids import ClientName, RepositoryName
+from obnam.repository.answers import RepositoryUnusable
 from obnam.repository.connect import Connections, open_embedded, unix_exchange
 from obnam.repository.embedded import EmbeddedServer
 from obnam.repository.enrol import Invitation, enrol
@@ -55,6 +56,11 @@ async def reach(
     try:
         try:
             await found.describe()
+        except RepositoryUnusable as error:
+            # Whoever has the directory runs the server.
+            command = f"obnam-server --data-directory {server.data_directory} rebuild-index"
+            problem = error.problem.replace("obnam-server rebuild-index", command)
+            raise EmbeddedServerFailed(str(server.data_directory), problem) from error
         except AccessDenied as error:
             await let_in(reactor, server, client, repository, token)
             latest = (await found.describe()).latest

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.computer import Computer, tree
+from tests.acceptance.computer import COMMANDS, Computer, tree
 
 
 def test_a_repository_on_a_disk(computer: Computer, tmp_path: Path) -> None:
@@ -65,6 +65,20 @@ def test_another_disk_in_its_place(computer: Computer, tmp_path: Path) -> None:
     shutil.rmtree(disk)
     elsewhere.rename(disk)
     computer.backup()
+
+
+def test_a_damaged_index(computer: Computer, tmp_path: Path) -> None:
+    """The command that is named can be copied, and helps."""
+    disk = tmp_path / "disk"
+    computer.obnam("init", "--repository", str(disk), "--no-passphrase")
+    computer.backup()
+    (disk / "repositories" / "default" / "index.sqlite").write_bytes(b"no database" * 1000)
+    complaint = computer.refused("list", code=1)
+    assert f"the repository in {disk} cannot be used" in complaint
+    program, *arguments = complaint.partition("; run: ")[2].split()
+    assert program == "obnam-server"
+    subprocess.run([COMMANDS / program, *arguments], check=True, timeout=60)
+    assert len(computer.obnam("list").lines) == 1
 
 
 def test_a_repository_in_a_root(computer: Computer) -> None:
