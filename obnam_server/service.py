@@ -87,6 +87,11 @@ class ServerService(Service):
         """
         super().startService()
         self._store = Store.open(self._settings.data_directory, self._now_ns, judge=judge)
+        if self._store.repositories() and not self._store.clients.list():
+            log.warn(
+                "There are repositories and no clients: if server.sqlite was lost, put back a copy "
+                "of it, or invite every client again"
+            )
         self._work = Work(self._reactor)
         self._work.start()
         api, services = self._wire()

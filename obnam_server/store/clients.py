@@ -19,7 +19,8 @@ from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
 from obnam.wire.messages import SCOPES, EnrolmentAnswer
 from obnam_server.store.audit import Audit
-from obnam_server.store.database import Database, database_errors
+from obnam_server.store.database import Database, database_errors, is_damaged
+from obnam_server.store.errors import BadDataDirectory, StoreFailed
 from obnam_server.store.files import LOCAL_FILES
 from obnam_server.store.layout import prepare_directory
 from obnam_server.store.repository_settings import RepositorySettings
@@ -71,7 +72,16 @@ class Clients:
         data = data_directory.absolute()
         prepare_directory(data, LOCAL_FILES)
         database = Database(data / DATABASE_NAME, "server", SCHEMA_VERSION)
-        database.prepare()
+        try:
+            database.prepare()
+        except StoreFailed as error:
+            if not is_damaged(error.__cause__):
+                raise
+            problem = (
+                f"is damaged ({error.problem}): put back a copy of it. If there is none, move it "
+                f"away, and invite every client again"
+            )
+            raise BadDataDirectory(str(data / DATABASE_NAME), problem) from error
         return cls(database, clock, audit)
 
     def repository_settings(self) -> RepositorySettings:

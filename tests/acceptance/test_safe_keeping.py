@@ -215,8 +215,13 @@ def is_told_at_once(server: ServerProcess, laptop: Computer, file: Path) -> None
 
 def test_a_lost_database_of_clients(scene: tuple[ServerProcess, Computer]) -> None:
     server, laptop = scene
-    (server.data / "server.sqlite").unlink()
+    database = server.data / "server.sqlite"
+    database.write_bytes(b"no database" * 1000)
+    with pytest.raises(AssertionError, match="put back a copy of it"):
+        server.start()
+    database.unlink()
     with server:
+        assert "invite every client again" in server.log_text
         finds(laptop, server)
         assert "revoked" in laptop.refused("backup", code=1)
         safe = laptop.folder / "safe place"
