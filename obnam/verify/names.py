@@ -8,39 +8,43 @@ import struct
 from collections.abc import Iterator
 
 import xxhash
+from attrs import define
 
 from obnam.generation.local import LocalGeneration
 from obnam.generation.rows import EntryRow
 from obnam.model.entry import Kind
 from obnam.restore.notes import Notes
 from obnam.restore.tree import Directory, Entries, Problem
-from obnam.verify.settings import Verified
 
 _EXTENT = struct.Struct("<qqqq")
 
 
-def each_file_once(
-    entries: Iterator[Directory | Entries | Problem],
-    generation: LocalGeneration,
-    notes: Notes,
-    counts: Verified,
-) -> Iterator[Directory | Entries | Problem]:
-    """Leave out files that were given before, by another name; they are counted."""
+@define
+class EachFileOnce:
+    """Leaves out files that were given before, by another name. ``names``: how many."""
 
-    def is_new(each: Entries, row: EntryRow) -> bool:
+    _generation: LocalGeneration
+    _notes: Notes
+    names: int = 0
+
+    def of(
+        self, entries: Iterator[Directory | Entries | Problem]
+    ) -> Iterator[Directory | Entries | Problem]:
+        """All that is left."""
+        for each in entries:
+            if isinstance(each, Entries) and any(row.device is not None for row in each.rows):
+                yield each._replace(rows=[row for row in each.rows if self._is_new(each, row)])
+            else:
+                yield each
+
+    def _is_new(self, each: Entries, row: EntryRow) -> bool:
         if row.device is None or row.kind != Kind.FILE or row.checksum is None:
             return True
-        place = _place_of(row, generation)
-        if place is None or notes.is_first(each.parts, row._replace(checksum=place)):
+        place = _place_of(row, self._generation)
+        if place is None or self._notes.is_first(each.parts, row._replace(checksum=place)):
             return True
-        counts.files += 1
+        self.names += 1
         return False
-
-    for each in entries:
-        if isinstance(each, Entries) and any(row.device is not None for row in each.rows):
-            yield each._replace(rows=[row for row in each.rows if is_new(each, row)])
-        else:
-            yield each
 
 
 def _place_of(row: EntryRow, generation: LocalGeneration) -> bytes | None:

@@ -14,7 +14,7 @@ from obnam.repository.generations import Generations
 from obnam.restore.notes import Notes
 from obnam.restore.plan import Neighbourhood, Part, Plan, Work
 from obnam.restore.tree import Tree
-from obnam.verify.names import each_file_once
+from obnam.verify.names import EachFileOnce
 from obnam.verify.pipeline import Pipeline
 from obnam.verify.settings import Verified, VerifySettings
 from obnam.wire.interfaces import IRepository
@@ -62,9 +62,11 @@ class Verify:
         )
         plan = Plan(generation.read_extents, generation.chunk)
         notes = await self.thread.call(Notes)
-        entries = each_file_once(Tree(generation).entries(), generation, notes, counts)
+        once = EachFileOnce(generation, notes)
         try:
-            await pipeline.run(self._sample(plan.work(entries)))
+            await pipeline.run(self._sample(plan.work(once.of(Tree(generation).entries()))))
+            if self.settings.sample_percent >= 100:  # Else nobody knows of which was the first.
+                counts.files += once.names
         finally:
             pipeline.close()
             await self.thread.call(notes.close)
