@@ -26,10 +26,11 @@ _PATH_BYTES_MAX = 72 << 10
 PATHS_BYTES_MAX = 64 << 20
 """Of all paths that `Usage.paths` gives."""
 
-_STEPS_LEAST = 200_000_000
-_STEPS_A_BYTE = 20
-"""Instructions of SQLite that are spent on one database, some 50 million a second: a row takes at
-most 60, and 6 bytes of the file at least. The least allows for large files with many names."""
+_STEPS_LEAST = 1_000_000_000
+_STEPS_A_BYTE = 200
+"""Instructions of SQLite that are spent on one database, some 50 million a second: the scan takes
+60 for a row, and a row 6 bytes of the file at least; a path takes 15 for each directory. The least
+allows for large files with many names."""
 _STEPS_AT_ONCE = 1_000_000
 
 _TEMPORARY_LEAST_PAGES = 64 << 8
@@ -202,7 +203,9 @@ class Usage:
 
     def _rows(self, query: str, *values: object) -> Iterator[Any]:
         try:
-            yield from self._connection.execute(query, values)
+            # Not `yield from`: see `obnam.generation.local`.
+            for row in self._connection.execute(query, values):  # noqa: UP028
+                yield row
         except sqlite3.DatabaseError as error:
             raise self._damaged(error) from error
 
