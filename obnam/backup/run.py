@@ -105,7 +105,12 @@ class Backup:
         self.progress.stage("scan")
         description, latest, previous = await self._previous()
         base = None if anew else await self._base(latest)
-        nascent = await self._nascent(previous, base)
+        try:
+            nascent = await self._nascent(previous, base)
+        except BaseException:
+            if base is not None:
+                base.path.unlink(missing_ok=True)
+            raise
         racks = (
             SlabRack(PLAINTEXT_SLABS, PLAINTEXT_SLAB_BYTES),
             SlabRack(SEALED_SLABS, SEALED_SLAB_BYTES),

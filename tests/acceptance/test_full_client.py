@@ -1,12 +1,12 @@
 """The client's own disk is full: what is full is named, and the next backup finds room again."""
 
-import os
 import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from tests.acceptance.computer import TWISTD, Computer, tree
 from tests.support.server_process import ServerProcess
@@ -25,7 +25,6 @@ def test_the_place_is_named(tmp_path: Path) -> None:
 
 def can_be_got_back(computer: Computer, warned: str) -> None:
     """Whoever only reads needs no room, and is told what is not noted: exit code 0."""
-    before = os.listdir(tempfile.gettempdir())
     target = tempfile.mkdtemp(dir=computer.folder)
     for arguments in (
         ("list",),
@@ -38,14 +37,16 @@ def can_be_got_back(computer: Computer, warned: str) -> None:
         if arguments[0] != "status":
             assert (warned in err and "not noted here" in err) if warned else not err
     assert tree(Path(target) / computer.live.relative_to("/")) == tree(computer.live)
-    assert [n for n in os.listdir(tempfile.gettempdir()) if n.startswith("obnam-")] == [
-        n for n in before if n.startswith("obnam-")
-    ]
+    left = list(Path(computer.environment["TMPDIR"]).iterdir())
+    assert left == [], left
 
 
 def day(folder: str) -> None:
     """What happens, where the disks are this computer's alone."""
+    temporary = Path(folder) / "temporary"
+    temporary.mkdir()
     computer = Computer.new(Path(folder) / "computer")
+    computer = evolve(computer, environment={**computer.environment, "TMPDIR": str(temporary)})
     (computer.live / "file").write_bytes(bytes(1 << 20))
     cache, state = computer.folder / ".cache", computer.folder / ".local" / "state"
     with ServerProcess(Path(folder) / "server", program=TWISTD) as server:
