@@ -82,6 +82,7 @@ class Pipeline:
             return all(await all_of([self._lane(scan, until_s) for _ in range(LANES)]))
         except BaseException:
             await self._sender.stop()
+            await self._pool.settled()
             raise
         finally:
             await scan.pause()

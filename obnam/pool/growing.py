@@ -10,11 +10,12 @@ from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from attrs import frozen
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from zope.interface import implementer
 
-from obnam.pool.pool import CLOSE_S, IPool, ProcessPool
+from obnam.pool.pool import IPool, ProcessPool
 from obnam.pool.thread import OwnThread
+from obnam.pool.under_way import SETTLE_S, UnderWay
 from obnam.pool.worker import Tools
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class GrowingPool:
         self._jobs = 0
         self._grows = False
         self._has_grown = False
+        self._here = UnderWay(reactor)
 
     def start(self) -> None:
         """There will be much to do: start the workers now, and leave all jobs to them."""
@@ -75,6 +77,11 @@ class GrowingPool:
             self._workers.start().addBoth(self._hand_over)
         return fired
 
+    def settled(self) -> "Deferred[None]":
+        """See `IPool`."""
+        both = gatherResults([self._here.settled(), self._workers.settled()])
+        return both.addCallback(lambda _: None)
+
     def rest(self) -> None:
         """See `IPool`."""
         self._workers.rest()
@@ -88,7 +95,7 @@ class GrowingPool:
             # Bounded, as `ProcessPool` is.
             ending = Thread(target=thread.close, daemon=True)
             ending.start()
-            ending.join(CLOSE_S)
+            ending.join(0 if self._here.is_stuck else SETTLE_S)
         self._workers.close()
 
     def _next(self) -> None:
@@ -99,9 +106,11 @@ class GrowingPool:
             if self._thread is None:
                 self._thread = OwnThread(self._reactor, "first jobs")
             self._is_busy = True
+            self._here.begin()
             done = self._thread.call(waiting.job, self._tools, *waiting.arguments)
             done.addBoth(self._done)
             done.chainDeferred(waiting.fired)
+            done.addBoth(lambda _: self._here.end())
 
     def _done(self, outcome: T) -> T:
         self._is_busy = False

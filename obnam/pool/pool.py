@@ -5,7 +5,7 @@ from concurrent.futures import BrokenExecutor, Future, ThreadPoolExecutor
 from threading import Thread
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import CancelledError, Deferred, gatherResults
 from twisted.internet.interfaces import IReactorFromThreads
 from zope.interface import Interface, implementer
 
@@ -15,14 +15,15 @@ from obnam.crypto.seal import Suite
 from obnam.errors import ObnamError, naming
 from obnam.memory import reuse_buffers
 from obnam.pool import worker
+from obnam.pool.under_way import SETTLE_S, UnderWay
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
 T = TypeVar("T")
 
-CLOSE_S = 5.0
-"""How long jobs under way may take to end: a disk that hangs does not keep us from ending."""
+KILLED_S = 1.0
+"""How long workers that were killed may take to be gone: one that waits for a disk stays for now."""
 
 
 class WorkerDied(ObnamError):
@@ -46,6 +47,12 @@ class IPool(Interface):
         """Do ``job(tools, *arguments)``; fires with its result or its exception.
 
         Job, arguments and result are picklable and small; what is large lies in slabs.
+        """
+
+    def settled() -> "Deferred[None]":
+        """Fires when no job is under way, not even one whose Deferred was cancelled.
+
+        To be awaited before what they work on is taken away. Fires after `SETTLE_S` in any case.
         """
 
     def rest() -> None:
@@ -79,7 +86,9 @@ class ProcessPool:
         self._submitting = ThreadPoolExecutor(1, "submit")
         self._has_begun = False
         self._is_closed = False
-        self._resting: list[Thread] = []
+        self._has_died = False
+        self._ending: list[Thread] = []
+        self._under_way = UnderWay(reactor)
 
     def start(self) -> "Deferred[list[None]]":
         """Start all workers now, beside whatever comes before the first job.
@@ -96,13 +105,21 @@ class ProcessPool:
             self._submit(fired, job, arguments)
         else:
             self._submitting.submit(self._submit, fired, job, arguments)
+        self._under_way.begin()
         return fired
+
+    def settled(self) -> "Deferred[None]":
+        """See `IPool`. Workers that end because one of them died count as a job."""
+        return self._under_way.settled()
 
     def _submit(
         self, fired: "Deferred[T]", job: Callable[..., T], arguments: tuple[object, ...]
     ) -> None:
         future: Future[T]
         try:
+            # Not `Future.cancel` instead: a pool that breaks with such a one in it hangs.
+            if fired.called:
+                raise CancelledError
             future = self._started().submit(worker.run, job, *arguments)
         except Exception as error:
             future = Future()
@@ -116,9 +133,7 @@ class ProcessPool:
         executor, self._executor = self._executor, None
         self._has_begun = False
         if executor is not None:
-            resting = Thread(target=executor.shutdown, daemon=True)
-            resting.start()
-            self._resting.append(resting)
+            self._beside(executor.shutdown)
 
     def close(self) -> None:
         """See `IPool`."""
@@ -127,15 +142,25 @@ class ProcessPool:
         # workers are told to end is closed before they were told). In a thread, for a bound.
         ending = Thread(target=self._end, daemon=True)
         ending.start()
-        ending.join(CLOSE_S)
+        ending.join(0 if self._under_way.is_stuck else SETTLE_S)
+        if ending.is_alive():
+            _kill_workers()
+            ending.join(KILLED_S)
+        self._under_way.forget()
 
     def _end(self) -> None:
         self._submitting.shutdown(wait=True, cancel_futures=True)
         executor, self._executor = self._executor, None
-        if executor is not None:
+        if executor is not None and not self._has_died:
             executor.shutdown(wait=True, cancel_futures=True)
-        for resting in self._resting:
-            resting.join()
+        for ending in self._ending:
+            ending.join()
+
+    def _beside(self, end: Callable[[], None]) -> None:
+        """End an executor in a thread, since that waits for its workers."""
+        thread = Thread(target=end, daemon=True)
+        thread.start()
+        self._ending.append(thread)
 
     def _started(self) -> "ProcessPoolExecutor":
         if self._executor is None:
@@ -153,18 +178,42 @@ class ProcessPool:
 
     def _deliver(self, done: "Future[Any]", fired: "Deferred[Any]") -> None:
         self._has_begun = True
+        error = None if done.cancelled() else done.exception()
+        if isinstance(error, BrokenExecutor):
+            self._end_the_others()
+            error = _died(error)
         if fired.called or done.cancelled():
-            return
-        error = done.exception()
-        if error is None:
+            pass  # nobody wants it any more
+        elif error is None:
             fired.callback(done.result())
-        elif isinstance(error, BrokenExecutor):
-            fired.errback(_died(error))
         else:
             fired.errback(error)
+        self._under_way.end()
+
+    def _end_the_others(self) -> None:
+        """Wait for the workers that still are in the middle of a job when one has died."""
+        executor = self._executor
+        if self._has_died or executor is None:
+            return
+        self._has_died = True
+        self._under_way.begin()
+
+        def end() -> None:
+            executor.shutdown()
+            self._reactor.callFromThread(self._under_way.end)
+
+        self._beside(end)
 
 
 def _died(error: BaseException) -> WorkerDied:
     died = WorkerDied()
     died.__cause__ = error
     return died
+
+
+def _kill_workers() -> None:
+    """End what does not end: stopped, or busy with a disk that hangs. Whose it is: ours alone."""
+    from multiprocessing import active_children
+
+    for process in active_children():
+        process.kill()

@@ -146,7 +146,10 @@ class Afterwards:
     async def read_back(self, work: Iterator[Work]) -> None:
         """Read all files again, from the disk as far as that can be had, and check them."""
         await self._thread.call(os.sync)
-        await all_of([self._reading(work) for _ in range(READING_LANES)])
+        try:
+            await all_of([self._reading(work) for _ in range(READING_LANES)])
+        finally:
+            await self._pool.settled()
 
     async def _reading(self, work: Iterator[Work]) -> None:
         while (item := await self._thread.call(next, work, None)) is not None:

@@ -91,6 +91,8 @@ class Pipeline:
         try:
             await all_of([self._lane(work) for _ in range(LANES)])
         finally:
+            # A lane that was stopped may have left a job to a worker, which writes to such a file.
+            await self._pool.settled()
             await self._thread.call(self._abandon_all)
 
     def close(self) -> None:

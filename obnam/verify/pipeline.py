@@ -65,7 +65,10 @@ class Pipeline:
 
     async def run(self, work: Iterator[Work]) -> None:
         """Do all of it. Nothing is under way when this returns or raises."""
-        await all_of([self._lane(work) for _ in range(LANES)])
+        try:
+            await all_of([self._lane(work) for _ in range(LANES)])
+        finally:
+            await self._pool.settled()
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -40,6 +40,10 @@ class InlinePool:
         except Exception as error:
             return fail(error)
 
+    def settled(self) -> "Deferred[None]":
+        """See `IPool`."""
+        return succeed(None)
+
     def rest(self) -> None:
         """See `IPool`."""
 

@@ -26,6 +26,18 @@ def write_into(tools: Tools, slab_name: str, data: bytes) -> int:
     return os.getpid()
 
 
+def write_when_told(tools: Tools, fifo: str, slab_name: str, data: bytes) -> None:
+    """Write to a slab, once there is a byte in a FIFO."""
+    with open(fifo, "rb", buffering=0) as told:
+        told.read(1)
+    tools.slab(slab_name)[: len(data)] = data
+
+
+def stop(_tools: Tools) -> None:
+    """As if by Ctrl-Z; says so to nobody."""
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def die(_tools: Tools) -> None:
     """As if the kernel had killed it."""
     os.kill(os.getpid(), signal.SIGKILL)

@@ -56,13 +56,18 @@ def opened(pid: int) -> int | None:
         return None
 
 
-def has_ended(process: int) -> bool:
+def has_ended(process: int, patience_ms: int = PATIENCE_MS) -> bool:
     """Wait for it."""
     poll = select.poll()
     poll.register(process, select.POLLIN)
-    ended = bool(poll.poll(PATIENCE_MS))
+    ended = bool(poll.poll(patience_ms))
     os.close(process)
     return ended
+
+
+def is_over(process: int) -> bool:
+    """Whether it has ended by now."""
+    return has_ended(process, 0)
 
 
 @ensure

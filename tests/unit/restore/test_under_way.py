@@ -1,0 +1,139 @@
+"""What fails ends when the jobs are over that it had begun, and cleans up after them."""
+
+import os
+from collections.abc import Coroutine
+from pathlib import Path
+from typing import Any
+
+import pytest
+from attrs import define, field
+from pytest_twisted import ensureDeferred  # type: ignore[import-untyped]
+from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import CancelledError, Deferred
+
+from obnam.errors import TargetFull
+from obnam.pool.pool import WorkerDied
+from tests.support.late_pool import LatePool
+from tests.support.memory_scene import Scene
+from tests.unit.restore.trees import LARGE, inside
+
+reactor: Any = global_reactor
+
+TURNS = 20
+"""More calls than anything makes on its thread between a failure and its end."""
+
+
+@pytest.fixture
+def filled(root: Path) -> Path:
+    (root / "large").write_bytes(LARGE)
+    (root / "small").write_bytes(b"small")
+    return root
+
+
+def held(scene: Scene, *jobs: str) -> LatePool:
+    """From now on the scene's pool holds such jobs."""
+    pool = scene.pool = LatePool.of(reactor, scene.pool.tools, *jobs)
+    return pool
+
+
+@define
+class Running:
+    """Something on its way."""
+
+    scene: Scene
+    result: Deferred[Any]
+    ended: list[object] = field(factory=list)
+
+    async def has_ended(self) -> bool:
+        """Whether it has, when it had time for all that it has to do on its thread."""
+        for _ in range(TURNS):
+            await self.scene.thread.call(os.getpid)
+        return bool(self.ended)
+
+
+async def begun(scene: Scene, doing: Coroutine[Any, Any, Any], pool: LatePool) -> Running:
+    """Begin something, up to where one of each kind of job is held."""
+    running = Running(scene, Deferred.fromCoroutine(doing))
+    running.result.addBoth(lambda outcome: running.ended.append(outcome) or outcome)
+    await pool.all_held
+    assert not running.ended
+    return running
+
+
+@ensureDeferred
+async def test_a_restore_abandons_a_file_only_when_nobody_writes_to_it(
+    scene: Scene, filled: Path, target: Path
+) -> None:
+    generation = await scene.back_up(filled)
+    pool = held(scene, "write_files", "write_part")
+    restoring = await begun(scene, scene.restore(generation, target), pool)
+    pool.fail("write_files", TargetFull(str(target)))
+    assert not await restoring.has_ended()
+    assert os.listdir(inside(target, filled)) == ["large"]
+    assert pool.finish("write_part") is None  # it was written to where it should be
+    with pytest.raises(TargetFull):
+        await restoring.result
+    assert os.listdir(inside(target, filled)) == []
+
+
+@ensureDeferred
+async def test_a_restore_that_is_cancelled(scene: Scene, filled: Path, target: Path) -> None:
+    generation = await scene.back_up(filled)
+    pool = held(scene, "write_part", "write_files")
+    restoring = await begun(scene, scene.restore(generation, target), pool)
+    restoring.result.cancel()
+    pool.finish("write_files")
+    assert not await restoring.has_ended()
+    assert pool.finish("write_part") is None
+    with pytest.raises(CancelledError):
+        await restoring.result
+    assert os.listdir(inside(target, filled)) == ["small"]
+
+
+@ensureDeferred
+async def test_reading_back_that_fails(scene: Scene, filled: Path, target: Path) -> None:
+    generation = await scene.back_up(filled)
+    pool = held(scene, "read_back")
+    restoring = await begun(scene, scene.restore(generation, target, verify=True), pool)
+    restoring.result.cancel()
+    assert not await restoring.has_ended()
+    assert pool.finish("read_back") == []
+    with pytest.raises(CancelledError):
+        await restoring.result
+
+
+@ensureDeferred
+async def test_a_verification_that_fails(scene: Scene, filled: Path) -> None:
+    generation = await scene.back_up(filled)
+    pool = held(scene, "check_files", "open_part")
+    verifying = await begun(scene, scene.verify(generation), pool)
+    pool.fail("check_files", WorkerDied())
+    assert not await verifying.has_ended()
+    assert pool.finish("open_part").trouble is None  # its slab was still there
+    with pytest.raises(WorkerDied):
+        await verifying.result
+
+
+@pytest.mark.parametrize(
+    ("dying", "last"), [("name_bundle", "name_part"), ("name_part", "name_bundle")]
+)
+@ensureDeferred
+async def test_a_backup_that_fails(scene: Scene, filled: Path, dying: str, last: str) -> None:
+    pool = held(scene, dying, last)
+    backing_up = await begun(scene, scene.back_up(filled), pool)
+    pool.fail(dying, WorkerDied())
+    assert not await backing_up.has_ended()
+    pool.finish(last)
+    with pytest.raises(WorkerDied):
+        await backing_up.result
+
+
+@ensureDeferred
+async def test_a_backup_that_fails_while_it_seals(scene: Scene, filled: Path) -> None:
+    pool = held(scene, "name_bundle", "seal_pieces")
+    backing_up = await begun(scene, scene.back_up(filled), pool)
+    pool.fail("name_bundle", WorkerDied())
+    assert not await backing_up.has_ended()
+    assert pool.finish("seal_pieces") > 0
+    with pytest.raises(WorkerDied):
+        await backing_up.result
