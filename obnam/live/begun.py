@@ -2,9 +2,10 @@
 
 import errno
 import os
-import stat
 
 from attrs import frozen
+
+from obnam.live.read import Identity, identity_of
 
 Parts = tuple[bytes, ...]
 """The way from the target to a directory, name by name; ``()`` is the target itself."""
@@ -19,23 +20,30 @@ class NewFile:
     ``temporary`` is ``name`` itself where nothing had to be replaced. Can be pickled: other
     processes write to the same file with `Target.reopen`, and one of them finishes it.
 
-    ``owner``: whose it was when it was made. Who may write to the directory, too, can put a file of
-    his own in its place, and keep it open; it shall not become setuid, or another user's.
+    ``identity`` tells it from any other. Who may write to the directory, too, can put another file
+    in its place: that shall not be written to, nor become setuid or another user's, nor be removed.
+    Whoever keeps the file open meanwhile can rely on it: then no other file gets the number, nor
+    does this one get another, as it may in file systems that make numbers up (some of FUSE).
     """
 
     parts: Parts
     name: bytes
     temporary: bytes
-    owner: int
+    identity: Identity
 
 
 def open_again(directory: int, name: bytes, file: NewFile) -> int:
     """Open a file that was begun, in an open directory. ``OSError``; ``ESTALE``: it is another."""
     descriptor = os.open(name, _FLAGS, dir_fd=directory)
     status = os.fstat(descriptor)
-    # Not by its inode: there are file systems, of FUSE for one, that give it another number.
-    is_ours = status.st_uid == file.owner and status.st_nlink <= 1
-    if not stat.S_ISREG(status.st_mode) or not is_ours:
+    if identity_of(status) != file.identity or status.st_nlink > 1:
         os.close(descriptor)
         raise OSError(errno.ESTALE, "replaced while it was restored", name)
     return descriptor
+
+
+def remove_begun(directory: int, name: bytes, file: NewFile) -> None:
+    """Remove a file that was begun, in an open directory. What was put in its place stays."""
+    status = os.stat(name, dir_fd=directory, follow_symlinks=False)
+    if identity_of(status) == file.identity:
+        os.unlink(name, dir_fd=directory)

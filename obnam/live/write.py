@@ -23,9 +23,9 @@ from attrs import define, field
 
 from obnam.errors import HostileEntry
 from obnam.live.apply import NOTHING_MISSED, Missed, Owner, Rights, apply_metadata, owner_of
-from obnam.live.begun import NewFile, Parts, open_again
+from obnam.live.begun import NewFile, Parts, open_again, remove_begun
 from obnam.live.overwrite import Decision, decide
-from obnam.live.read import DIRECTORY_FLAGS
+from obnam.live.read import DIRECTORY_FLAGS, identity_of
 from obnam.live.target import TargetTicket, open_target
 from obnam.model.entry import Kind, Metadata, is_entry_name, kind_of, printable
 
@@ -156,7 +156,7 @@ class Target:
                 return None
             made = _temporary_name()
             descriptor = os.open(made, _NEW_FLAGS, 0o600, dir_fd=above)
-        return NewFile(parts, name, made, os.fstat(descriptor).st_uid), descriptor
+        return NewFile(parts, name, made, identity_of(os.fstat(descriptor))), descriptor
 
     def reopen(self, file: NewFile) -> int:
         """Open a file that was begun, maybe by another process, to write or finish it.
@@ -221,7 +221,7 @@ class Target:
                 )
         except BaseException:
             if file is None:
-                file = NewFile(parts, name, name, os.fstat(descriptor).st_uid)
+                file = NewFile(parts, name, name, identity_of(os.fstat(descriptor)))
             self.abandon(file, descriptor)
             raise
         if file is not None:
@@ -230,11 +230,11 @@ class Target:
         return missed
 
     def abandon(self, file: NewFile, descriptor: int) -> None:
-        """Close and remove a file that cannot be written; what it was to replace stays."""
+        """Remove and close a file that cannot be written; what it was to replace stays."""
         try:
-            os.close(descriptor)
-        finally:
             self._remove(file)
+        finally:
+            os.close(descriptor)
 
     # All else
 
@@ -365,7 +365,7 @@ class Target:
 
     def _remove(self, file: NewFile) -> None:
         above, name = self._place(file.parts, file.temporary)
-        os.unlink(name, dir_fd=above)
+        remove_begun(above, name, file)
 
 
 def write_at(descriptor: int, pieces: Sequence[memoryview | bytes], offset: int) -> None:

@@ -48,13 +48,15 @@ PROBLEMS_AT_ONCE = 1000
 class LargeFile:
     """A file that is written part by part. ``new`` is ``None`` when it is not to be written.
 
-    ``pulled`` parts have come from the plan (counted on its thread), ``done`` are those that a lane
-    is through with (counted on the reactor's).
+    ``descriptor``: it is kept open here until it is done, see `NewFile`. ``pulled`` parts have come
+    from the plan (counted on its thread), ``done`` are those that a lane is through with (counted
+    on the reactor's).
     """
 
     parts: Parts
     entry: FileToWrite
     new: NewFile | None = None
+    descriptor: int = -1
     kept: bool = False
     trouble: str | None = None
     pulled: int = 0
@@ -163,22 +165,24 @@ class Pipeline:
             if begun is None:
                 large.kept = True
                 return large
-            large.new, descriptor = begun
+            large.new, large.descriptor = begun
             self._large.add(large)
-            try:
-                os.ftruncate(descriptor, entry.size)
-            finally:
-                os.close(descriptor)
+            os.ftruncate(large.descriptor, entry.size)
         except FAILURES as error:
             large.trouble = why(error, self._target.ticket)
         return large
 
     def _abandon(self, large: LargeFile) -> None:
         """Remove what was written of a file. Harmless when it is gone already."""
-        self._large.discard(large)
-        if large.new is not None:
+        if large in self._large and large.new is not None:
+            self._large.discard(large)
             with suppress(OSError):
-                self._target.abandon(large.new, self._target.reopen(large.new))
+                self._target.abandon(large.new, large.descriptor)
+
+    def _let_go(self, large: LargeFile) -> None:
+        """Close a file that is done. Nothing was written by this descriptor, so nothing is lost."""
+        with suppress(OSError):
+            os.close(large.descriptor)
 
     def _abandon_all(self) -> None:
         for large in list(self._large):
@@ -271,6 +275,7 @@ class Pipeline:
                 self._report.counts.files += 1
                 self._report.counts.size_bytes += large.entry.size
                 self._large.discard(large)
+                await self._thread.call(self._let_go, large)
         if large.kept:
             self._report.counts.kept += 1
         if large.trouble is not None:

@@ -36,7 +36,7 @@ def test_hostile_names_are_refused_everywhere(target: Target, path: Path, name: 
         lambda: target.make_special((b"d",), name, Kind.FIFO, METADATA),
         lambda: target.make_link((b"d",), name, (b"d",), b"file"),
         lambda: target.make_link((b"d",), b"x", (b"d",), name),
-        lambda: target.reopen(NewFile((b"d",), b"x", name, 0)),
+        lambda: target.reopen(NewFile((b"d",), b"x", name, (0, 0))),
     ]
     for attempt in attempts:
         with pytest.raises(HostileEntry, match="no name of a file"):
@@ -116,7 +116,7 @@ def test_a_directory_swapped_after_it_was_opened_still_gets_its_files(
     assert os.listdir(path / "moved") == ["file"]
 
 
-@pytest.mark.parametrize("another", ["theirs", "linked", "fifo"])
+@pytest.mark.parametrize("another", ["ours", "theirs", "linked", "fifo"])
 def test_a_begun_file_that_was_swapped_is_not_finished(
     target: Target, path: Path, tmp_path: Path, another: str
 ) -> None:
@@ -124,9 +124,10 @@ def test_a_begun_file_that_was_swapped_is_not_finished(
     begun = target.create((), b"file", 1, 0)
     assert begun is not None
     new, descriptor = begun
-    os.close(descriptor)
     (path / "file").rename(tmp_path / "moved")
-    if another == "theirs":
+    if another == "ours":
+        (path / "file").write_bytes(b"x")
+    elif another == "theirs":
         if os.geteuid() != 0:
             pytest.skip("only root can have files of others here")
         (path / "file").write_bytes(b"x")
@@ -139,7 +140,23 @@ def test_a_begun_file_that_was_swapped_is_not_finished(
     before = (path / "file").stat()
     with pytest.raises(OSError, match="replaced"):
         target.reopen(new)
+    target.abandon(new, descriptor)
     assert (path / "file").stat() == before
+
+
+def test_a_begun_file_that_was_removed_is_not_taken_for_the_next_one(
+    target: Target, path: Path
+) -> None:
+    """Its number would be given to the next file, were it not kept open."""
+    begun = target.create((), b"file", 1, 0)
+    assert begun is not None
+    new, descriptor = begun
+    (path / "file").unlink()
+    (path / "file").write_bytes(b"mine")
+    with pytest.raises(OSError, match="replaced"):
+        target.reopen(new)
+    target.abandon(new, descriptor)
+    assert (path / "file").read_bytes() == b"mine"
 
 
 def test_a_begun_file_is_opened_again(target: Target) -> None:

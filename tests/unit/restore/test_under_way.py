@@ -15,6 +15,7 @@ from obnam.errors import TargetFull
 from obnam.pool.pool import WorkerDied
 from tests.support.late_pool import LatePool
 from tests.support.memory_scene import Scene
+from tests.unit.pool.conftest import left_open
 from tests.unit.restore.trees import LARGE, inside
 
 reactor: Any = global_reactor
@@ -137,3 +138,30 @@ async def test_a_backup_that_fails_while_it_seals(scene: Scene, filled: Path) ->
     assert pool.finish("seal_pieces") > 0
     with pytest.raises(WorkerDied):
         await backing_up.result
+
+
+@pytest.mark.parametrize("goes_on", [True, False])
+@ensureDeferred
+async def test_a_file_that_the_user_puts_there_meanwhile_is_his(
+    scene: Scene, filled: Path, target: Path, goes_on: bool
+) -> None:
+    """In the place of one that is half restored: it is neither written to nor removed."""
+    generation = await scene.back_up(filled)
+    pool = held(scene, "write_part", "write_files")
+    restoring = await begun(scene, scene.restore(generation, target), pool)
+    his = inside(target, filled / "large")
+    his.unlink()
+    his.write_bytes(b"mine")
+    if goes_on:
+        pool.finish("write_files")
+    else:
+        pool.fail("write_files", WorkerDied())
+    assert "replaced" in pool.finish("write_part")
+    if goes_on:
+        assert (await restoring.result).files == 1
+        assert [each for each in scene.warnings if "replaced while it was restored" in each]
+    else:
+        with pytest.raises(WorkerDied):
+            await restoring.result
+    assert his.read_bytes() == b"mine"
+    assert not [each for each in left_open(target) if "/large" in each]
