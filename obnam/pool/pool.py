@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
 
 T = TypeVar("T")
+E = TypeVar("E", bound=BaseException)
 
 KILLED_S = 1.0
 """How long workers that were killed may take to be gone: one that waits for a disk stays for now."""
@@ -120,7 +121,13 @@ class ProcessPool:
             # Not `Future.cancel` instead: a pool that breaks with such a one in it hangs.
             if fired.called:
                 raise CancelledError
+            if self._has_died:
+                raise BrokenExecutor
             future = self._started().submit(worker.run, job, *arguments)
+        except (EOFError, ConnectionError) as error:
+            # What workers are forked from died while it was asked for one.
+            future = Future()
+            future.set_exception(_chained(BrokenExecutor(), error))
         except Exception as error:
             future = Future()
             future.set_exception(error)
@@ -181,7 +188,7 @@ class ProcessPool:
         error = None if done.cancelled() else done.exception()
         if isinstance(error, BrokenExecutor):
             self._end_the_others()
-            error = _died(error)
+            error = _chained(WorkerDied(), error)
         if fired.called or done.cancelled():
             pass  # nobody wants it any more
         elif error is None:
@@ -205,10 +212,9 @@ class ProcessPool:
         self._beside(end)
 
 
-def _died(error: BaseException) -> WorkerDied:
-    died = WorkerDied()
-    died.__cause__ = error
-    return died
+def _chained(error: E, cause: BaseException) -> E:
+    error.__cause__ = cause
+    return error
 
 
 def _kill_workers() -> None:
