@@ -24,7 +24,7 @@ T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
 
 KILLED_S = 1.0
-"""How long workers that were killed may take to be gone: one that waits for a disk stays for now."""
+"""How long workers that were killed may take to be gone: who waits for a disk stays for now."""
 
 
 class WorkerDied(ObnamError):
@@ -33,7 +33,7 @@ class WorkerDied(ObnamError):
     def __str__(self) -> str:
         return (
             "a worker process died (was it killed, or is memory short?); "
-            "what was stored so far is kept: run the command again"
+            "what was done so far is kept: run the command again"
         )
 
 

@@ -1,4 +1,4 @@
-"""A pool whose jobs are done when the test says so, whether somebody still waits for them or not."""
+"""A pool whose jobs are done when the test says so, whether somebody waits for them or not."""
 
 from collections.abc import Callable
 from functools import partial

@@ -131,7 +131,7 @@ async def test_when_a_worker_dies_the_others_are_waited_for(pool: ProcessPool, h
     with pytest.raises(WorkerDied):
         await waiting
     await pool.settled()
-    assert all([is_over(process) for process in processes])
+    assert False not in [is_over(process) for process in processes]
     with pytest.raises(WorkerDied):
         await pool.run(odd_jobs.tell)
     await pool.settled()
@@ -151,9 +151,9 @@ async def test_a_worker_that_hangs_is_killed_in_the_end(
     hanging.addErrback(lambda _: None)
     hanging.cancel()
     await pool.settled()
-    assert not any([is_over(process) for process in processes_of(pool)])
+    assert True not in [is_over(process) for process in processes_of(pool)]
     pool.close()
-    assert all([has_ended(process) for process in processes])
+    assert False not in [has_ended(process) for process in processes]
 
 
 @ensure

@@ -45,6 +45,11 @@ class Running:
     result: Deferred[Any]
     ended: list[object] = field(factory=list)
 
+    def end(self, outcome: object) -> object:
+        """Note it."""
+        self.ended.append(outcome)
+        return outcome
+
     async def has_ended(self) -> bool:
         """Whether it has, when it had time for all that it has to do on its thread."""
         for _ in range(TURNS):
@@ -55,7 +60,7 @@ class Running:
 async def begun(scene: Scene, doing: Coroutine[Any, Any, Any], pool: LatePool) -> Running:
     """Begin something, up to where one of each kind of job is held."""
     running = Running(scene, Deferred.fromCoroutine(doing))
-    running.result.addBoth(lambda outcome: running.ended.append(outcome) or outcome)
+    running.result.addBoth(running.end)
     await pool.all_held
     assert not running.ended
     return running
