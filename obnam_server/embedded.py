@@ -6,6 +6,9 @@ all plugins of Twisted, and loading OpenSSL. That was a third of the time until 
 
 import gc
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
 
 
 def main() -> None:
@@ -17,4 +20,25 @@ def main() -> None:
     sys.modules["OpenSSL"] = None  # type: ignore[assignment]
     from obnam_server import tap
 
-    tap.run(sys.argv[1:])
+    arguments = sys.argv[1:]
+    try:
+        tap.run(arguments)
+    finally:
+        _remove_private(arguments)
+
+
+def _remove_private(arguments: Sequence[str]) -> None:
+    """Remove the directory that was made for this process, if the client was killed meanwhile.
+
+    And nothing else: who named another file by ``--config`` keeps what lies beside that.
+    """
+    if "--config" not in arguments:
+        return
+    configuration = Path(arguments[arguments.index("--config") + 1])
+    lock = configuration.with_name("lock")
+    if not lock.is_file():
+        return
+    with suppress(OSError):
+        configuration.unlink()
+        lock.unlink()
+        configuration.parent.rmdir()

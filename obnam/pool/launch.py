@@ -9,12 +9,14 @@ import shutil
 import signal
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import BaseContext
 from typing import Any
 
+from obnam.pool import semaphores
 from obnam.pool.orphan import CLIENT
 from obnam.wire.limits import SOCKET_PATH_MAX
 
@@ -39,6 +41,8 @@ def context() -> BaseContext:
     """What makes workers, in the way that is possible here. A fork server runs from now on."""
     made = multiprocessing.get_context(start_method(tempfile.gettempdir()))
     made.set_forkserver_preload(PRELOADED)
+    semaphores.remove_left_behind(time.time())
+    semaphores.name_them()
     if made.get_start_method() == "forkserver":
         # First what it would start itself, since that ends with signals that are let through.
         with _undisturbed(), _without_warnings():

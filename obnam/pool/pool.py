@@ -37,10 +37,6 @@ class WorkerDied(ObnamError):
         )
 
 
-SEMAPHORES = "/dev/shm"
-"""Where Linux keeps what the pool's queues are guarded by; it may be full, too."""
-
-
 class IPool(Interface):
     """Runs jobs elsewhere, so that the reactor stays free."""
 
@@ -175,6 +171,7 @@ class ProcessPool:
             from concurrent.futures import ProcessPoolExecutor
 
             from obnam.pool import launch
+            from obnam.pool.semaphores import SEMAPHORES
 
             reuse_buffers()
             with naming(SEMAPHORES):

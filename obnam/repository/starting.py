@@ -6,19 +6,18 @@ that of the client. `obnam.repository.embedded` takes it over.
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
-import tempfile
+import time
 from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
-from attrs import define
+from attrs import define, field
 
 from obnam.errors import EmbeddedServerFailed
-from obnam.wire.limits import SOCKET_PATH_MAX
+from obnam.repository.private import PrivateDirectory, make_private
 
 # No module is to be taken from the directory that the user happens to be in (-P); and the server
 # runs in the private one.
@@ -30,10 +29,16 @@ class StartedServer:
     """The process, our end of its lifeline, and the end of the pipe that its log comes from."""
 
     data_directory: Path
-    private: Path
+    _directory: PrivateDirectory
     process: "subprocess.Popen[bytes]"
     line: socket.socket
     output: int
+    _is_removed: bool = field(default=False, init=False)
+
+    @property
+    def private(self) -> Path:
+        """Its private directory."""
+        return self._directory.path
 
     @property
     def socket_path(self) -> str:
@@ -53,7 +58,9 @@ class StartedServer:
 
     def remove_private(self) -> None:
         """Remove its private directory. For who will not come to stop it: it ends with us."""
-        shutil.rmtree(self.private, ignore_errors=True)
+        if not self._is_removed:
+            self._is_removed = True
+            self._directory.remove()
 
 
 def begin(data_directory: Path, private_parents: Sequence[Path]) -> StartedServer:
@@ -62,15 +69,16 @@ def begin(data_directory: Path, private_parents: Sequence[Path]) -> StartedServe
     Its private directory is made in the first of ``private_parents`` where its path is short
     enough for a socket: ``XDG_RUNTIME_DIR``, ``TMPDIR``, ``/tmp``. Raises `EmbeddedServerFailed`.
     """
-    private = _private_directory(data_directory, private_parents)
+    directory = make_private(data_directory, private_parents, time.time())
     try:
-        return _spawn(data_directory.absolute(), private)
+        return _spawn(data_directory.absolute(), directory)
     except BaseException:
-        shutil.rmtree(private, ignore_errors=True)
+        directory.remove()
         raise
 
 
-def _spawn(data_directory: Path, private: Path) -> StartedServer:
+def _spawn(data_directory: Path, directory: PrivateDirectory) -> StartedServer:
+    private = directory.path
     ours, theirs = socket.socketpair()
     try:
         settings = {
@@ -86,7 +94,7 @@ def _spawn(data_directory: Path, private: Path) -> StartedServer:
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            pass_fds=(line,),
+            pass_fds=(line, directory.lock),
             env=environment(data_directory),
             cwd=private,
         )
@@ -100,7 +108,7 @@ def _spawn(data_directory: Path, private: Path) -> StartedServer:
         raise
     finally:
         theirs.close()
-    return StartedServer(data_directory, private, process, ours, copy)
+    return StartedServer(data_directory, directory, process, ours, copy)
 
 
 def environment(data_directory: Path) -> dict[str, str]:
@@ -115,19 +123,3 @@ def environment(data_directory: Path) -> dict[str, str]:
 def _quoted(argument: str) -> str:
     """As in an endpoint string of Twisted's (`quoteStringArgument`)."""
     return argument.replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")
-
-
-def _private_directory(data_directory: Path, parents: Sequence[Path]) -> Path:
-    """A new directory that only we can enter, with room for a socket's name."""
-    problem = "there is no directory for its socket"
-    for parent in parents:
-        try:
-            private = Path(tempfile.mkdtemp(prefix="obnam-", dir=parent))  # mode 0700
-        except OSError as error:
-            problem = f"no directory for its socket can be made in {parent}: {error.strerror}"
-            continue
-        if len(os.fsencode(private / "socket")) <= SOCKET_PATH_MAX:
-            return private
-        private.rmdir()
-        problem = f"the path of {parent} is too long for a socket; set TMPDIR to a shorter one"
-    raise EmbeddedServerFailed(str(data_directory), problem)

@@ -56,7 +56,7 @@ def main() -> None:
         patched: Any = forkserver
         patched.connect_to_new_process = connected
     executor = ProcessPoolExecutor(1, context)
-    mine = {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("sem.mp-")}
+    mine = {name for name in set(os.listdir("/dev/shm")) - before if name.startswith("sem.obnam-")}
     print(json.dumps(sorted(mine)), flush=True)
     executor.submit(os.getpid)
 
