@@ -94,7 +94,7 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
             return 128 + signal.SIGPIPE
         # A command line that makes no sense was not read to its end.
         as_json = options.as_json or "--json" in arguments
-        return _told(error, as_json, options.verbose)
+        return tell_ending(error, as_json, options.verbose)
 
 
 def leave(code: int) -> NoReturn:
@@ -115,7 +115,7 @@ def leave(code: int) -> NoReturn:
     os._exit(code)
 
 
-def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
+def tell_ending(error: BaseException, as_json: bool, verbose: bool) -> int:
     """Print what went wrong; the exit code."""
     match error:
         case Interrupted():

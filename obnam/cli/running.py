@@ -23,12 +23,13 @@ in any case; what may be left behind is a temporary file in the cache, removed a
 def run(
     reactor: ReactorBase,
     begin: Callable[[], Coroutine[Any, Any, T]],
-    give_up: Callable[[], None],
+    give_up: Callable[[int], None],
 ) -> T:
     """The result of the coroutine that ``begin`` makes, or what it raises.
 
     After a signal it is cancelled, and `Interrupted` is raised when it has ended. After a second
-    signal, or when ending takes too long, the process exits at once; ``give_up`` is called then.
+    signal, or when ending takes too long, the process exits at once; ``give_up`` is called then,
+    with the number of the first.
     """
     running = _Running(reactor, begin, give_up)
     reactor.callWhenRunning(running.start)
@@ -42,7 +43,7 @@ class _Running(Generic[T]):
 
     reactor: ReactorBase
     begin: Callable[[], Coroutine[Any, Any, T]]
-    give_up: Callable[[], None]
+    give_up: Callable[[int], None]
     ended: list[T | Failure] = field(factory=list)
     signalled: int | None = None
     task: "Deferred[T] | None" = None
@@ -71,8 +72,12 @@ class _Running(Generic[T]):
             self.task.cancel()
 
     def exit_at_once(self) -> None:
-        self.give_up()
-        os._exit(128 + (self.signalled or signal.SIGTERM))
+        number = self.signalled or signal.SIGTERM
+        try:
+            self.give_up(number)
+        finally:
+            # Whatever: it may be that the signal came while just that was printed to.
+            os._exit(128 + number)
 
     def outcome(self) -> T:
         if self.signalled is not None:

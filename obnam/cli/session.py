@@ -13,7 +13,7 @@ from attrs import field, frozen
 
 from obnam import config, credentials
 from obnam.cli.commands import Options
-from obnam.cli.endings import Interrupted
+from obnam.cli.endings import Interrupted, tell_ending
 from obnam.config import Places, Settings
 from obnam.errors import DONE_WITH_WARNINGS, ConfigurationError, OverQuota, ServerFull
 
@@ -70,8 +70,15 @@ class Session:
             for line in lines:
                 print(line)
 
-    def run(self, command: "Callable[[Surroundings], Coroutine[Any, Any, T]]") -> T:
-        """Run a command that talks to others, with progress, until it ends or a signal comes."""
+    def run(
+        self,
+        command: "Callable[[Surroundings], Coroutine[Any, Any, T]]",
+        is_done: Callable[[], bool] = lambda: False,
+    ) -> T:
+        """Run a command that talks to others, with progress, until it ends or a signal comes.
+
+        ``is_done``: whether its result was printed by then.
+        """
         # The first of these imports takes longest, and there is nothing to do meanwhile.
         from obnam.cli.progress import progress_for
         from obnam.cli.running import run
@@ -83,8 +90,15 @@ class Session:
         surroundings = Surroundings(reactor, self.places, progress)
         # All modules are here to stay; from now on there is garbage (see `obnam.cli.main`).
         collect_seldom()
+
+        def give_up(number: int) -> None:
+            progress.close()
+            error = Interrupted(number)
+            error.done = is_done()
+            tell_ending(error, self.options.as_json, self.options.verbose)
+
         try:
-            return run(surroundings.reactor, lambda: command(surroundings), progress.close)
+            return run(surroundings.reactor, lambda: command(surroundings), give_up)
         finally:
             progress.close()
 
@@ -143,7 +157,7 @@ class Session:
                 from obnam.pool import launch
 
                 launch.get_ready()
-            return self.run(connected)
+            return self.run(connected, lambda: bool(told))
         except Interrupted as error:
             error.done = bool(told)
             raise

@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
+from attrs import evolve
 
+from obnam_server.admin.listening import read_listening
 from tests.acceptance.computer import Computer, tree
 
 
@@ -49,12 +51,40 @@ def test_killed(joined: Computer) -> None:
     joined.backup()
 
 
+def test_a_second_signal(computer: Computer, tmp_path: Path) -> None:
+    """The command does not wait any longer, not even for its server; and still says so."""
+    data = tmp_path / "disk"
+    computer.obnam("init", "--repository", str(data), "--no-passphrase")
+    for file in range(40):
+        (computer.live / f"{file}").write_bytes(os.urandom(2 << 20))
+    with TemporaryDirectory(dir="/tmp") as temporary:
+        computer = evolve(computer, environment={**computer.environment, "TMPDIR": temporary})
+        process = computer.start("-v", "backup")
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line == "obnam: backup\n":
+                break
+        listening = read_listening(data)
+        assert listening is not None
+        os.kill(listening.pid, signal.SIGSTOP)
+        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGTERM)
+        process.wait(timeout=30)
+        os.kill(listening.pid, signal.SIGCONT)
+        out, err = process.communicate(timeout=30)  # when the server is gone, too
+        assert (process.returncode, out) == (128 + signal.SIGINT, "")
+        assert err.splitlines()[-1].startswith("obnam: ended by SIGINT")
+        assert list(Path(temporary).iterdir()) == []
+    assert _related(computer.folder, process.pid) == []
+    computer.backup()
+
+
 _EARLY = """
 import os, signal, sys
 from obnam.cli import main, session
 number = int(sys.argv[1])
 signal.signal(number, signal.SIG_DFL)  # whoever runs the tests may ignore it
-session.Session.run = lambda self, command: os.kill(os.getpid(), number)
+session.Session.run = lambda *_: os.kill(os.getpid(), number)
 main.main(["backup"])
 """
 """``obnam backup``, with a signal before there is a reactor, and after a server was started."""

@@ -177,5 +177,6 @@ def test_the_server_does_not_outlive_its_client(
         ended, _, _ = select.select([server], [], [], ENDS_S)
         assert ended, "the server still runs"
         assert read_listening(data) is None
+        assert list(runtime.iterdir()) == []
     finally:
         os.close(server)
