@@ -16,6 +16,7 @@ from obnam.errors import ObnamError, naming
 from obnam.memory import reuse_buffers
 from obnam.pool import worker
 from obnam.pool.under_way import SETTLE_S, UnderWay
+from obnam.pool.watch import Watch
 
 if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
@@ -33,7 +34,8 @@ class WorkerDied(ObnamError):
     def __str__(self) -> str:
         return (
             "a worker process died (was it killed, or is memory short?); "
-            "what was done so far is kept: run the command again"
+            "what was done so far is kept: run the command again, "
+            "a restore with --overwrite if-changed"
         )
 
 
@@ -78,6 +80,7 @@ class ProcessPool:
         self._workers = workers
         self._tools = (keys, suite, compression)
         self._executor: ProcessPoolExecutor | None = None
+        self._watches: list[Watch] = []
         # Submitting may start a worker, which blocks until it runs: 0.2 s for the first, with
         # which the fork server is started; then next to nothing.
         self._submitting = ThreadPoolExecutor(1, "submit")
@@ -119,7 +122,9 @@ class ProcessPool:
                 raise CancelledError
             if self._has_died:
                 raise BrokenExecutor
-            future = self._started().submit(worker.run, job, *arguments)
+            executor, watch = self._started()
+            future = executor.submit(worker.run, job, *arguments)
+            watch.look()
         except (EOFError, ConnectionError) as error:
             # What workers are forked from died while it was asked for one.
             future = Future()
@@ -136,18 +141,22 @@ class ProcessPool:
         executor, self._executor = self._executor, None
         self._has_begun = False
         if executor is not None:
+            self._watches[-1].stop()
             self._beside(executor.shutdown)
 
     def close(self) -> None:
         """See `IPool`."""
         self._is_closed = True
+        for watch in self._watches:
+            watch.stop()
         # Waited for: what is left to do when the process is ending hangs (the queue by which
         # workers are told to end is closed before they were told). In a thread, for a bound.
         ending = Thread(target=self._end, daemon=True)
         ending.start()
         ending.join(0 if self._under_way.is_stuck else SETTLE_S)
         if ending.is_alive():
-            _kill_workers()
+            for watch in self._watches:
+                watch.end()
             ending.join(KILLED_S)
         self._under_way.forget()
 
@@ -165,7 +174,7 @@ class ProcessPool:
         thread.start()
         self._ending.append(thread)
 
-    def _started(self) -> "ProcessPoolExecutor":
+    def _started(self) -> "tuple[ProcessPoolExecutor, Watch]":
         if self._executor is None:
             # Slow to import, and of no use to a backup that finds nothing to read.
             from concurrent.futures import ProcessPoolExecutor
@@ -178,7 +187,8 @@ class ProcessPool:
                 self._executor = ProcessPoolExecutor(
                     self._workers, launch.context(), initializer=worker.start, initargs=self._tools
                 )
-        return self._executor
+            self._watches.append(Watch(self._executor, self._workers))
+        return self._executor, self._watches[-1]
 
     def _deliver(self, done: "Future[Any]", fired: "Deferred[Any]") -> None:
         self._has_begun = True
@@ -200,6 +210,7 @@ class ProcessPool:
         if self._has_died or executor is None:
             return
         self._has_died = True
+        self._watches[-1].stop()
         self._under_way.begin()
 
         def end() -> None:
@@ -212,11 +223,3 @@ class ProcessPool:
 def _chained(error: E, cause: BaseException) -> E:
     error.__cause__ = cause
     return error
-
-
-def _kill_workers() -> None:
-    """End what does not end: stopped, or busy with a disk that hangs. Whose it is: ours alone."""
-    from multiprocessing import active_children
-
-    for process in active_children():
-        process.kill()

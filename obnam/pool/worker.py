@@ -91,6 +91,10 @@ def nothing(_: Tools) -> None:
     """Do no job: whoever asks for it wants a worker to be there."""
 
 
+def nothing_at_all() -> None:
+    """Not even a job: the executor is to look up."""
+
+
 def _die_with_client() -> None:
     # A client that was killed cannot end its workers, and a worker that waits for a job would
     # never notice: it holds both ends of the queue's pipe itself.

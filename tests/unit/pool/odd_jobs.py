@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from multiprocessing import connection
 from typing import Any, NoReturn
 
 from obnam.errors import TargetFull
@@ -41,6 +42,18 @@ def stop(_tools: Tools) -> None:
 def die(_tools: Tools) -> None:
     """As if the kernel had killed it."""
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_while_telling(_tools: Tools) -> bytes:
+    """As if the kernel had killed it in the middle of its answer."""
+    send = connection.Connection._send  # type: ignore[attr-defined]
+
+    def send_half(self: Any, data: Any, *_: Any) -> None:
+        send(self, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    connection.Connection._send = send_half  # type: ignore[attr-defined]
+    return bytes(1000)
 
 
 def start_badly(*_: object) -> NoReturn:

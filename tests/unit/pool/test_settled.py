@@ -169,3 +169,28 @@ async def test_a_job_in_this_process_is_waited_for(pool: ProcessPool) -> None:
     await settled
     await growing.settled()
     growing.close()
+
+
+@ensure
+async def test_a_worker_that_dies_early_is_noticed_at_once(pool: ProcessPool, held: Held) -> None:
+    """Not only when another one, which was there before it, is done with its job."""
+    await pool.run(odd_jobs.tell)
+    busy = pool.run(odd_jobs.write_when_told, *held.arguments(b"late"))
+    with pytest.raises(WorkerDied):
+        await pool.run(odd_jobs.die).addTimeout(20, reactor)
+    with pytest.raises(WorkerDied):
+        await busy
+    assert not held.holds(b"late")
+
+
+@ensure
+async def test_a_worker_that_dies_in_the_middle_of_its_answer(pool: ProcessPool) -> None:
+    """What is left of that is no answer, and nobody waits for the rest of it."""
+    await gatherResults([pool.run(odd_jobs.tell) for _ in range(4)])
+    processes = processes_of(pool)
+    with pytest.raises(WorkerDied):
+        await pool.run(odd_jobs.die_while_telling).addTimeout(20, reactor)
+    with pytest.raises(WorkerDied):
+        await pool.run(odd_jobs.tell)
+    await pool.settled()
+    assert False not in [is_over(process) for process in processes]
