@@ -94,8 +94,10 @@ class Pipeline:
             await all_of([self._lane(work) for _ in range(LANES)])
         finally:
             # A lane that was stopped may have left a job to a worker, which writes to such a file.
-            await self._pool.settled()
-            await self._thread.call(self._abandon_all)
+            try:
+                await self._pool.settled()
+            finally:  # A signal while it is waited for.
+                await self._thread.call(self._abandon_all)
 
     def close(self) -> None:
         """Let go of the memory."""

@@ -97,6 +97,23 @@ async def test_a_restore_that_is_cancelled(scene: Scene, filled: Path, target: P
 
 
 @ensureDeferred
+async def test_a_restore_that_is_cancelled_while_it_waits_for_jobs(
+    scene: Scene, filled: Path, target: Path
+) -> None:
+    """It waits no longer, and still leaves no half file; who comes late finds none."""
+    generation = await scene.back_up(filled)
+    pool = held(scene, "write_files", "write_part")
+    restoring = await begun(scene, scene.restore(generation, target), pool)
+    pool.fail("write_files", TargetFull(str(target)))
+    assert not await restoring.has_ended()
+    restoring.result.cancel()
+    with pytest.raises(CancelledError):
+        await restoring.result
+    assert pool.finish("write_part") == "no such file or directory"
+    assert os.listdir(inside(target, filled)) == []
+
+
+@ensureDeferred
 async def test_reading_back_that_fails(scene: Scene, filled: Path, target: Path) -> None:
     generation = await scene.back_up(filled)
     pool = held(scene, "read_back")
