@@ -156,7 +156,11 @@ class ProcessPool:
         ending.join(0 if self._under_way.is_stuck else SETTLE_S)
         if ending.is_alive():
             for watch in self._watches:
-                watch.end()
+                watch.kill()
+            ending.join(KILLED_S)
+        if ending.is_alive():
+            for watch in self._watches:
+                watch.give_up_answers()
             ending.join(KILLED_S)
         self._under_way.forget()
 

@@ -9,7 +9,8 @@ What must be known for this has no public name in Python. Where it is named othe
 workers die unnoticed in these cases, as they do without it.
 """
 
-from threading import Event, Thread
+import os
+from threading import Event, Lock, Thread
 from typing import TYPE_CHECKING, Any
 
 from attrs import define, field
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from concurrent.futures import ProcessPoolExecutor
     from multiprocessing.process import BaseProcess
 
-NOTICE_S = 2.0
+NOTICE_S = 1.0
 """How long the executor, and a busy reactor behind it, may take to notice by themselves."""
 
 
@@ -32,6 +33,7 @@ class Watch:
     _workers: int
     _known: "dict[int, BaseProcess]" = field(init=False, factory=dict)
     _is_over: Event = field(init=False, factory=Event)
+    _lock: Lock = field(init=False, factory=Lock)
 
     def look(self) -> None:
         """To be called when a job was submitted, and so may have started a worker."""
@@ -47,19 +49,32 @@ class Watch:
             self._executor.submit(worker.nothing_at_all)
 
     def stop(self) -> None:
-        """From now on workers end, and that is well."""
-        self._is_over.set()
+        """From now on workers end, and that is well. To be called before the executor is ended."""
+        with self._lock:
+            self._is_over.set()
 
-    def end(self) -> None:
-        """Kill all workers, and let the executor know that no answer is coming any more."""
+    def kill(self) -> None:
+        """Kill all workers."""
         for process in self._known.values():
             process.kill()
+
+    def give_up_answers(self) -> None:
+        """Let the executor know that no answer is coming any more. For when it does not end."""
         queue: Any = getattr(self._executor, "_result_queue", None)
         answers = getattr(queue, "_writer", None)
-        if answers is not None:
-            answers.close()
+        if answers is not None and not answers.closed:
+            # Not closed: whose it is closes it, and by then the number may be another file's.
+            nothing = os.open(os.devnull, os.O_WRONLY | os.O_CLOEXEC)
+            os.dup2(nothing, answers.fileno(), inheritable=False)
+            os.close(nothing)
 
     def _wait(self, process: "BaseProcess") -> None:
         process.join()
-        if not self._is_over.wait(NOTICE_S):
-            self.end()
+        if self._is_over.wait(NOTICE_S):
+            return
+        self.kill()
+        if self._is_over.wait(NOTICE_S):
+            return
+        with self._lock:
+            if not self._is_over.is_set():
+                self.give_up_answers()
