@@ -76,7 +76,7 @@ class _Running(Generic[T]):
         try:
             self.give_up(number)
         finally:
-            # Whatever: it may be that the signal came while just that was printed to.
+            # Whatever comes of that: a display, say, may be in the middle of being drawn.
             os._exit(128 + number)
 
     def outcome(self) -> T:

@@ -92,10 +92,14 @@ class Session:
         collect_seldom()
 
         def give_up(number: int) -> None:
-            progress.close()
-            error = Interrupted(number)
-            error.done = is_done()
-            tell_ending(error, self.options.as_json, self.options.verbose)
+            # A stream of its own: the signal may have come while something was printed to that one.
+            sys.stderr = os.fdopen(os.dup(sys.stderr.fileno()), "w", 1, errors="backslashreplace")
+            try:
+                progress.close()
+            finally:
+                error = Interrupted(number)
+                error.done = is_done()
+                tell_ending(error, self.options.as_json, self.options.verbose)
 
         try:
             return run(surroundings.reactor, lambda: command(surroundings), give_up)

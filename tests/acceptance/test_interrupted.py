@@ -1,6 +1,7 @@
 """Ctrl-C, SIGTERM, and worse: nothing runs on, nothing is lost, the next backup goes on."""
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -69,9 +70,11 @@ def test_a_second_signal(computer: Computer, tmp_path: Path) -> None:
         os.kill(listening.pid, signal.SIGSTOP)
         process.send_signal(signal.SIGINT)
         process.send_signal(signal.SIGTERM)
-        process.wait(timeout=30)
+        out, err = process.communicate(timeout=30)
+        server = os.pidfd_open(listening.pid)
         os.kill(listening.pid, signal.SIGCONT)
-        out, err = process.communicate(timeout=30)  # when the server is gone, too
+        assert select.select([server], [], [], 30) == ([server], [], [])
+        os.close(server)
         assert (process.returncode, out) == (128 + signal.SIGINT, "")
         assert err.splitlines()[-1].startswith("obnam: ended by SIGINT")
         assert list(Path(temporary).iterdir()) == []
