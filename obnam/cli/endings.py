@@ -44,6 +44,9 @@ _WAYS_OUT = {
 }
 """What to do when the system refuses something and it is not plain what."""
 
+_NO_THREAD = "can't start new thread"
+"""What `threading` says; it has no error of its own for that."""
+
 
 class Interrupted(BaseException):
     """A signal asked the program to end. Not an error of the command's.
@@ -121,7 +124,8 @@ def leave(code: int) -> NoReturn:
     # Where that hangs, on a worker that waits for a broken disk, we end all the same.
     watch = Timer(LEAVE_S, os._exit, (code,))
     watch.daemon = True
-    watch.start()
+    with suppress(RuntimeError):  # The limit on threads is reached: so there are no workers.
+        watch.start()
     atexit._run_exitfuncs()
     os._exit(code)
 
@@ -161,6 +165,10 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
             return FAILED
         case MemoryError():
             _say(f"memory is short; {_WAYS_OUT[errno.ENOMEM]}", "SystemError", as_json)
+            return FAILED
+        case RuntimeError() if str(error) == _NO_THREAD:
+            way_out = "raise the limit on processes (`ulimit -u`), or on memory (`ulimit -v`)"
+            _say(f"no thread can be started; {way_out}", "SystemError", as_json)
             return FAILED
         case OSError() if error.strerror is not None:
             # A full disk, a directory that may not be written: foreseen, and not ours to mend.

@@ -60,6 +60,12 @@ def test_the_codes_of_commands(ended: Ended) -> None:
         ),
         (OSError(24, "ours, and what to do"), 1, "obnam: ours, and what to do\n"),
         (
+            RuntimeError("can't start new thread"),
+            1,
+            "obnam: no thread can be started; raise the limit on processes (`ulimit -u`), or on "
+            "memory (`ulimit -v`)\n",
+        ),
+        (
             MemoryError(),
             1,
             "obnam: memory is short; free some, or raise the limit on it (`ulimit -v`)\n",
