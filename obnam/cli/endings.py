@@ -166,6 +166,15 @@ def _told(error: BaseException, as_json: bool, verbose: bool) -> int:
         case MemoryError():
             _say(f"memory is short; {_WAYS_OUT[errno.ENOMEM]}", "SystemError", as_json)
             return FAILED
+        case UnicodeEncodeError() if sys.getfilesystemencoding() != "utf-8":
+            # Names in the configuration are UTF-8, whatever those on the disk are.
+            _say(
+                f"{error.object!a} has no name in your locale's character set "
+                f"({sys.getfilesystemencoding()}); set LC_ALL=C.UTF-8",
+                "SystemError",
+                as_json,
+            )
+            return FAILED
         case RuntimeError() if str(error) == _NO_THREAD:
             way_out = "raise the limit on processes (`ulimit -u`), or on memory (`ulimit -v`)"
             _say(f"no thread can be started; {way_out}", "SystemError", as_json)

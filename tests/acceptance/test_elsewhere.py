@@ -89,6 +89,20 @@ def test_output_that_finds_no_room(joined: Computer) -> None:
     assert joined.reasons()["file"] == "new"
 
 
+def test_a_locale_that_cannot_say_it(joined: Computer) -> None:
+    """A root's name is UTF-8 in the configuration, and has no bytes in such a locale."""
+    root = joined.folder / "grün"
+    root.mkdir()
+    joined.configure([root])
+    ascii_only = ("LC_ALL=C", "PYTHONUTF8=0", "PYTHONCOERCECLOCALE=0")
+    done = run(joined, "env", *ascii_only, OBNAM, "backup")
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert "gr\\xfcn' has no name in your locale's character set (ascii)" in line
+    assert line.endswith("; set LC_ALL=C.UTF-8")
+    joined.backup()
+
+
 # Disks
 
 
