@@ -106,9 +106,14 @@ def problem_of_dates(files: CertificateFiles, now_ns: int) -> str | None:
     """
     from cryptography.x509 import load_pem_x509_certificate
 
-    if pin_of(files) is not None:
-        return None
-    certificate = load_pem_x509_certificate(files.certificate.read_bytes())
+    try:
+        if pin_of(files) is not None:
+            return None
+        certificate = load_pem_x509_certificate(files.certificate.read_bytes())
+    except (OSError, ValueError):
+        return (
+            None  # It is just being replaced; a reload follows, which says what is wrong with it.
+        )
     begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     now = datetime.datetime.fromtimestamp(now_ns / 1e9, datetime.UTC)
     if now > ends:
