@@ -6,23 +6,23 @@ from setuptools import find_packages, setup
 
 # Minimum versions; `constraints.txt` pins the exact ones that CI runs with.
 INSTALL_REQUIRES = [
-    "twisted[tls]>=24.7",
+    "twisted[tls]>=26.10",
     "klein>=24.8",
     "treq>=24.9",
     "attrs>=23.2",
-    "zope.interface>=6.0",
+    "zope.interface>=8.0",
     "pynacl>=1.6",
     "blake3>=1.0",
-    "xxhash>=3.4",
+    "xxhash>=3.4.1",
     "zstandard>=0.22",
     "pyfastcdc>=0.3",
     "pyroaring>=1.0",
     "PyYAML>=6.0",
-    "cattrs>=23.2",
-    "click>=8.1",
+    "cattrs>=23.2.2",
+    "click>=8.2",
     "rich>=13.7",
     "prometheus-client>=0.20",
-    "cryptography>=42.0",
+    "cryptography>=45.0.7",
     "service-identity>=24.1",
 ]
 

@@ -250,6 +250,8 @@ class _Reader:
         if not isinstance(given, str) or not given or "\0" in given:
             raise self.wrong("roots", f"{shown(given)} is not a directory's name")
         path = os.path.expanduser(given)
+        if given.startswith("~") and path == given:
+            raise self.wrong("roots", f"{given!r}: there is no such user, or no home directory")
         if not os.path.isabs(path):
             raise self.wrong("roots", f"{given!r} must begin with / or ~")
         # Two slashes at the start stay two for POSIX's sake; Linux knows no difference.

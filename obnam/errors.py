@@ -111,10 +111,12 @@ class TargetFull(ObnamError):
     """There is no room left where a restore writes."""
 
     path: str
+    inodes: bool = False
 
     def __str__(self) -> str:
+        what = "no inodes (see `df -i`)" if self.inodes else "no space"
         return (
-            f"{self.path}: no space left. What was restored so far is there; make room, and "
+            f"{self.path}: {what} left. What was restored so far is there; make room, and "
             f"restore the rest with --overwrite if-changed"
         )
 
@@ -308,7 +310,7 @@ class ServerFull(ObnamError):
     def __str__(self) -> str:
         return (
             f"{self.server} is full. What was sent so far is kept; "
-            f"make room on the server and run the command again"
+            f"make room there and run the command again"
         )
 
 

@@ -37,7 +37,7 @@ from obnam_server.sharing.queues import Queues
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
-from obnam_server.tls import certificate_files, server_options
+from obnam_server.tls import certificate_files, problem_of_dates, server_options
 from obnam_server.upkeep.anomaly import judge
 from obnam_server.upkeep.brief import BriefUpkeep
 from obnam_server.upkeep.compact import Compacted, compact
@@ -156,6 +156,8 @@ class ServerService(Service):
             self._settings = found.settings
             if self._certificate is not None and found.options is not None:
                 self._certificate.options = found.options
+                files = certificate_files(self._settings)
+                self._tell_of_dates(await self._work.read(problem_of_dates, files, self._now_ns()))
                 if self._workers is not None:
                     await self._workers.reload()
             await self._work.write(
@@ -169,6 +171,10 @@ class ServerService(Service):
         self._reloading = None
         if self._reload_again:
             self.reload()
+
+    def _tell_of_dates(self, problem: str | None) -> None:
+        if problem is not None:
+            log.warn("The certificate {problem}", problem=problem)
 
     async def _stop(self) -> None:
         self._store.end_soon()
@@ -287,6 +293,7 @@ class ServerService(Service):
         if self._certificate is None:
             files = certificate_files(self._settings)
             self._certificate = ServedCertificate(server_options(self._settings, files))
+            self._tell_of_dates(problem_of_dates(files, self._now_ns()))
         return BulkTlsFactory(self._certificate, False, self._site, self._reactor)
 
     def _listen(

@@ -1,7 +1,6 @@
 """What the twistd plugin names: options of the command line, and the service they make."""
 
 import os
-import resource
 import sys
 import time
 from collections.abc import Sequence
@@ -13,6 +12,7 @@ from twisted.internet.base import ReactorBase
 from twisted.logger import globalLogBeginner, textFileLogObserver
 from twisted.python import usage
 
+from obnam import open_files
 from obnam.errors import ConfigurationError, ObnamError
 from obnam.memory import collect_seldom, reuse_buffers
 from obnam_server.config import Settings, load
@@ -113,24 +113,13 @@ def compose_worker(
     return server
 
 
-def allow_files() -> None:
-    """As many open files as the system lets us have: connections, uploads, databases.
-
-    Many systems start programs with 1024 allowed, for the sake of very old ones.
-    """
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = FILES_MAX if hard == resource.RLIM_INFINITY else min(FILES_MAX, hard)
-    if soft != resource.RLIM_INFINITY and soft < wanted:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
-
-
 def makeService(options: Options) -> MultiService:
     """What twistd calls."""
     from twisted.internet import reactor
 
     reuse_buffers()
     collect_seldom()
-    allow_files()
+    open_files.allow(FILES_MAX)
     settings, lifeline = options["settings"], options["lifeline"]
     if options["worker"] is not None:
         return compose_worker(settings, cast(ReactorBase, reactor), lifeline, options["worker"])

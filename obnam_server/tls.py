@@ -30,6 +30,9 @@ PRIVATE_KEY_FILE = "private-key.pem"
 VALID_DAYS = 50 * 365
 """A pinned certificate is trusted by its key: one that expires would only stop backups."""
 
+RENEW_DAYS = 14
+"""From so long before its end on it is said that a certificate must be renewed."""
+
 
 @frozen
 class CertificateFiles:
@@ -94,6 +97,34 @@ def pin_of(files: CertificateFiles) -> str | None:
         return None
     key = certificate.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return urlsafe_b64encode(sha256(key).digest()).decode("ascii").rstrip("=")
+
+
+def problem_of_dates(files: CertificateFiles, now_ns: int) -> str | None:
+    """What is, or soon will be, wrong with the dates of a certificate; ``None``: nothing.
+
+    Those of one that clients know by its pin do not count. ``now_ns``: ns since the epoch.
+    """
+    from cryptography.x509 import load_pem_x509_certificate
+
+    try:
+        if pin_of(files) is not None:
+            return None
+        certificate = load_pem_x509_certificate(files.certificate.read_bytes())
+    except (OSError, ValueError):
+        return (
+            None  # It is just being replaced; a reload follows, which says what is wrong with it.
+        )
+    begins, ends = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    now = datetime.datetime.fromtimestamp(now_ns / 1e9, datetime.UTC)
+    if now > ends:
+        return f"has expired on {ends:%Y-%m-%d}, and no client accepts it; renew it"
+    if now < begins:
+        return (
+            f"is valid from {begins:%Y-%m-%d %H:%M} (UTC) on only; is this computer's clock right?"
+        )
+    if now > ends - datetime.timedelta(days=RENEW_DAYS):
+        return f"expires on {ends:%Y-%m-%d}; renew it before"
+    return None
 
 
 def _is_self_signed(certificate: "Certificate") -> bool:

@@ -16,7 +16,7 @@ EVERYTHING = (*PROGRAM, "tests", "benchmarks")
 LINES_MAX = 400
 
 TIERS = (
-    ("errors", "history_errors", "model", "memory"),
+    ("errors", "history_errors", "model", "memory", "open_files", "inodes"),
     ("wire", "chunking", "crypto"),
     ("live", "generation", "progress", "pool", "repository"),
     ("backup", "restore", "verify", "browse"),
@@ -26,7 +26,7 @@ TIERS = (
 """Each may import those above it, and within its tier as long as there is no circle."""
 
 RANK = {layer: rank for rank, tier in enumerate(TIERS) for layer in tier}
-SHARED_WITH_SERVER = ("errors", "model", "memory", "wire")
+SHARED_WITH_SERVER = ("errors", "model", "memory", "open_files", "inodes", "wire")
 REACTOR_HOLDERS = ("obnam/cli/main.py", "obnam_server/tap.py")
 CRYPTO_LIBRARIES = ("nacl", "blake3")
 

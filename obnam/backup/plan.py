@@ -1,7 +1,8 @@
 """What is to be done with the entries of one directory. Pure: values in, values out.
 
 An entry is unchanged when kind, size, mtime_ns, ctime_ns and inode are those of the previous
-generation. (A change of content, mode, owner or attributes moves ctime, which no user can set.)
+generation. (A change of content, mode, owner or attributes moves ctime, which no user can set; but
+see `obnam.backup.meanwhile`.)
 """
 
 import stat
@@ -10,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from attrs import define, field
 
+from obnam.backup.meanwhile import Meanwhile
 from obnam.generation.rows import KnownRow
 from obnam.model.entry import KIND_BY_FORMAT, LINKED_KINDS, Kind, Reason
 from obnam.model.numbers import kept_inode, kept_time
@@ -81,6 +83,8 @@ class Plan:
 
 _REGULAR = stat.S_IFREG >> 12
 
+_NEVER = Meanwhile(1 << 100, 1 << 100)
+
 _LOOK_AGAIN = (Reason.ERROR, Reason.SKIPPED)
 """Entries with these reasons are never taken for unchanged."""
 
@@ -94,16 +98,20 @@ def plan_directory(
     full: bool = False,
     again: Container[bytes] = frozenset(),
     complete: bool = True,
+    meanwhile: Meanwhile | None = None,
 ) -> Plan:
     """Compare what is there with the previous generation's rows of the same names.
 
     ``complete``: what is not among ``names`` is gone (else the directory could not be read).
     ``full``: read every file again, whatever its times say; ``again``: these. Their reason stays:
-    they have not changed.
+    they have not changed. ``meanwhile``: what changed then may have changed once more.
     """
     plan = Plan()
     get = known.get
     new, changed = Mark(Reason.NEW.value, sequence), Mark(Reason.CHANGED.value, sequence)
+    # Most files are older: they cost a comparison.
+    meanwhile = meanwhile or _NEVER
+    settled_ns, is_unsettled = meanwhile.earliest_ns, meanwhile.has
     read: list[FileToRead] = []
     entries: Iterable[tuple[bytes, Status | OSError]] = zip(names, stats, strict=True)
     if not known:
@@ -127,6 +135,7 @@ def plan_directory(
         same = (
             before is not None
             and before.reason not in _LOOK_AGAIN
+            and (status.st_ctime_ns < settled_ns or not is_unsettled(status.st_ctime_ns))
             and (
                 (
                     before.mtime_ns == status.st_mtime_ns

@@ -12,6 +12,7 @@ from obnam.backup.ahead import ScanAhead
 from obnam.backup.commit import Base, Committer, Facts
 from obnam.backup.heal import Healed, Healer
 from obnam.backup.large import LargeFileReader
+from obnam.backup.meanwhile import Meanwhile
 from obnam.backup.pipeline import (
     PLAINTEXT_SLAB_BYTES,
     PLAINTEXT_SLABS,
@@ -254,8 +255,15 @@ class Backup:
 
     def _scan(self, nascent: NascentGeneration, base: Base | None) -> Scan:
         # Where a checkpoint ended, nothing is known of what lies behind it.
-        whole = base is not None and not base.opened.manifest.partial
-        return Scan(nascent, self.settings, PLAINTEXT_SLAB_BYTES, first=not whole)
+        before = None if base is None else base.opened.manifest
+        when = None if before is None else Meanwhile.between(before.started_ns, before.ended_ns)
+        return Scan(
+            nascent,
+            self.settings,
+            PLAINTEXT_SLAB_BYTES,
+            first=before is None or before.partial,
+            meanwhile=when,
+        )
 
     async def _begin(self, base: Base | None) -> SessionId:
         generation = None if base is None else base.opened.manifest.generation

@@ -11,6 +11,7 @@ from os.path import join, split
 from attrs import define, field, frozen
 
 from obnam.backup.batches import Batch, Batches, Place
+from obnam.backup.meanwhile import Meanwhile
 from obnam.backup.plan import Entry, FileToRead, Mark, Plan, Status, plan_directory
 from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
@@ -79,11 +80,13 @@ class Scan:
         slab_bytes: int,
         *,
         first: bool,
+        meanwhile: Meanwhile | None = None,
     ) -> None:
         self.counts = ScanCounts()
         self._nascent = nascent
         self._settings = settings
         self._first = first
+        self._meanwhile = meanwhile
         self._batches = Batches(slab_bytes)
         # By the path of the directory that they lie in (a root: b""), and their name there: a
         # directory may hold very many, with a very long path.
@@ -110,6 +113,7 @@ class Scan:
             [walk.root_status for walk in roots],
             known,
             self._nascent.sequence,
+            meanwhile=self._meanwhile,
         )
         self.counts.entries += len(roots)
         self._apply(plan, ROOT_DIRECTORY, b"", -1)
@@ -140,6 +144,7 @@ class Scan:
                 full=self._settings.full,
                 again=self._nascent.to_read_again(directory.number, listing.names),
                 complete=listing.error is None,
+                meanwhile=self._meanwhile,
             )
             after = listing.names[-1] if listing.names else after
             self.counts.entries += len(listing.names)
@@ -294,6 +299,7 @@ class Scan:
             self._nascent.sequence,
             full=self._settings.full,
             again=self._nascent.to_read_again(directory.number, [CACHE_TAG_NAME]),
+            meanwhile=self._meanwhile,
         )
         self.counts.entries += 1
         self._apply(plan, directory.number, listing.path, listing.descriptor)

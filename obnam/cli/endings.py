@@ -4,6 +4,7 @@
 """
 
 import atexit
+import errno
 import json
 import os
 import select
@@ -19,6 +20,7 @@ from typing import TYPE_CHECKING, NoReturn, TextIO
 
 import click
 
+from obnam import open_files
 from obnam.errors import FAILED, WRONG_USAGE, ObnamError
 
 if TYPE_CHECKING:
@@ -34,6 +36,16 @@ _PLEA = (
     "obnam: this should not have happened. Please report it, with the lines above and what you "
     "did; nothing that was committed is lost"
 )
+
+_WAYS_OUT = {
+    errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
+    errno.ENOMEM: "free some, or raise the limit on it (`ulimit -v`)",
+    errno.EFBIG: "raise the limit on the size of files (`ulimit -f`)",
+}
+"""What to do when the system refuses something and it is not plain what."""
+
+_NO_THREAD = "can't start new thread"
+"""What `threading` says; it has no error of its own for that."""
 
 
 class Interrupted(BaseException):
@@ -75,6 +87,7 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
 
     options = Options(reactor)
     # One that is closed (`>&-`) is as if it led to nowhere; and no other file gets its number.
+    _take_standard_numbers()
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     for stream in (sys.stdout, sys.stderr):
@@ -82,6 +95,7 @@ def run(arguments: Sequence[str], reactor: "Callable[[], ReactorBase]") -> int:
             # A terminal that cannot show a character shows its number.
             stream.reconfigure(errors="backslashreplace")
     try:
+        open_files.require()
         # Not `cli.main`: that has its own way of ending when there is nobody to print to.
         with raising_signals(), cli.make_context("obnam", list(arguments), obj=options) as context:
             code = cli.invoke(context)
@@ -110,7 +124,8 @@ def leave(code: int) -> NoReturn:
     # Where that hangs, on a worker that waits for a broken disk, we end all the same.
     watch = Timer(LEAVE_S, os._exit, (code,))
     watch.daemon = True
-    watch.start()
+    with suppress(RuntimeError):  # The limit on threads is reached: so there are no workers.
+        watch.start()
     atexit._run_exitfuncs()
     os._exit(code)
 
@@ -143,11 +158,32 @@ def tell_ending(error: BaseException, as_json: bool, verbose: bool) -> int:
             _explain(error, verbose)
             _say(str(error), type(error).__name__, as_json, temporary=error.temporary)
             return error.exit_code
+        case OSError() if error.strerror is not None and _is_stuck(sys.stdout):
+            _explain(error, verbose)
+            _point_at_nothing(sys.stdout)
+            _say(f"what is to be printed cannot be: {error.strerror}", "SystemError", as_json)
+            return FAILED
+        case MemoryError():
+            _say(f"memory is short; {_WAYS_OUT[errno.ENOMEM]}", "SystemError", as_json)
+            return FAILED
+        case UnicodeEncodeError() if sys.getfilesystemencoding() != "utf-8":
+            # Names in the configuration are UTF-8, whatever those on the disk are.
+            _say(
+                f"{error.object!a} has no name in your locale's character set "
+                f"({sys.getfilesystemencoding()}); set LC_ALL=C.UTF-8",
+                "SystemError",
+                as_json,
+            )
+            return FAILED
+        case RuntimeError() if str(error) == _NO_THREAD:
+            way_out = "raise the limit on processes (`ulimit -u`), or on memory (`ulimit -v`)"
+            _say(f"no thread can be started; {way_out}", "SystemError", as_json)
+            return FAILED
         case OSError() if error.strerror is not None:
             # A full disk, a directory that may not be written: foreseen, and not ours to mend.
             _explain(error, verbose)
             where = f"{os.fsdecode(error.filename)}: " if error.filename is not None else ""
-            _say(f"{where}{error.strerror}", "SystemError", as_json)
+            _say(f"{where}{_with_way_out(error)}", "SystemError", as_json)
             return FAILED
         case Exception() if type(error).__module__ == "sqlite3":
             _explain(error, verbose)
@@ -171,6 +207,14 @@ def _say(message: str, name: str, as_json: bool, *, temporary: bool = False) -> 
     # With nobody to tell, be it that the disk that it goes to is full, the exit code still says it.
     with suppress(OSError):
         print(line, file=sys.stderr)
+
+
+def _with_way_out(error: OSError) -> str:
+    """What the system says, and what to do. Errors that we make have both in them."""
+    number = error.errno or 0
+    if number in _WAYS_OUT and error.strerror == os.strerror(number):
+        return f"{error.strerror}; {_WAYS_OUT[number]}"
+    return str(error.strerror)
 
 
 def _explain(error: BaseException, verbose: bool) -> None:
@@ -198,6 +242,22 @@ def _is_gone(stream: TextIO) -> bool:
         return any(event & (select.POLLERR | select.POLLHUP) for _, event in polled.poll(0))
     except (OSError, ValueError):
         return True  # It is closed, or was never a file.
+
+
+def _is_stuck(stream: TextIO) -> bool:
+    """Whether what was printed there cannot be written, since its disk is full, say."""
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        return True
+    return False
+
+
+def _take_standard_numbers() -> None:
+    """Open what is closed of the numbers 0 to 2, or the next file would be taken for it."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 def _point_at_nothing(stream: TextIO) -> None:

@@ -27,6 +27,10 @@ _ACL_HEADER_BYTES = 4
 _ACL_GROUP_OBJ = 0x04
 """``linux/posix_acl_xattr.h``: 4 bytes version, then entries: tag, permissions, id."""
 
+_NO_SUCH_THING = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+"""Of file systems that have no owners, permissions or times, or not ours: vfat, NTFS, CIFS, and
+those of FUSE that were written without (``ENOSYS``). The content is there all the same."""
+
 _KEPT_PREFIXES = (b"security.", b"trusted.")
 """Attributes that the system gives of its own accord; they are no leftovers."""
 
@@ -65,11 +69,13 @@ class Missed:
     ``owner``: owner or group, because they are not one's own; setuid and setgid are then left out
     too. ``attributes``: names, each with its errno; also of those that could not be removed.
     ``permissions``: because the file system has none, or others; what is there is what it gives.
+    ``times``: because it has none, or does not let them be set.
     """
 
     owner: bool = False
     attributes: tuple[tuple[bytes, int], ...] = ()
     permissions: bool = False
+    times: bool = False
 
 
 NOTHING_MISSED = Missed()
@@ -84,8 +90,9 @@ def apply_metadata(
     clean: bool = False,
     owner: Owner | None = None,
 ) -> Missed:
-    """Set all of ``metadata``. Raises ``OSError`` when times cannot be set.
+    """Set all of ``metadata``, as far as the file system has it: what it has not is `Missed`.
 
+    Raises ``OSError`` when it is broken, full, or can only be read.
     ``link``: a symbolic link, which has no permissions of its own. ``clean``: attributes that
     ``metadata`` does not have, left from before or inherited from a default ACL, are removed.
     ``owner``: what it is known to have, else it is looked for.
@@ -107,10 +114,10 @@ def apply_metadata(
             mode = _without_acl(mode, metadata, unset)
             missed += unset
     has_mode = link or _set_mode(place, mode)
-    os.utime(place, ns=(mtime_ns, mtime_ns))
-    if has_uid and has_gid and has_mode and not missed:
+    has_times = _set_times(place, mtime_ns)
+    if has_uid and has_gid and has_mode and has_times and not missed:
         return NOTHING_MISSED
-    return Missed(not (has_uid and has_gid), missed, not has_mode)
+    return Missed(not (has_uid and has_gid), missed, not has_mode, not has_times)
 
 
 def _give(
@@ -134,7 +141,7 @@ def _give(
         os.chown(place, uid if rights.root else -1, gid)
     except OSError as error:
         # Root of a container may give files only to users that the container has (EINVAL).
-        if error.errno not in (errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP):
+        if error.errno not in (errno.EINVAL, *_NO_SUCH_THING):
             raise
         return has_uid and not rights.root, False
     return has_uid, True
@@ -155,7 +162,17 @@ def _set_mode(place: Place, mode: int) -> bool:
     try:
         os.chmod(place, mode)
     except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP):
+        if error.errno not in _NO_SUCH_THING:
+            raise
+        return False
+    return True
+
+
+def _set_times(place: Place, mtime_ns: int) -> bool:
+    try:
+        os.utime(place, ns=(mtime_ns, mtime_ns))
+    except OSError as error:
+        if error.errno not in _NO_SUCH_THING:
             raise
         return False
     return True

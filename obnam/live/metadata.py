@@ -22,6 +22,11 @@ NONE: Attributes = ()
 _LENGTHS = struct.Struct("<BI")
 _ABSENT = frozenset({errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS})
 
+_ACLS_OF_XFS = frozenset({b"trusted.SGI_ACL_FILE", b"trusted.SGI_ACL_DEFAULT"})
+"""How XFS keeps ACLs, which it shows to root beside the names that Linux has for them. Restored to
+another file system they would be text that nobody heeds; and restored from there to XFS, they would
+bring back an ACL that was changed meanwhile."""
+
 
 class BadAttributes(ValueError):
     """Bytes that `encode_attributes` did not make."""
@@ -107,6 +112,8 @@ def _values(place: int | bytes, names: Sequence[str], *, follow: bool) -> Attrib
     found: list[tuple[bytes, bytes]] = []
     total = 0
     for each in map(os.fsencode, names):
+        if each in _ACLS_OF_XFS:
+            continue
         try:
             value = os.getxattr(place, each, follow_symlinks=follow)
         except OSError as error:

@@ -17,12 +17,10 @@ from attrs import define, field, frozen
 from obnam.errors import BadRoot
 from obnam.live.read import DIRECTORY_FLAGS, READ_FLAGS, Identity, identity_of
 from obnam.model.entry import printable
+from obnam.open_files import directories_kept
 
 SLICE_ENTRIES = 4096
 """Entries of one listing at most: about 2 MB of names and stats."""
-
-OPEN_DIRECTORIES = 128
-"""Descriptors a walk keeps open, besides the root's: deeper trees close and reopen them."""
 
 DEPTH_MAX = 4096
 PATH_BYTES_MAX = 64 << 10
@@ -88,6 +86,8 @@ class Walk(Iterator[Listing]):
     _root_descriptor: int = field(init=False, default=-1)
     _way: list[_Visit] = field(init=False, factory=list)
     _current: _Visit | None = field(init=False, default=None)
+    # Descriptors that are kept, besides the root's: deeper trees close and reopen them.
+    _kept: int = field(init=False, factory=directories_kept)
 
     def __attrs_post_init__(self) -> None:
         try:
@@ -172,8 +172,8 @@ class Walk(Iterator[Listing]):
     def _push(self, path: bytes, name: bytes, descriptor: int) -> None:
         names, error = _names(descriptor)
         self._way.append(_Visit(path, name, descriptor, names, error=error))
-        if len(self._way) > OPEN_DIRECTORIES:
-            spared = self._way[-OPEN_DIRECTORIES - 1]
+        if len(self._way) > self._kept:
+            spared = self._way[-self._kept - 1]
             if spared.descriptor >= 0:
                 spared.identity = identity_of(os.fstat(spared.descriptor))
                 _close(spared)

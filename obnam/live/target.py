@@ -50,7 +50,7 @@ def prepare_target(path: bytes, overwrite: Overwrite | None = None) -> TargetTic
                 "--overwrite never|if-changed|always what is to happen to what is there",
             )
         if not os.access(b".", os.W_OK | os.X_OK, dir_fd=descriptor, effective_ids=True):
-            raise BadTarget(printable(path), "is not writable for you")
+            raise BadTarget(printable(path), _why_not_writable(descriptor))
         identity = identity_of(os.fstat(descriptor))
         return TargetTicket(path, identity, overwrite, not empty or _hands_down(descriptor))
     finally:
@@ -71,6 +71,12 @@ def _open(path: bytes) -> int:
         return os.open(path, _FLAGS)
     except OSError as error:
         raise BadTarget(printable(path), f"cannot be used: {_text(error)}") from error
+
+
+def _why_not_writable(descriptor: int) -> str:
+    if os.fstatvfs(descriptor).f_flag & os.ST_RDONLY:
+        return "is on a disk that can only be read; mount it writable, or name another directory"
+    return "is not writable for you"
 
 
 def _hands_down(descriptor: int) -> bool:

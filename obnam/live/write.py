@@ -28,9 +28,7 @@ from obnam.live.overwrite import Decision, decide
 from obnam.live.read import DIRECTORY_FLAGS, identity_of
 from obnam.live.target import TargetTicket, open_target
 from obnam.model.entry import Kind, Metadata, is_entry_name, kind_of, printable
-
-OPEN_DIRECTORIES = 128
-"""Directories below the target that are kept open, those used longest ago closed first."""
+from obnam.open_files import directories_kept
 
 TEMPORARY_PREFIX = b".obnam-"
 """Start of the hidden names under which replacements are written; left behind by a crash only."""
@@ -67,7 +65,9 @@ class Target:
     ticket: TargetTicket
     _descriptor: int
     _rights: Rights = field(factory=Rights.of_process)
+    # Directories below the target; of more than are kept, those used longest ago are closed first.
     _open: OrderedDict[Parts, int] = field(init=False, factory=OrderedDict)
+    _kept: int = field(init=False, factory=directories_kept)
     # Whose new files in a directory are, as one of them was: the system decides it by the process
     # and the directory. Looked at again whenever files of another directory came between.
     _born_in: Parts | None = field(init=False, default=None)
@@ -111,7 +111,7 @@ class Target:
             name = self._checked(parts[: end - 1], parts[end - 1])
             descriptor = os.open(name, DIRECTORY_FLAGS, dir_fd=descriptor)
             self._open[parts[:end]] = descriptor
-            if len(self._open) > OPEN_DIRECTORIES:
+            if len(self._open) > self._kept:
                 os.close(self._open.popitem(last=False)[1])
         return descriptor
 
@@ -175,7 +175,7 @@ class Target:
         """
         try:
             if size is not None:
-                os.ftruncate(descriptor, size)
+                _enlarge(descriptor, size)
             missed = apply_metadata(descriptor, metadata, self._rights, clean=self.ticket.clean)
         except BaseException:
             self.abandon(file, descriptor)
@@ -379,6 +379,17 @@ def write_at(descriptor: int, pieces: Sequence[memoryview | bytes], offset: int)
             rest = memoryview(b"".join(group))[done:]
             done += os.pwritev(descriptor, [rest], offset + done)
         offset += wanted
+
+
+def _enlarge(descriptor: int, size: int) -> None:
+    """Give a file that ends with a hole its size: by its last zero, where there is no other way."""
+    try:
+        os.ftruncate(descriptor, size)
+    except OSError as error:
+        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
+        if os.fstat(descriptor).st_size < size:
+            os.pwrite(descriptor, b"\0", size - 1)
 
 
 def _temporary_name() -> bytes:

@@ -1,5 +1,6 @@
 """Reads files into a slab, one behind the other, and notes what is known of each."""
 
+import errno
 import os
 from collections.abc import Iterable, Sequence
 
@@ -23,6 +24,10 @@ from obnam.pool.named import (
 
 READ_TRIES = 3
 """How often a file is read that changes while it is read; then it is kept as it was read."""
+
+SAYS_EMPTY = "it says that it is empty and is not, as the files of /proc do"
+"""Why a file is no file of a backup: how much of it there is could only be found out by reading it,
+and that may never end."""
 
 
 class ReadFiles:
@@ -91,7 +96,8 @@ class ReadFiles:
 
         As `_one` does it, in a loop with few calls: it is run for each small file of a backup.
         """
-        fstat, close, preadv, digest = os.fstat, os.close, os.preadv, xxhash.xxh3_128_digest
+        fstat, close, preadv, pread = os.fstat, os.close, os.preadv, os.pread
+        digest = xxhash.xxh3_128_digest
         slab, end, room = self._slab, self.end, len(self._slab)
         heads, extras = self.heads, self.extras
         others: list[bytes] = []
@@ -105,7 +111,9 @@ class ReadFiles:
                 size = before.st_size
                 stop = end + size
                 view = slab[end:stop]
-                if stop > room or (size and preadv(descriptor, (view,), 0) != size):
+                if stop > room or (
+                    preadv(descriptor, (view,), 0) != size if size else pread(descriptor, 1, 0)
+                ):
                     others.append(name)
                     continue
                 if not _same(before, fstat(descriptor)):
@@ -138,8 +146,11 @@ class ReadFiles:
                     ranges, got = fill(descriptor, room, status, 0)
                 else:
                     got = read_into(descriptor, room, 0)
+                has_more = not size and os.pread(descriptor, 1, 0)
                 before, status = status, os.fstat(descriptor)
                 if got == size and _same(before, status):
+                    if has_more:
+                        raise OSError(errno.ENODATA, SAYS_EMPTY)
                     break
             else:
                 self._changing.append(group.path + b"/" + name)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from xxhash import xxh3_128_digest
 
 from obnam.errors import HostileEntry, TargetFull
+from obnam.inodes import lacks_inodes
 from obnam.live.apply import NOTHING_MISSED, Missed
 from obnam.live.begun import NewFile, Parts
 from obnam.live.metadata import NONE, decode_attributes
@@ -227,7 +228,7 @@ def why(error: Exception, ticket: TargetTicket) -> str:
         return str(error)
     if isinstance(error, OSError):
         if error.errno in _FULL:
-            raise TargetFull(printable(ticket.path)) from error
+            raise TargetFull(printable(ticket.path), lacks_inodes(ticket.path)) from error
         return (error.strerror or str(error)).lower()
     return f"its metadata make no sense ({error})"
 

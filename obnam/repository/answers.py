@@ -80,6 +80,12 @@ class Asked:
     previous: str | None = None
 
 
+OTHER_NAME = (
+    "its certificate is for another name. Use the one that it is for (`server_url` in the "
+    "configuration), or have its administrator get a certificate for this one"
+)
+
+
 @frozen
 class Answer:
     """An answer, read whole. ``retry_after`` is the header's text."""
@@ -143,7 +149,9 @@ def broken(server: str, error: Exception, untrusted: str) -> errors.ObnamError:
     for cause in found:
         if isinstance(cause, errors.ObnamError):
             return cause
-        if isinstance(cause, VerificationError) or "certificate" in _openssl_says(cause):
+        if isinstance(cause, VerificationError):
+            return errors.UntrustedServer(server, OTHER_NAME)
+        if "certificate" in _openssl_says(cause):
             return errors.UntrustedServer(server, untrusted)
         if _openssl_says(cause):
             return errors.UntrustedServer(server, f"no TLS with it: {_openssl_says(cause)}")

@@ -170,10 +170,13 @@ def unix_exchange(
     path: str,
     token: str | None,
     gone: Callable[[], ObnamError | None] = lambda: None,
+    called: str | None = None,
 ) -> Exchange:
-    """Requests through the Unix socket at ``path``. ``gone``: see `Exchange`."""
+    """Requests through the Unix socket at ``path``. ``gone``, ``called``: see `Exchange`."""
     client = _client(connections, UnixEndpoints(connections, path))
-    return Exchange(client, connections.reactor, "http://embedded", token=token, gone=gone)
+    return Exchange(
+        client, connections.reactor, "http://embedded", token=token, gone=gone, called=called
+    )
 
 
 def open_embedded(reactor: ReactorBase, server: "EmbeddedServer", token: str) -> HttpRepository:
@@ -184,5 +187,11 @@ def open_embedded(reactor: ReactorBase, server: "EmbeddedServer", token: str) ->
         await connections.close()
         await server.stop()
 
-    exchange = unix_exchange(connections, server.socket_path, token, server.gone)
+    exchange = unix_exchange(
+        connections,
+        server.socket_path,
+        token,
+        server.gone,
+        called=f"the repository in {server.data_directory}",
+    )
     return HttpRepository(exchange, close, server.lend)

@@ -32,7 +32,8 @@ class Exchange:
 
     ``token`` is the client's credential; ``untrusted`` is what to tell the user when the server's
     certificate is not right; ``silence_s`` is how long nothing may be heard. ``gone``: why the
-    server will never answer again, if that is known.
+    server will never answer again, if that is known. ``called``: what messages call it, if not
+    by its URL.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class Exchange:
         untrusted: str = "its certificate cannot be verified",
         silence_s: float = limits.SILENCE_S,
         gone: Callable[[], ObnamError | None] = lambda: None,
+        called: str | None = None,
     ) -> None:
         self.server = url.rstrip("/")
+        self._called = called or self.server
         self._http = http
         self._clock = clock
         self._token = token
@@ -68,7 +71,7 @@ class Exchange:
             sent = memoryview(json.dumps(body, separators=(",", ":")).encode("ascii"))
             headers = headers | {"Content-Type": "application/json"}
             if len(sent) > limits.JSON_BODY_MAX:
-                raise RequestRefused(self.server, f"{asked.what} is too large for the protocol")
+                raise RequestRefused(self._called, f"{asked.what} is too large for the protocol")
         return await self.request(
             method, path, asked, sent, headers, Collected(limits.JSON_BODY_MAX)
         )
@@ -85,7 +88,7 @@ class Exchange:
         try:
             return parse(read_json(answer))
         except BadMessage as error:
-            raise ServerMisbehaved(self.server, str(error)) from error
+            raise ServerMisbehaved(self._called, str(error)) from error
 
     async def request(
         self,
@@ -120,7 +123,7 @@ class Exchange:
             etag=_header(response, "ETag"),
         )
         if not good:
-            raise refusal(asked, self.server, answer)
+            raise refusal(asked, self._called, answer)
         return answer
 
     async def _send(
@@ -162,13 +165,13 @@ class Exchange:
                 problem = f"its answer comes more slowly than {limits.SLOWEST_BYTES_PER_S} bytes/s"
                 return ServerUnreachable(self.server, problem, silence.lasted_s)
             silent_s = silence.waits_s
-            return ServerUnreachable(self.server, f"no answer for {silent_s:g} seconds", silent_s)
+            return ServerUnreachable(self._called, f"no answer for {silent_s:g} seconds", silent_s)
         if silence.given_up or any(isinstance(c, CancelledError) for c in causes(error)):
             return CancelledError()
         gone = self._gone()
         if gone is not None:
             return gone
-        return broken(self.server, error, self._untrusted)
+        return broken(self._called, error, self._untrusted)
 
 
 class _Url(EncodedURL):

@@ -109,8 +109,10 @@ class Trust:
                 f"in; if the server got a new key, ask its administrator for the new pin"
             )
         return (
-            "no known authority vouches for its certificate. Name the authority's certificate as "
-            "`trusted_certificates` in the configuration, or join by an invitation with a pin"
+            "its certificate has expired, or is not valid yet (is this computer's clock right?), "
+            "or no known authority vouches for it. Have it renewed; or name the authority's "
+            "certificate as `trusted_certificates` in the configuration, or join by an invitation "
+            "with a pin"
         )
 
 

@@ -25,6 +25,8 @@ class Report:
     _owner_example: bytes = b""
     _modes: int = 0
     _mode_example: bytes = b""
+    _times: int = 0
+    _time_example: bytes = b""
     _attributes: Counter[tuple[bytes, int]] = field(factory=Counter)
     _attribute_examples: dict[tuple[bytes, int], bytes] = field(factory=dict)
 
@@ -50,6 +52,9 @@ class Report:
         if missed.permissions:
             self._modes += 1
             self._mode_example = self._mode_example or path
+        if missed.times:
+            self._times += 1
+            self._time_example = self._time_example or path
         for key in missed.attributes:
             self._attributes[key] += 1
             self._attribute_examples.setdefault(key, path)
@@ -65,6 +70,11 @@ class Report:
             self._warn(
                 f"the permissions of {self._modes} entries could not be set (the first: "
                 f"{printable(self._mode_example)}): the file system there does not have them"
+            )
+        if self._times:
+            self._warn(
+                f"the modification time of {self._times} entries could not be set (the first: "
+                f"{printable(self._time_example)}): the file system there does not let it be"
             )
         for key, count in self._attributes.items():
             name, code = key

@@ -19,7 +19,8 @@ def is_host(url: str, host: str | None) -> bool:
         return False
     if ":" in host:
         try:
-            return bool(ipaddress.IPv6Address(host))
+            # One with a zone (`fe80::1%eth0`) leads elsewhere on each computer, and in no URL.
+            return ipaddress.IPv6Address(host).scope_id is None
         except ValueError:
             return False
     return len(host) <= _HOST_MAX and _NAME.fullmatch(host) is not None

@@ -16,6 +16,7 @@ from pathlib import Path
 from attrs import define, field
 
 from obnam.errors import UnknownFormat
+from obnam.inodes import lacks_inodes
 from obnam_server.store.errors import StoreFailed, StoreFull, StoreUncertain
 from obnam_server.store.files import disk_errors
 
@@ -48,10 +49,13 @@ def is_full(error: sqlite3.DatabaseError) -> bool:
 def is_without_room(error: sqlite3.DatabaseError, path: Path) -> bool:
     """Whether the disk of ``path`` has no room for what SQLite could not do.
 
-    Where its shared memory cannot be made, it only says that there was an I/O error.
+    Where its shared memory cannot be made, it only says that there was an I/O error; where one of
+    its files cannot be, that it cannot be opened.
     """
     if is_full(error):
         return True
+    if getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_CANTOPEN:
+        return lacks_inodes(path.parent)
     if getattr(error, "sqlite_errorcode", 0) not in _SHARED_MEMORY:
         return False
     with disk_errors(path):
@@ -72,7 +76,7 @@ def database_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         if is_without_room(error, path):
-            raise StoreFull(str(path)) from error
+            raise StoreFull(str(path), lacks_inodes(path.parent)) from error
         raise StoreFailed(str(path), str(error)) from error
 
 

@@ -16,11 +16,20 @@ class StoreError(ObnamError):
 
 @define(eq=False)
 class StoreFull(StoreError):
-    """No room on the disk (ENOSPC, EDQUOT). What was acknowledged is kept; HTTP 507."""
+    """No room on the disk, or no ``inodes`` (ENOSPC, EDQUOT); HTTP 507.
+
+    What was acknowledged is kept.
+    """
 
     path: str
+    inodes: bool = False
 
     def __str__(self) -> str:
+        if self.inodes:
+            return (
+                f"{self.path}: the disk has no inodes left (`df -i`), so that no file can be made; "
+                f"remove files there and try again"
+            )
         return f"{self.path}: the disk is full; make room and try again"
 
 

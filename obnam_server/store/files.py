@@ -13,6 +13,7 @@ from pathlib import Path
 
 from zope.interface import Interface, implementer
 
+from obnam.inodes import lacks_inodes
 from obnam_server.store.errors import StoreFailed, StoreFull
 
 _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
@@ -161,7 +162,7 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in _NO_ROOM:
-            raise StoreFull(str(path)) from error
+            raise StoreFull(str(path), lacks_inodes(path.parent)) from error
         raise StoreFailed(str(path), error.strerror or str(error)) from error
 
 

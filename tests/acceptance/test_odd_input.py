@@ -26,6 +26,7 @@ BOMB = "".join(f"&{b} [{f'*{a}, ' * 9}], " for a, b in zip("abcdefgh", "bcdefghi
         ("server_url: https://a b", "must be like https://"),
         ('server_url: "https://a\\nb"', "must be like https://"),
         ("server_url: https://a..b", "must be like https://"),
+        ("server_url: 'https://[fe80::1%eth0]:8443'", "must be like https://"),
         (f"server_url: https://{'a' * 300}.org", "must be like https://"),
     ],
     ids=lambda text: text[:20],

@@ -5,9 +5,11 @@ import signal
 import socket
 import ssl
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+import trustme
 
 from obnam_server.tls import _self_signed
 from tests.support.server_process import ServerProcess
@@ -122,3 +124,23 @@ def test_many_signals_are_as_good_as_one(server: ServerProcess, certificates: Ce
     while certificate_of(server) != renewed:
         hang_up(server, RELOADED)
     assert "Traceback" not in server.log_text
+
+
+def test_an_expired_certificate_is_told_of(
+    server: ServerProcess, certificates: Certificates
+) -> None:
+    """One that an authority signed: clients look at the dates of no other."""
+    issued = trustme.CA().issue_cert(
+        "backup.example.org",
+        not_before=datetime(2001, 1, 1, tzinfo=UTC),
+        not_after=datetime(2002, 1, 1, tzinfo=UTC),
+    )
+    issued.cert_chain_pems[0].write_to_path(str(certificates.certificate))
+    issued.private_key_pem.write_to_path(str(certificates.private_key))
+    told = "The certificate has expired on 2002-01-01, and no client accepts it; renew it"
+    hang_up(server, told)
+    server.wait_for(RELOADED)
+    server.stop()
+    server.log.clear()
+    server.start()
+    server.wait_for(told)

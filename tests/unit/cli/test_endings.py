@@ -53,6 +53,23 @@ def test_the_codes_of_commands(ended: Ended) -> None:
         (ServerUnreachable("s", "why"), 1, "obnam: s cannot be reached: why\n"),
         (ServerUnreachable("s", "two\nlines"), 1, "obnam: s cannot be reached: two lines\n"),
         (OSError(28, "No space left on device", "/x"), 1, "obnam: /x: No space left on device\n"),
+        (
+            OSError(24, "Too many open files", "/x"),
+            1,
+            "obnam: /x: Too many open files; raise the limit on open files (`ulimit -n`)\n",
+        ),
+        (OSError(24, "ours, and what to do"), 1, "obnam: ours, and what to do\n"),
+        (
+            RuntimeError("can't start new thread"),
+            1,
+            "obnam: no thread can be started; raise the limit on processes (`ulimit -u`), or on "
+            "memory (`ulimit -v`)\n",
+        ),
+        (
+            MemoryError(),
+            1,
+            "obnam: memory is short; free some, or raise the limit on it (`ulimit -v`)\n",
+        ),
         (ConfigurationError("/\x1b[31m", "\udcff"), 2, "obnam: /?[31m: ?\n"),
         (
             sqlite3.OperationalError("database or disk is full"),

@@ -72,6 +72,12 @@ def test_bad_roots(tmp_path: Path, roots: str) -> None:
         load(tmp_path, f"roots: {roots}")
 
 
+def test_the_home_of_nobody(tmp_path: Path) -> None:
+    """It does begin with ~, as names of roots must: so that is not what is said."""
+    with pytest.raises(ConfigurationError, match=r"'~no-such-user/x': there is no such user"):
+        load(tmp_path, "roots: [~no-such-user/x]")
+
+
 def test_roots_that_only_look_alike(tmp_path: Path) -> None:
     assert load(tmp_path, "roots: [/a, /ab, /b/a]").roots == (b"/a", b"/ab", b"/b/a")
 

@@ -285,3 +285,37 @@ def test_an_acl_that_cannot_be_removed_is_a_failure(
     monkeypatch.setattr(os, "removexattr", refuse)
     with pytest.raises(OSError, match="Input/output"):
         _apply(file, Metadata(0o640, *ME, MTIME_NS), clean=True)
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.EPERM, errno.EOPNOTSUPP])
+def test_a_file_system_with_nothing_but_content(
+    file: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """As some of FUSE are: what cannot be set costs nobody his file."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    for name in ("chown", "chmod", "utime", "setxattr"):
+        monkeypatch.setattr(os, name, refuse)
+    descriptor = os.open(file, os.O_RDONLY)
+    metadata = Metadata(0o640, 5, 5, MTIME_NS, ((b"user.a", b"b"),))
+    missed = apply_metadata(descriptor, metadata, Rights(0, frozenset({0}), root=True))
+    os.close(descriptor)
+    assert missed == Missed(
+        owner=True, attributes=((b"user.a", number),), permissions=True, times=True
+    )
+
+
+@pytest.mark.parametrize("name", ["chown", "chmod", "utime"])
+def test_a_broken_disk_is_not_taken_for_one(
+    file: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    def broken(*arguments: object, **more: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(os, name, broken)
+    descriptor = os.open(file, os.O_RDONLY)
+    with pytest.raises(OSError, match="Input/output"):
+        apply_metadata(descriptor, Metadata(0, 5, 5, 0), Rights(0, frozenset({0}), root=True))
+    os.close(descriptor)

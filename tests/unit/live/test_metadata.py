@@ -161,3 +161,16 @@ def test_attributes_that_no_backup_writes_are_refused(
 def test_more_than_the_limit_is_refused() -> None:
     with pytest.raises(BadAttributes):
         decode_attributes(b"x" * (metadata.ATTRIBUTES_MAX + 1))
+
+
+def test_acls_that_xfs_shows_twice_are_kept_once(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root sees there how they are stored, too; see `test_elsewhere` for the real thing."""
+    shown = ["user.a", "trusted.SGI_ACL_FILE", "trusted.SGI_ACL_DEFAULT", "trusted.own"]
+    monkeypatch.setattr(os, "listxattr", lambda place, follow_symlinks=True: shown)
+    monkeypatch.setattr(os, "getxattr", lambda place, name, follow_symlinks=True: name)
+    descriptor = os.open(file, os.O_RDONLY)
+    found = read_attributes(descriptor)
+    os.close(descriptor)
+    assert [name for name, _ in found] == [b"trusted.own", b"user.a"]

@@ -1,5 +1,6 @@
 import errno
 import os
+import resource
 import stat
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from obnam.errors import BadRoot
 from obnam.live import scan
 from obnam.live.scan import CACHE_TAG_NAME, CACHE_TAG_SIGNATURE, Listing, Walk, is_cache_directory
+from obnam.open_files import DIRECTORIES_MOST
 from tests.unit.live.trees import (
     ODD_NAMES,
     as_ordinary_user,
@@ -128,7 +130,7 @@ def test_paths_may_be_longer_than_path_max(tmp_path: Path) -> None:
 
 
 def test_descriptors_are_bounded_and_closed_directories_are_found_again(tmp_path: Path) -> None:
-    depth = scan.OPEN_DIRECTORIES + 100
+    depth = DIRECTORIES_MOST + 100
     make_chain(tmp_path, [b"d"] * depth, beside=b"e")
     before, most, seen = open_descriptors(), 0, []
 
@@ -140,7 +142,7 @@ def test_descriptors_are_bounded_and_closed_directories_are_found_again(tmp_path
 
     assert [listing.error for listing in seen] == [None] * (1 + 2 * depth)
     assert len({listing.path for listing in seen}) == 1 + 2 * depth
-    assert most - before <= scan.OPEN_DIRECTORIES + 3
+    assert most - before <= DIRECTORIES_MOST + 3
     assert open_descriptors() == before
 
 
@@ -150,7 +152,7 @@ def test_a_tree_moved_meanwhile_is_left_and_the_rest_is_walked(
 ) -> None:
     root = tmp_path / "root"
     root.mkdir()
-    depth = scan.OPEN_DIRECTORIES + 50
+    depth = DIRECTORIES_MOST + 50
     make_chain(root, [b"d"] * depth, beside=b"e")
     failed: list[Listing] = []
     fine: list[Listing] = []
@@ -324,3 +326,17 @@ def test_cache_tags_that_are_no_regular_files_do_not_count(tmp_path: Path) -> No
     tag.unlink()
     tag.mkdir()
     assert not _is_tagged(tmp_path)
+
+
+def test_few_directories_are_open_where_few_files_may_be(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (40, 40))
+    make_chain(tmp_path, [b"d"] * 60, beside=b"e")
+    before, most = open_descriptors(), 0
+    with Walk(os.fsencode(tmp_path)) as walk:
+        for listing in walk:
+            assert listing.error is None
+            most = max(most, open_descriptors())
+            walk.enter(listing.names)
+    assert most - before <= 10 + 3

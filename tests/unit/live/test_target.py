@@ -2,6 +2,7 @@ import os
 import pickle
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,3 +84,13 @@ def test_another_process_opens_the_same_or_none(tmp_path: Path) -> None:
     with pytest.raises(BadTarget, match="replaced"):
         open_target(ticket)
     assert open_descriptors() == before
+
+
+def test_one_on_a_disk_that_can_only_be_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Root is told what it is: nothing is unwritable for him otherwise."""
+    monkeypatch.setattr(os, "access", lambda *path, **how: False)
+    monkeypatch.setattr(os, "fstatvfs", lambda number: SimpleNamespace(f_flag=os.ST_RDONLY))
+    with pytest.raises(BadTarget, match="is on a disk that can only be read; mount it writable"):
+        prepare_target(os.fsencode(tmp_path))

@@ -1,5 +1,7 @@
+import errno
 import os
 import pickle
+import resource
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -8,8 +10,9 @@ import pytest
 
 from obnam.errors import HostileEntry
 from obnam.live.apply import NOTHING_MISSED, Missed
-from obnam.live.write import OPEN_DIRECTORIES, Target, write_at
+from obnam.live.write import Target, write_at
 from obnam.model.entry import Kind, Metadata
+from obnam.open_files import DIRECTORIES_MOST
 from tests.unit.live.trees import (
     ME,
     METADATA,
@@ -78,19 +81,19 @@ def test_paths_may_be_longer_than_path_max_and_descriptors_are_bounded(
 ) -> None:
     before = open_descriptors()
     parts: tuple[bytes, ...] = ()
-    for _ in range(OPEN_DIRECTORIES + 50):
+    for _ in range(DIRECTORIES_MOST + 50):
         parts = (*parts, b"n" * 40)
         target.make_directory(parts)
     restore_file(target, b"file", b"deep", parts)
     # All the way down again from the target, because the first are closed by now.
-    for depth in range(1, OPEN_DIRECTORIES + 5):
+    for depth in range(1, DIRECTORIES_MOST + 5):
         target.make_directory((b"other%d" % depth,))
         target.directory((b"other%d" % depth,))
     restore_file(target, b"again", b"deep", parts)
     assert target.make_link((), b"link", parts, b"file")
     assert target.make_link(parts, b"back", (), b"link")
 
-    assert open_descriptors() - before <= OPEN_DIRECTORIES
+    assert open_descriptors() - before <= DIRECTORIES_MOST
     assert sorted(os.listdir(target.directory(parts))) == ["again", "back", "file"]
     assert (path / "link").read_bytes() == b"deep"
     assert (path / "link").stat().st_nlink == 3
@@ -271,3 +274,51 @@ def test_writes_go_on_where_the_kernel_stopped_early(
     write_at(made[1], [b"abc", b"defgh", b"i"], 1)
     target.finish(*made, METADATA)
     assert (path / "file").read_bytes() == b"\0abcdefghi"
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS])
+def test_a_hole_at_the_end_where_files_cannot_be_enlarged(
+    target: Target, path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Some file systems of FUSE make files larger by writing only."""
+
+    def refuse(descriptor: int, size: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "ftruncate", refuse)
+    begun = target.create((), b"file", 5000, 0)
+    assert begun is not None
+    new, descriptor = begun
+    write_at(descriptor, [b"start"], 0)
+    target.finish(new, descriptor, Metadata(0o600, os.geteuid(), os.getegid(), 0), 5000)
+    assert (path / "file").read_bytes() == b"start" + bytes(4995)
+
+
+def test_a_full_disk_is_no_such_file_system(
+    target: Target, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, size: int) -> None:
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "ftruncate", full)
+    begun = target.create((), b"file", 5000, 0)
+    assert begun is not None
+    with pytest.raises(OSError, match="File too large"):
+        target.finish(*begun, Metadata(0o600, os.geteuid(), os.getegid(), 0), 5000)
+    assert not (path / "file").exists()
+
+
+def test_few_directories_are_kept_where_few_files_may_be_open(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda what: (40, 40))
+    before = open_descriptors()
+    with target_at(path) as target:
+        parts: tuple[bytes, ...] = ()
+        for _ in range(60):
+            parts = (*parts, b"d")
+            target.make_directory(parts)
+            target.make_directory((*parts, b"beside"))
+        restore_file(target, b"file", b"deep", parts)
+        assert open_descriptors() - before <= 10 + 1
+        assert sorted(os.listdir(target.directory(parts))) == ["beside", "file"]

@@ -10,7 +10,7 @@ import pytest
 from obnam.live.read import READ_FLAGS
 from obnam.pool.named import Trouble
 from obnam.pool.read_files import name_bundle, name_part
-from obnam.pool.reading import READ_TRIES
+from obnam.pool.reading import READ_TRIES, SAYS_EMPTY
 from tests.unit.live.trees import as_ordinary_user, place_for_all
 from tests.unit.pool.bench import JOBS, SLAB_BYTES, Bench, Job, group_of, noise, run, whole_rows
 
@@ -210,3 +210,31 @@ def test_files_that_may_not_be_read() -> None:
             return [trouble.code for trouble in named.troubles]
 
         assert as_ordinary_user(read) == [errno.EACCES]
+
+
+@JOBS
+def test_a_file_that_says_that_it_is_empty_and_is_not(bench: Bench, job: Job) -> None:
+    """Those of /proc are made when they are read. It would be restored as an empty one."""
+    named = run(bench, job, Path("/proc/sys/kernel"), b"ostype")
+    assert named.troubles == [Trouble(7, b"/proc/sys/kernel", b"ostype", errno.ENODATA, SAYS_EMPTY)]
+    assert whole_rows(named) == named.rows == []
+
+
+@JOBS
+def test_an_empty_file_that_is_written_meanwhile(
+    bench: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, job: Job
+) -> None:
+    """Then it is one that changes, and is read again."""
+    file = tmp_path / "file"
+    file.touch()
+    pread = os.pread
+
+    def written(descriptor: int, length: int, offset: int) -> bytes:
+        if not file.stat().st_size:
+            file.write_bytes(b"by now")
+        return pread(descriptor, length, offset)
+
+    monkeypatch.setattr(os, "pread", written)
+    named = run(bench, job, tmp_path, b"file")
+    assert bench.files(named) == {b"file": b"by now"}
+    assert (named.troubles, named.changing) == ([], [])

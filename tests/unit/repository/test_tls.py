@@ -82,6 +82,14 @@ def expired(ca: trustme.CA, *names: str) -> trustme.LeafCert:
     )
 
 
+def not_yet_valid(ca: trustme.CA, *names: str) -> trustme.LeafCert:
+    return ca.issue_cert(
+        *names,
+        not_before=datetime.datetime(2201, 1, 1, tzinfo=datetime.UTC),
+        not_after=datetime.datetime(2202, 1, 1, tzinfo=datetime.UTC),
+    )
+
+
 @ensure
 async def test_the_pinned_key(servers: Servers) -> None:
     """Neither names nor dates count."""
@@ -132,11 +140,22 @@ async def test_a_trusted_authority(servers: Servers, tmp_path: Path) -> None:
     assert await asked(url, Trust(trusted_certificates=str(tmp_path / "ca.pem"))) == [False]
 
 
-@pytest.mark.parametrize("kind", ["self-signed", "system", "name", "expired"])
+UNTRUSTED = {
+    "self-signed": "`trusted_certificates`",
+    "system": "`trusted_certificates`",
+    "name": "its certificate is for another name. Use the one that it is for (`server_url`",
+    "expired": "has expired",
+    "not yet": "this computer's clock",
+}
+
+
+@pytest.mark.parametrize("kind", UNTRUSTED)
 @ensure
 async def test_untrusted(servers: Servers, tmp_path: Path, kind: str) -> None:
+    """What is said leads to what is wrong."""
     ca = trustme.CA()
     issued = {
+        "not yet": lambda: not_yet_valid(ca, "127.0.0.1"),
         "name": lambda: ca.issue_cert("elsewhere.example"),
         "expired": lambda: expired(ca, "127.0.0.1"),
     }.get(kind, lambda: ca.issue_cert("127.0.0.1"))()
@@ -146,7 +165,8 @@ async def test_untrusted(servers: Servers, tmp_path: Path, kind: str) -> None:
     path = None if kind == "system" else str(tmp_path / "ca.pem")
     error = await asked(url, Trust(trusted_certificates=path))
     assert isinstance(error, UntrustedServer)
-    assert "`trusted_certificates`" in str(error)
+    assert UNTRUSTED[kind] in str(error)
+    assert not error.temporary
     assert "\n" not in str(error)
     assert server.requests == []
 

@@ -3,6 +3,7 @@
 import stat
 import subprocess
 from base64 import urlsafe_b64encode
+from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
@@ -11,7 +12,13 @@ import trustme
 
 from obnam.errors import ConfigurationError
 from obnam_server.config import Settings
-from obnam_server.tls import CertificateFiles, certificate_files, pin_of, server_options
+from obnam_server.tls import (
+    CertificateFiles,
+    certificate_files,
+    pin_of,
+    problem_of_dates,
+    server_options,
+)
 
 
 def settings(folder: Path, files: CertificateFiles | None = None) -> Settings:
@@ -81,3 +88,31 @@ def test_files_that_are_no_pair(tmp_path: Path) -> None:
         with pytest.raises(ConfigurationError) as caught:
             server_options(settings(tmp_path, files), files)
         assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("day", "problem"),
+    [
+        ("2030-05-31", "is valid from 2030-06-01 00:00 (UTC) on only"),
+        ("2030-06-02", None),
+        ("2030-06-17", "expires on 2030-07-01; renew it before"),
+        ("2030-07-02", "has expired on 2030-07-01, and no client accepts it"),
+    ],
+)
+def test_dates_of_an_authoritys_certificate(tmp_path: Path, day: str, problem: str | None) -> None:
+    issued = trustme.CA().issue_cert(
+        "backup.example.org",
+        not_before=datetime(2030, 6, 1, tzinfo=UTC),
+        not_after=datetime(2030, 7, 1, tzinfo=UTC),
+    )
+    files = CertificateFiles(tmp_path / "chain.pem", tmp_path / "key.pem")
+    issued.cert_chain_pems[0].write_to_path(str(files.certificate))
+    now_ns = round(datetime.fromisoformat(f"{day}T12:00+00:00").timestamp()) * 10**9
+    found = problem_of_dates(files, now_ns)
+    assert (found or "").startswith(problem or "")
+    assert (found is None) == (problem is None)
+
+
+def test_dates_of_a_pinned_certificate_do_not_count(tmp_path: Path) -> None:
+    files = certificate_files(settings(tmp_path))
+    assert problem_of_dates(files, 10**9 * 60 * 60 * 24 * 365 * 200) is None
