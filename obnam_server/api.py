@@ -59,8 +59,8 @@ from obnam_server.problems import Refused, write_answer
 from obnam_server.requests import ApiRequest
 from obnam_server.routes import MANAGE, OPEN, READ, STORE, Body, Route, authorized_route, new_app
 from obnam_server.sharing.queues import share_of_memory
-from obnam_server.store.fetch import size_of
 from obnam_server.store.repository import Upload
+from obnam_server.store.segments.fetch import size_of
 from obnam_server.store.store import Store
 from obnam_server.streams import ANSWERS_MEMORY, LEAST_READ_AHEAD, READ_AHEAD, Stream
 from obnam_server.upkeep.retain import trash

@@ -30,7 +30,7 @@ from obnam_server.room import Room
 from obnam_server.routes import Body, Route, find
 from obnam_server.sharing.crowd import Crowd
 from obnam_server.sharing.queues import Queue, Queues, share_of_memory
-from obnam_server.store.clients import Client
+from obnam_server.store.accounts.clients import Client
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.reservations import Reservation
 from obnam_server.store.store import Store

@@ -118,8 +118,8 @@ def _here(data: Path, name: str, arguments: Json) -> Json:
     from obnam_server.administration.operation import LongOperation
     from obnam_server.administration.perform import perform
     from obnam_server.administration.registry import find
-    from obnam_server.store.files import LOCAL_FILES
-    from obnam_server.store.reserve import Reserve
+    from obnam_server.store.disk.files import LOCAL_FILES
+    from obnam_server.store.disk.reserve import Reserve
     from obnam_server.store.store import Store
 
     operation = find(name)

@@ -26,7 +26,7 @@ from obnam_server.monitoring.metrics import Counters
 from obnam_server.problems import Refused, write_answer
 from obnam_server.requests import ApiRequest, check_length
 from obnam_server.routes import READ, STORE, Body, Route, authorized_route, new_app
-from obnam_server.store.fetch import size_of
+from obnam_server.store.segments.fetch import size_of
 from obnam_server.work import Work
 from obnam_server.workers.messages import (
     BODY_LENGTH,

@@ -30,7 +30,7 @@ from obnam_server.requests import (
     check_length,
 )
 from obnam_server.routes import find
-from obnam_server.store.fetch import Wanted, size_of
+from obnam_server.store.segments.fetch import Wanted, size_of
 from obnam_server.streams import ANSWERS_MEMORY, LEAST_READ_AHEAD, READ_AHEAD, Stream
 from obnam_server.uploads import WAITING_MAX, UploadBody
 from obnam_server.workers.carrying import WrittenBody, frames_of

@@ -5,10 +5,10 @@ from pathlib import Path
 from attrs import define
 
 from obnam.model.ids import ChunkId
-from obnam_server.store.interfaces import ScrubPass, SegmentNumber
 from obnam_server.store.repository import RepositoryStore
-from obnam_server.store.scrubbing import Noted
-from obnam_server.store.segments import path_of
+from obnam_server.store.seams.values import ScrubPass, SegmentNumber
+from obnam_server.store.segments.local import path_of
+from obnam_server.store.upkeep.scrubbing import Noted
 from tests.support.one_repository import OneRepository
 from tests.support.stored import ALICE, chunk_id, segment_paths
 

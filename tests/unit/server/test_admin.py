@@ -18,7 +18,7 @@ from obnam_server.admin.listening import (
 )
 from obnam_server.admin.main import main
 from obnam_server.config import Settings, load
-from obnam_server.store.clients import Clients
+from obnam_server.store.accounts.clients import Clients
 from obnam_server.store.store import Store
 from tests.support.stored import ALICE, HOME, Clock, back_up, generation_id
 

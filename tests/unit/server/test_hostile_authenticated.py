@@ -27,7 +27,7 @@ from obnam.wire.limits import (
 )
 from obnam.wire.messages import Commit
 from obnam_server.channel import CLOSING_S
-from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX
+from obnam_server.store.generations.sessions import SESSIONS_PER_CLIENT_MAX
 from tests.support.raw_backup import backed_up, begin, chunk_id, commit, frames, problem, sealed
 from tests.support.server_in_memory import RawAnswer, ServerInMemory, Wire
 from tests.support.soak import SOAK

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from obnam.wire.messages import KeyringSlot
-from obnam_server.store.scrubbing import Noted
+from obnam_server.store.upkeep.scrubbing import Noted
 from tests.support.scrubbed import (
     CHUNKS_1,
     COMMIT_1,
