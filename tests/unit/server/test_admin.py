@@ -10,14 +10,14 @@ import pytest
 
 from obnam import __version__
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.admin.listening import (
+from obnam_server.admin.main import main
+from obnam_server.config import Settings, load
+from obnam_server.listening import (
     public_url,
     read_listening,
     remove_listening,
     write_listening,
 )
-from obnam_server.admin.main import main
-from obnam_server.config import Settings, load
 from obnam_server.store.accounts.clients import Clients
 from obnam_server.store.store import Store
 from tests.support.stored import ALICE, HOME, Clock, back_up, generation_id

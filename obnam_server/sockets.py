@@ -1,4 +1,4 @@
-"""Where a server is administered: a Unix socket in its data directory."""
+"""The server's own Unix sockets, in its data directory, which only its own user can enter."""
 
 import os
 from collections.abc import Iterator
@@ -7,7 +7,11 @@ from pathlib import Path
 
 from obnam.wire.limits import SOCKET_PATH_MAX
 
-SOCKET_NAME = "admin.socket"
+ADMIN_SOCKET_NAME = "admin.socket"
+"""Where it is administered."""
+
+WORKERS_SOCKET_NAME = "workers.socket"
+"""Where the owner listens for its workers."""
 
 
 @contextmanager
