@@ -63,6 +63,14 @@ def answer(body: bytes, status: str = "200 OK", *headers: str, length: int | Non
     return "\r\n".join([*head, "", ""]).encode("ascii") + body
 
 
+ENDLESS_HEADS = {
+    "headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000,
+    "hints": b"HTTP/1.1 103 Early Hints\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+}
+"""Answers of which nothing but a head comes, and more of it than a client keeps."""
+
+
 def _content_length(head: bytes) -> int:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
