@@ -55,6 +55,11 @@ class HostileServer(Factory):
     def buildProtocol(self, address: object) -> HostileConnection:  # noqa: N802
         return HostileConnection(self)
 
+    def abort(self) -> None:
+        """Cut the connections that there still are."""
+        for connection in set(self.connections) - set(self.lost):
+            connection.transport.abortConnection()  # type: ignore[union-attr]
+
 
 def answer(body: bytes, status: str = "200 OK", *headers: str, length: int | None = None) -> bytes:
     """A response; ``length`` is what it claims, if not the truth."""

@@ -10,6 +10,7 @@ import pytest_twisted  # type: ignore[import-untyped]
 import trustme
 from attrs import define, field
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.protocols.tls import TLSMemoryBIOFactory
@@ -56,8 +57,7 @@ async def servers() -> AsyncIterator[Servers]:
     for port in servers.ports:
         await port.stopListening()
     for server in servers.servers:
-        for connection in set(server.connections) - set(server.lost):
-            connection.transport.abortConnection()  # type: ignore[union-attr]
+        server.abort()
 
 
 def pin(issued: trustme.LeafCert) -> Pin:
@@ -160,8 +160,12 @@ async def test_a_head_that_never_ends(servers: Servers, head: bytes) -> None:
     issued = trustme.CA().issue_cert("127.0.0.1")
     url, server = servers.start(issued)
     server.reply = lambda connection, _: connection.send(head)
-    assert isinstance(await asked(url, Trust(pin=pin(issued))), ServerUnreachable)
-    await until(lambda: server.lost)
+    asking = Deferred.fromCoroutine(asked(url, Trust(pin=pin(issued))))
+    try:
+        await until(lambda: server.lost)  # and not only after a minute of silence
+    finally:
+        server.abort()
+    assert isinstance(await asking, ServerUnreachable)
 
 
 @ensure
