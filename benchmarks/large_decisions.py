@@ -81,7 +81,7 @@ def decide(data: Path) -> dict[str, Any]:
 
 
 def _peak_bytes() -> int:
-    # Not `ru_maxrss`: there the memory of the process that started this one counts, too.
+    # Not ``ru_maxrss``: there the memory of the process that started this one counts, too.
     (line,) = (
         line
         for line in Path("/proc/self/status").read_text().splitlines()

@@ -1,7 +1,7 @@
 """``secrets.yaml``: what lets this computer use its repository without asking anybody.
 
 Token and master key stand in it in clear, so that backups run by themselves; so only its owner
-may read it. `Joining` is the same file while ``obnam init`` has not come to its end.
+may read it. `joining_token` keeps what ``obnam init`` needs while it has not come to its end.
 """
 
 import base64
