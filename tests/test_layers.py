@@ -16,7 +16,7 @@ EVERYTHING = (*PROGRAM, "tests", "benchmarks")
 LINES_MAX = 400
 
 TIERS = (
-    ("errors", "history_errors", "model", "memory", "settings_file"),
+    ("errors", "history_errors", "model", "memory", "lazy_group", "settings_file"),
     ("wire", "chunking", "crypto"),
     ("live", "generation", "progress", "pool", "repository"),
     ("backup", "restore", "verify", "browse"),
@@ -41,7 +41,7 @@ STORE_TIERS = (
 """Likewise for the parts of the server's store; of the server's, they import no others."""
 
 STORE_RANK = {part: rank for rank, tier in enumerate(STORE_TIERS) for part in tier}
-SHARED_WITH_SERVER = ("errors", "model", "memory", "settings_file", "wire")
+SHARED_WITH_SERVER = ("errors", "model", "memory", "lazy_group", "settings_file", "wire")
 REACTOR_HOLDERS = ("obnam/cli/main.py", "obnam_server/tap.py")
 CRYPTO_LIBRARIES = ("nacl", "blake3")
 
@@ -50,6 +50,7 @@ CRYPTO_LIBRARIES = ("nacl", "blake3")
 WITHOUT_TWISTED = (
     "obnam/errors.py",
     "obnam/history_errors.py",
+    "obnam/lazy_group.py",
     "obnam/settings_file.py",
     "obnam/model/",
     "obnam/wire/",

@@ -17,16 +17,20 @@ from twisted.web.iweb import IRequest
 
 from obnam.errors import NotFound
 from obnam.wire import members
-from obnam.wire.idlists import unpack_ids
-from obnam.wire.limits import FETCH_BODY_MAX, FETCH_IDS_MAX, JSON_BODY_MAX
-from obnam.wire.problems import TOO_LARGE
+from obnam.wire.limits import JSON_BODY_MAX
 from obnam_server.api import CHUNK_IDS_BODY_MAX, Api
-from obnam_server.exchange import json_answer, nothing, octets, read_json, session_of
+from obnam_server.exchange import (
+    json_answer,
+    nothing,
+    octets,
+    read_json,
+    session_of,
+    wanted_by,
+)
 from obnam_server.monitoring.metrics import Counters
-from obnam_server.problems import Refused, write_answer
+from obnam_server.problems import write_answer
 from obnam_server.requests import ApiRequest
 from obnam_server.routes import READ, STORE, Body, Route, authorized_route, check_length, new_app
-from obnam_server.store.segments.fetch import size_of
 from obnam_server.work import Work
 from obnam_server.workers.desk_site import DeskRequest
 from obnam_server.workers.messages import (
@@ -118,11 +122,7 @@ class Desk:
     )
     async def fetch(self, request: DeskRequest) -> bytes:
         """Where chunks lie, once it is their turn."""
-        ids = unpack_ids(request.read_body(), FETCH_IDS_MAX)
-        wanted = await self._work.read(request.repository.wanted, ids)
-        length = size_of(wanted)
-        if length > FETCH_BODY_MAX:
-            raise Refused(TOO_LARGE, f"the answer would be larger than {FETCH_BODY_MAX} bytes")
+        wanted, length = await wanted_by(request, self._work)
         await request.take_turn(request.queues.answers, length)
         request.hold()
         request.setHeader(REPOSITORY, request.repository.name.encode("ascii"))

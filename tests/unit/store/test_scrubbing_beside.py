@@ -38,12 +38,7 @@ from tests.support.stored import (
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer(tmp_path / "data")
-    server.start()
-    back_up(server.home, ALICE, "one", "abc")
-    back_up(server.home, ALICE, "two", "bcd")
-    server.home.put_keyring([KeyringSlot("0" * 32, "slot", b"sealed")], "0")
-    server.home.change(server.home.decisions.pin, generation_id("one"), "admin", "the first")
+    server = SpoiltServer.begun(tmp_path / "data")
     yield server
     server.store.close()
 
