@@ -14,7 +14,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from obnam.errors import ObnamError
-from obnam.wire.bulk_unix import BulkUnix
+from obnam.transport.bulk_unix import BulkUnix
 from obnam_server.sockets import socket_address
 
 BACKLOG = 4096

@@ -277,7 +277,7 @@ class ServerService(Service):
         if endpoint.startswith("unix:"):
             return self._site
         # Only now: an embedded server, on a Unix socket, starts without OpenSSL.
-        from obnam.wire.bulk_tls import BulkTlsFactory
+        from obnam.transport.bulk_tls import BulkTlsFactory
 
         if self._certificate is None:
             files = certificate_files(self._settings)

@@ -17,7 +17,7 @@ LINES_MAX = 400
 
 TIERS = (
     ("errors", "history_errors", "model", "memory", "lazy_group", "settings_file"),
-    ("wire", "chunking", "crypto"),
+    ("wire", "transport", "chunking", "crypto"),
     ("live", "generation", "progress", "pool", "repository"),
     ("backup", "restore", "verify", "browse"),
     ("config", "credentials", "wiring", "enrolling", "rotating"),
@@ -41,12 +41,19 @@ STORE_TIERS = (
 """Likewise for the parts of the server's store; of the server's, they import no others."""
 
 STORE_RANK = {part: rank for rank, tier in enumerate(STORE_TIERS) for part in tier}
-SHARED_WITH_SERVER = ("errors", "model", "memory", "lazy_group", "settings_file", "wire")
+SHARED_WITH_SERVER = (
+    "errors",
+    "model",
+    "memory",
+    "lazy_group",
+    "settings_file",
+    "wire",
+    "transport",
+)
 REACTOR_HOLDERS = ("obnam/cli/main.py", "obnam_server/tap.py")
 CRYPTO_LIBRARIES = ("nacl", "blake3")
 
-# Blocking or pure: none of these knows Twisted. Of `wire`, the interfaces do, and say
-# Deferred; and TLS is the same at both ends.
+# Blocking or pure: none of these knows Twisted. Of `wire`, the interfaces do: they say Deferred.
 WITHOUT_TWISTED = (
     "obnam/errors.py",
     "obnam/history_errors.py",
@@ -66,10 +73,6 @@ WITHOUT_TWISTED = (
 )
 BUT_FOR = (
     "obnam/wire/interfaces.py",
-    "obnam/wire/sending.py",
-    "obnam/wire/bulk_tls.py",
-    "obnam/wire/bulk_unix.py",
-    "obnam/wire/openssl.py",
     "obnam_server/sharing/queues.py",
     "obnam_server/sharing/sources.py",
 )

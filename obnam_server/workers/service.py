@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IListeningPort, IReactorSocket
 from twisted.logger import Logger
 
 from obnam.errors import ObnamError
-from obnam.wire.bulk_tls import BulkTlsFactory
+from obnam.transport.bulk_tls import BulkTlsFactory
 from obnam_server.config import Settings
 from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.sockets import WORKERS_SOCKET_NAME

@@ -294,7 +294,7 @@ def test_a_handshake_that_never_comes(scene: Scene, tmp_path: Path) -> None:
     from twisted.internet.address import IPv4Address
     from twisted.internet.testing import StringTransport
 
-    from obnam.wire.bulk_tls import BulkTlsFactory
+    from obnam.transport.bulk_tls import BulkTlsFactory
     from obnam_server.config import Settings
     from obnam_server.tls import certificate_files, server_options
 

@@ -1,7 +1,7 @@
 """The short ways of bodies: sent from where they lie, and received where they are to lie.
 
 Else each piece is copied two or three times more on its way. Both ends use them, over TLS
-(`obnam.wire.bulk_tls`) and through a Unix socket (`obnam.wire.bulk_unix`).
+(`obnam.transport.bulk_tls`) and through a Unix socket (`obnam.transport.bulk_unix`).
 """
 
 from typing import Protocol

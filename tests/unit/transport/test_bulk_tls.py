@@ -17,7 +17,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from obnam.wire.bulk_tls import OPENED_AT_ONCE, BulkTlsFactory
+from obnam.transport.bulk_tls import OPENED_AT_ONCE, BulkTlsFactory
 
 SERVER = SSL.Context(SSL.TLS_SERVER_METHOD)
 trustme.CA().issue_cert("localhost").configure_cert(SERVER)

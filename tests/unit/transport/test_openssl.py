@@ -9,8 +9,8 @@ import pytest
 import trustme
 from OpenSSL import SSL
 
-from obnam.wire import openssl
-from obnam.wire.openssl import (
+from obnam.transport import openssl
+from obnam.transport.openssl import (
     RECORD_BYTES,
     DirectRoom,
     PublicRoom,

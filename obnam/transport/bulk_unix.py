@@ -21,8 +21,8 @@ from twisted.internet.protocol import ClientFactory, Factory
 from twisted.internet.tcp import Connection
 from zope.interface import implementer
 
-from obnam.wire.places import BulkTransport
-from obnam.wire.sending import send_now
+from obnam.transport.places import BulkTransport
+from obnam.transport.sending import send_now
 
 LARGE_BYTES = 64 * 1024
 """What is written by pieces of at least this many bytes is sent from where it lies."""

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from obnam.wire.sockets import UNSENT_BYTES, keep_little_unsent, notice_lost_peer
+from obnam.transport.sockets import UNSENT_BYTES, keep_little_unsent, notice_lost_peer
 
 
 @pytest.fixture

@@ -19,9 +19,9 @@ from twisted.protocols.tls import (
 )
 from twisted.python.failure import Failure
 
-from obnam.wire.openssl import RECORD_BYTES, Room, allow_large_writes, given, open_into
-from obnam.wire.places import BulkTransport
-from obnam.wire.sending import send_now
+from obnam.transport.openssl import RECORD_BYTES, Room, allow_large_writes, given, open_into
+from obnam.transport.places import BulkTransport
+from obnam.transport.sending import send_now
 
 SEALED_AT_ONCE = 512 * 1024
 """Bytes of sealed records handed to the connection below in one call."""

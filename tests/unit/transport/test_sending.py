@@ -3,7 +3,7 @@
 from attrs import define
 from twisted.internet.tcp import Connection
 
-from obnam.wire.sending import send_now
+from obnam.transport.sending import send_now
 
 DATA = memoryview(b"0123456789")
 

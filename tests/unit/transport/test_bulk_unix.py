@@ -10,7 +10,7 @@ from attrs import define, field
 from twisted.internet.main import CONNECTION_DONE
 from twisted.internet.protocol import Factory, Protocol
 
-from obnam.wire.bulk_unix import LARGE_BYTES, _Server
+from obnam.transport.bulk_unix import LARGE_BYTES, _Server
 
 LARGE = bytes(range(256)) * 16 * 1024
 """More than the kernel takes at once: 4 MiB."""
