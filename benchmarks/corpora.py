@@ -2,10 +2,10 @@
 
 | name | what |
 |---|---|
-| `small` | 113,600 files of at most 4 MiB from installed Python and system trees; their links |
-| `tars` | three tars of subtrees of /usr, 688 MB each |
-| `media` | 33 files of random bytes, 1 GB together |
-| `files-N` | N files of 100 to 2,000 bytes that compress but do not repeat |
+| ``small`` | 113,600 files of at most 4 MiB from installed Python and system trees; their links |
+| ``tars`` | three tars of subtrees of /usr, 688 MB each |
+| ``media`` | 33 files of random bytes, 1 GB together |
+| ``files-N`` | N files of 100 to 2,000 bytes that compress but do not repeat |
 """
 
 import dataclasses

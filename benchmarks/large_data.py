@@ -25,21 +25,15 @@ from pyroaring import BitMap64
 
 from benchmarks.large_history import EXPUNGED, HOUR_NS, History, Shape, SimulatedClient
 from obnam.model.ids import ChunkId, ClientName, RepositoryName
-from obnam_server.store import layout
-from obnam_server.store.files import LOCAL_FILES
-from obnam_server.store.index import SqliteIndex
-from obnam_server.store.interfaces import ChunkNumber, SegmentNumber
-from obnam_server.store.numbers import Numbers
-from obnam_server.store.parts import RepositoryHome
-from obnam_server.store.register import Register, RegisterStore
-from obnam_server.store.segment_format import (
-    Entry,
-    Footer,
-    SegmentKind,
-    pack_header,
-    pack_trailer,
-)
-from obnam_server.store.segments import LocalSegmentStore, path_of
+from obnam_server.store.disk import layout
+from obnam_server.store.disk.files import LOCAL_FILES
+from obnam_server.store.generations.register import Register, RegisterStore
+from obnam_server.store.index.sqlite import SqliteIndex
+from obnam_server.store.seams.values import ChunkNumber, SegmentNumber
+from obnam_server.store.segments.format import Entry, Footer, SegmentKind, pack_header, pack_trailer
+from obnam_server.store.segments.local import LocalSegmentStore, path_of
+from obnam_server.store.segments.numbers import Numbers
+from obnam_server.store.segments.parts import RepositoryHome
 from obnam_server.store.store import INDEX_NAME, Store
 from obnam_server.upkeep.retain import SEEN, TIME
 

@@ -15,8 +15,8 @@ from typing import Any, ParamSpec, TypeVar
 from attrs import define, field
 
 from benchmarks.large_data import REPOSITORY, fill
-from obnam_server.store.interfaces import SegmentNumber
 from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.seams.values import SegmentNumber
 from obnam_server.store.store import Store
 from obnam_server.upkeep.collect import plan
 from obnam_server.upkeep.retain import carry_out, look
@@ -81,7 +81,7 @@ def decide(data: Path) -> dict[str, Any]:
 
 
 def _peak_bytes() -> int:
-    # Not `ru_maxrss`: there the memory of the process that started this one counts, too.
+    # Not ``ru_maxrss``: there the memory of the process that started this one counts, too.
     (line,) = (
         line
         for line in Path("/proc/self/status").read_text().splitlines()

@@ -12,11 +12,11 @@ from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam.wire.messages import GenerationSummary, Receipt
 from obnam.wire.receipts import HASH_BYTES, SIGNATURE_BYTES, Countersignature
-from obnam_server.store.index import SqliteIndex
-from obnam_server.store.interfaces import GenerationRecord, Location, SegmentNumber
-from obnam_server.store.parts import RepositoryHome, write_parts
-from obnam_server.store.register import Mark
-from obnam_server.store.segment_format import ENTRY_BYTES, FOOTER_BYTES, HEADER_BYTES, SegmentKind
+from obnam_server.store.generations.register import Mark
+from obnam_server.store.index.sqlite import SqliteIndex
+from obnam_server.store.seams.values import GenerationRecord, Location, SegmentNumber
+from obnam_server.store.segments.format import ENTRY_BYTES, FOOTER_BYTES, HEADER_BYTES, SegmentKind
+from obnam_server.store.segments.parts import RepositoryHome, write_parts
 
 TRASHED, EXPUNGED = 10, 10
 """Generations of each client in the trash, and gone for good: one a day went each of these ways."""

@@ -35,7 +35,7 @@ from obnam.model.chunk import SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.limits import GENERATIONS_PAGE_MAX, MISSING_IDS_MAX
 from obnam.wire.messages import Commit
-from obnam_server.store.index import SqliteIndex
+from obnam_server.store.index.sqlite import SqliteIndex
 from obnam_server.store.store import INDEX_NAME
 from obnam_server.upkeep.rounds import FIRST_ROUND_S
 

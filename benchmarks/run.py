@@ -72,7 +72,7 @@ class Round:
     def runs(self) -> Iterator[Run]:
         """Measure every wanted operation, each by every program, in the order of OPERATIONS.
 
-        The first backup is always made: all others need its repository. `ten` says nothing new
+        The first backup is always made: all others need its repository. ``ten`` says nothing new
         in a second round, and is measured in the last one only.
         """
         wanted = self._settings.operations

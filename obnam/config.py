@@ -7,22 +7,19 @@ is in another file: `obnam.credentials`.
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from attrs import field, frozen
 
 from obnam.crypto.envelope import Compression
-from obnam.errors import ConfigurationError, UsageError
+from obnam.errors import UsageError
 from obnam.model.shown import shown
+from obnam.settings_file import SettingsFile
 
 CACHE_MAX_BYTES = 1 << 30
 """Databases of generations that are kept on this computer, unless the configuration says more."""
 
 WORKERS_MAX = 256
 """More processes than any computer has use for: most likely a slip."""
-
-CONFIGURATION_MAX = 1 << 20
-"""Bytes of a configuration or secrets file: more is some other file, or a device."""
 
 UPKEEP_MINUTES = 5
 UPKEEP_MINUTES_MAX = 24 * 60
@@ -134,163 +131,67 @@ class Settings:
 
 def load(path: Path) -> Settings:
     """Read and check a configuration. Raises `ConfigurationError`."""
-    data = read_yaml(path, "`obnam init` makes one")
-    if data is None:
-        data = {}
-    if not isinstance(data, dict):
-        raise ConfigurationError(str(path), f"must be a mapping with the keys {', '.join(KEYS)}")
-    for key in data:
-        if key not in KEYS:
-            problem = f"unknown key {shown(key)}; the known keys are {', '.join(KEYS)}"
-            raise ConfigurationError(str(path), problem)
-    return _Reader(path, data).settings()
+    file = SettingsFile.read(path, KEYS, advice="`obnam init` makes one")
+    default = Settings()
+    authority = file.place("trusted_certificates")
+    return Settings(
+        roots=_roots(file),
+        compression=_compression(file) or default.compression,
+        cache_max_bytes=file.number("cache_max_bytes", default.cache_max_bytes, 0, 1 << 62),
+        exclude_cache_tag_directories=file.flag("exclude_cache_tag_directories", default=True),
+        workers=file.number("workers", default.workers, 1, WORKERS_MAX),
+        trusted_certificates=None if authority is None else str(authority),
+        server_url=_server_url(file),
+        upkeep_minutes=file.number("upkeep_minutes", default.upkeep_minutes, 0, UPKEEP_MINUTES_MAX),
+    )
 
 
-def read_yaml(path: Path, advice: str) -> object:
-    """What is in a YAML file. Raises `ConfigurationError`; ``advice``: what to do without one."""
-    import yaml  # only here: not every command has a configuration
+def _roots(file: SettingsFile) -> tuple[bytes, ...]:
+    given = file.get("roots")
+    given = [] if given is None else [given] if isinstance(given, str) else given
+    if not isinstance(given, list):
+        raise file.wrong("roots", "must be a list of directories")
+    roots = tuple(_root(file, each) for each in given)
+    for root in roots:
+        name = os.fsdecode(root)
+        if roots.count(root) > 1:
+            raise file.wrong("roots", f"{name!r} is there twice: roots must not overlap")
+        for other in roots:
+            if other != root and other.startswith(root.rstrip(b"/") + b"/"):
+                problem = (
+                    f"{name!r} is there twice: {os.fsdecode(other)!r} lies in it, and roots "
+                    f"must not overlap"
+                )
+                raise file.wrong("roots", problem)
+    return roots
 
+
+def _root(file: SettingsFile, given: object) -> bytes:
+    if given is None:
+        raise file.wrong("roots", 'a name is missing (your home directory is "~", in quotes)')
+    if not isinstance(given, str) or not given or "\0" in given:
+        raise file.wrong("roots", f"{shown(given)} is not a directory's name")
+    path = os.path.expanduser(given)
+    if given.startswith("~") and path == given:
+        raise file.wrong("roots", f"{given!r}: there is no such user, or no home directory")
+    if not os.path.isabs(path):
+        raise file.wrong("roots", f"{given!r} must begin with / or ~")
+    # Two slashes at the start stay two for POSIX's sake; Linux knows no difference.
+    return os.fsencode("/" + os.path.normpath(path).lstrip("/"))
+
+
+def _compression(file: SettingsFile) -> Compression | None:
+    text = file.text("compression")
     try:
-        with path.open("rb") as file:
-            data = file.read(CONFIGURATION_MAX + 1)
-        if len(data) > CONFIGURATION_MAX:
-            problem = f"is larger than {CONFIGURATION_MAX} bytes: it is some other file"
-            raise ConfigurationError(str(path), problem)
-        text = data.decode("utf-8")
-    except FileNotFoundError as error:
-        raise ConfigurationError(str(path), f"does not exist; {advice}") from error
-    except UnicodeDecodeError as error:
-        raise ConfigurationError(str(path), "is not UTF-8 text") from error
-    except OSError as error:
-        raise ConfigurationError(str(path), f"cannot be read: {error.strerror}") from error
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
-    try:
-        node = loader.get_single_node()
-        _refuse_twice(path, node)
-        return None if node is None else loader.construct_document(node)
-    except (yaml.YAMLError, ValueError, TypeError, AttributeError, RecursionError) as error:
-        raise ConfigurationError(str(path), f"is not YAML{_why(error)}") from error
-    finally:
-        loader.dispose()
+        return None if text is None else Compression.parse(text)
+    except ValueError as error:
+        raise file.wrong("compression", str(error)) from error
 
 
-def _why(error: Exception) -> str:
-    """Where YAML ends in a text, and why, as far as is known."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is not None:
-        return f" (line {mark.line + 1}): {getattr(error, 'problem', '')}"
-    character = getattr(error, "character", None)
-    if isinstance(character, int):
-        return f": it holds the character {character:#x}"
-    return f": {error}" if isinstance(error, ValueError) else ""
+def _server_url(file: SettingsFile) -> str | None:
+    text = file.text("server_url")
+    if text is None:
+        return None
+    from obnam.repository.tls import check_url  # slow to import, and seldom needed
 
-
-def _refuse_twice(path: Path, node: Any) -> None:
-    """A key that is there twice has one value in YAML, the last: the other would be lost."""
-    pairs = node.value if getattr(node, "id", "") == "mapping" else []
-    seen: set[str] = set()
-    for key in (key for key, _ in pairs if isinstance(key.value, str)):
-        if key.value in seen:
-            line = key.start_mark.line + 1
-            problem = f"{key.value}: is there twice (line {line}); write it once"
-            raise ConfigurationError(str(path), problem)
-        seen.add(key.value)
-
-
-@frozen
-class _Reader:
-    """Takes the keys out of a mapping, one by one; a key without a value counts as not given."""
-
-    path: Path
-    data: Mapping[object, object]
-
-    def settings(self) -> Settings:
-        workers = self.number("workers", 1, WORKERS_MAX)
-        cache_max_bytes = self.number("cache_max_bytes", 0, 1 << 62)
-        upkeep_minutes = self.number("upkeep_minutes", 0, UPKEEP_MINUTES_MAX)
-        skip = self.data.get("exclude_cache_tag_directories")
-        if skip is not None and not isinstance(skip, bool):
-            raise self.wrong("exclude_cache_tag_directories", "must be true or false")
-        defaults = Settings()
-        return Settings(
-            roots=self.roots(),
-            compression=self.compression() or defaults.compression,
-            cache_max_bytes=defaults.cache_max_bytes
-            if cache_max_bytes is None
-            else cache_max_bytes,
-            exclude_cache_tag_directories=True if skip is None else skip,
-            workers=workers or defaults.workers,
-            trusted_certificates=self.file("trusted_certificates"),
-            server_url=self.url("server_url"),
-            upkeep_minutes=defaults.upkeep_minutes if upkeep_minutes is None else upkeep_minutes,
-        )
-
-    def roots(self) -> tuple[bytes, ...]:
-        given = self.data.get("roots")
-        given = [] if given is None else [given] if isinstance(given, str) else given
-        if not isinstance(given, list):
-            raise self.wrong("roots", "must be a list of directories")
-        roots = tuple(self.root(each) for each in given)
-        for root in roots:
-            shown = os.fsdecode(root)
-            if roots.count(root) > 1:
-                raise self.wrong("roots", f"{shown!r} is there twice: roots must not overlap")
-            for other in roots:
-                if other != root and other.startswith(root.rstrip(b"/") + b"/"):
-                    problem = (
-                        f"{shown!r} is there twice: {os.fsdecode(other)!r} lies in it, and roots "
-                        f"must not overlap"
-                    )
-                    raise self.wrong("roots", problem)
-        return roots
-
-    def root(self, given: object) -> bytes:
-        if given is None:
-            raise self.wrong("roots", 'a name is missing (your home directory is "~", in quotes)')
-        if not isinstance(given, str) or not given or "\0" in given:
-            raise self.wrong("roots", f"{shown(given)} is not a directory's name")
-        path = os.path.expanduser(given)
-        if given.startswith("~") and path == given:
-            raise self.wrong("roots", f"{given!r}: there is no such user, or no home directory")
-        if not os.path.isabs(path):
-            raise self.wrong("roots", f"{given!r} must begin with / or ~")
-        # Two slashes at the start stay two for POSIX's sake; Linux knows no difference.
-        return os.fsencode("/" + os.path.normpath(path).lstrip("/"))
-
-    def compression(self) -> Compression | None:
-        text = self.text("compression")
-        try:
-            return None if text is None else Compression.parse(text)
-        except ValueError as error:
-            raise self.wrong("compression", str(error)) from error
-
-    def file(self, key: str) -> str | None:
-        text = self.text(key)
-        return None if text is None else str(self.path.parent / os.path.expanduser(text))
-
-    def url(self, key: str) -> str | None:
-        text = self.text(key)
-        if text is None:
-            return None
-        from obnam.repository.tls import check_url  # slow to import, and seldom needed
-
-        return check_url(f"{self.path}: {key}", text)
-
-    def text(self, key: str) -> str | None:
-        value = self.data.get(key)
-        if value is None:
-            return None
-        if not isinstance(value, str) or not value or "\0" in value:
-            raise self.wrong(key, "must be a text")
-        return value
-
-    def number(self, key: str, low: int, high: int) -> int | None:
-        value = self.data.get(key)
-        if value is None:
-            return None
-        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-            raise self.wrong(key, f"must be a whole number from {low} to {high}")
-        return value
-
-    def wrong(self, key: str, problem: str) -> ConfigurationError:
-        return ConfigurationError(str(self.path), f"{key}: {problem}")
+    return check_url(f"{file.path}: server_url", text)

@@ -1,7 +1,7 @@
 """``secrets.yaml``: what lets this computer use its repository without asking anybody.
 
 Token and master key stand in it in clear, so that backups run by themselves; so only its owner
-may read it. `Joining` is the same file while ``obnam init`` has not come to its end.
+may read it. `joining_token` keeps what ``obnam init`` needs while it has not come to its end.
 """
 
 import base64
@@ -15,10 +15,10 @@ from pathlib import Path
 
 from attrs import field, frozen
 
-from obnam.config import read_yaml
 from obnam.crypto.keys import MasterKey
 from obnam.errors import ConfigurationError
 from obnam.model.ids import ClientName, RepositoryName, parse_client_name, parse_repository_name
+from obnam.settings_file import read_yaml
 from obnam.wire.receipts import PUBLIC_KEY_BYTES
 
 FORMAT = 1
@@ -71,7 +71,7 @@ def load(path: Path) -> Credentials:
     if mode & 0o077 and not stat.S_ISDIR(mode):
         problem = f"others can read it; say: chmod 600 {path}. If others use this computer, "
         raise ConfigurationError(str(path), problem + "they may have seen the keys")
-    data = read_yaml(path, "`obnam init` joins a repository and makes it")
+    data = read_yaml(path, advice="`obnam init` joins a repository and makes it")
     try:
         return _credentials(data)
     except (KeyError, TypeError, ValueError, AttributeError) as error:

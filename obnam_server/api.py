@@ -19,7 +19,6 @@ from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.wire.frames import FRAME_HEADER_BYTES
 from obnam.wire.idlists import REFERENCES_BODY_MAX, pack_bits, unpack_ids, unpack_references
 from obnam.wire.limits import (
-    FETCH_BODY_MAX,
     FETCH_IDS_MAX,
     GENERATIONS_PAGE_MAX,
     JSON_BODY_MAX,
@@ -35,7 +34,7 @@ from obnam.wire.messages import (
     SessionRequest,
     TokenRequest,
 )
-from obnam.wire.problems import FORBIDDEN, TOO_LARGE
+from obnam.wire.problems import FORBIDDEN
 from obnam_server.auth import Gate
 from obnam_server.committing import commit_and_tell
 from obnam_server.describing import describe
@@ -50,6 +49,7 @@ from obnam_server.exchange import (
     read_json,
     sequence_of,
     session_of,
+    wanted_by,
     wants_trash,
     who_asks,
 )
@@ -59,7 +59,6 @@ from obnam_server.problems import Refused, write_answer
 from obnam_server.requests import ApiRequest
 from obnam_server.routes import MANAGE, OPEN, READ, STORE, Body, Route, authorized_route, new_app
 from obnam_server.sharing.queues import share_of_memory
-from obnam_server.store.fetch import size_of
 from obnam_server.store.repository import Upload
 from obnam_server.store.store import Store
 from obnam_server.streams import ANSWERS_MEMORY, LEAST_READ_AHEAD, READ_AHEAD, Stream
@@ -209,11 +208,7 @@ class Api:
     )
     async def fetch(self, request: ApiRequest) -> None:
         """Sealed chunks as frames, in the order asked."""
-        ids = unpack_ids(request.read_body(), FETCH_IDS_MAX)
-        wanted = await self._work.read(request.repository.wanted, ids)
-        length = size_of(wanted)
-        if length > FETCH_BODY_MAX:
-            raise Refused(TOO_LARGE, f"the answer would be larger than {FETCH_BODY_MAX} bytes")
+        wanted, length = await wanted_by(request, self._work)
         await self._stream(request, request.repository.frames(wanted), length)
 
     @authorized_route(app, routes, "GET", "/v1/chunks/<chunk:chunk>", READ)

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from obnam.wire.problems import FORBIDDEN, TOO_MANY_FAILURES, UNAUTHENTICATED
 from obnam_server.problems import Refused
 from obnam_server.sharing.failures import Failures, KnownTokens
-from obnam_server.store.clients import Client, Clients
+from obnam_server.store.accounts.clients import Client, Clients
 from obnam_server.work import Work
 
 P = ParamSpec("P")

@@ -14,6 +14,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import HTTPChannel, Request
 from twisted.web.resource import IResource
 
+from obnam.transport.places import BulkTransport
+from obnam.transport.sockets import keep_little_unsent
 from obnam.wire.limits import (
     MIB,
     REQUEST_HEADER_MAX,
@@ -21,9 +23,7 @@ from obnam.wire.limits import (
     SLOWEST_BYTES_PER_S,
     SLOWEST_LINK_BYTES_PER_S,
 )
-from obnam.wire.places import BulkTransport
 from obnam.wire.problems import CONTENT_TYPE
-from obnam.wire.sockets import keep_little_unsent
 from obnam_server.drained_site import DrainedSite
 from obnam_server.sharing.crowd import Crowd
 from obnam_server.sharing.sources import source_of

@@ -7,8 +7,8 @@ from obnam_server.monitoring.event_kinds import Kind
 from obnam_server.monitoring.events import Events
 from obnam_server.requests import ApiRequest
 from obnam_server.room import over_quota
+from obnam_server.store.accounts.repository_settings import RepositorySettings
 from obnam_server.store.quotas import Quota
-from obnam_server.store.repository_settings import RepositorySettings
 from obnam_server.work import Work
 
 

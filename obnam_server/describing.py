@@ -1,7 +1,7 @@
 """What a client is told of itself and its repository."""
 
 from obnam.wire.messages import RepositoryDescription
-from obnam_server.store.clients import Client
+from obnam_server.store.accounts.clients import Client
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 

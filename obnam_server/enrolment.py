@@ -3,7 +3,7 @@
 from obnam.errors import AccessDenied
 from obnam.wire.messages import EnrolmentAnswer, EnrolmentRequest
 from obnam_server.auth import Gate
-from obnam_server.store.clients import Clients
+from obnam_server.store.accounts.clients import Clients
 from obnam_server.work import Work
 
 

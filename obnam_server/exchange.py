@@ -3,10 +3,14 @@
 import json
 
 from obnam.model.ids import SessionId, parse_session_id
+from obnam.wire.idlists import unpack_ids
+from obnam.wire.limits import FETCH_BODY_MAX, FETCH_IDS_MAX
 from obnam.wire.messages import BadMessage, Json, Keyring
-from obnam.wire.problems import PRECONDITION_FAILED
+from obnam.wire.problems import PRECONDITION_FAILED, TOO_LARGE
 from obnam_server.problems import Refused
 from obnam_server.requests import ApiRequest
+from obnam_server.store.segments.fetch import Wanted, size_of
+from obnam_server.work import Work
 
 # Reading a request
 
@@ -65,6 +69,19 @@ def etag_of(request: ApiRequest) -> str:
     if text is None:
         raise Refused(PRECONDITION_FAILED, "If-Match is missing: say which keyring is replaced")
     return text.strip().removeprefix('"').removesuffix('"')
+
+
+async def wanted_by(request: ApiRequest, work: Work) -> tuple[list[Wanted], int]:
+    """Where the chunks lie that a request asks for, and the length of their frames (bytes).
+
+    `BadMessage`; `Refused`: it asks for too much at once.
+    """
+    ids = unpack_ids(request.read_body(), FETCH_IDS_MAX)
+    wanted = await work.read(request.repository.wanted, ids)
+    length = size_of(wanted)
+    if length > FETCH_BODY_MAX:
+        raise Refused(TOO_LARGE, f"the answer would be larger than {FETCH_BODY_MAX} bytes")
+    return wanted, length
 
 
 # Answering

@@ -154,7 +154,7 @@ class Lifeline(Service):
             return  # a signal was faster
 
     def logPrefix(self) -> str:  # noqa: N802
-        """See `ILoggingContext`."""
+        """See ``ILoggingContext``."""
         return "lifeline"
 
 

@@ -14,8 +14,8 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from obnam.errors import ObnamError
-from obnam.wire.bulk_unix import BulkUnix
-from obnam_server.administration.place import socket_address
+from obnam.transport.bulk_unix import BulkUnix
+from obnam_server.sockets import socket_address
 
 BACKLOG = 4096
 """Connections that the kernel keeps until they are accepted. Twisted's 50 are less than a hundred

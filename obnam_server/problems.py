@@ -40,7 +40,7 @@ from obnam.wire.problems import (
     UNUSABLE,
     Problem,
 )
-from obnam_server.store.database import is_damaged
+from obnam_server.store.disk.database import is_damaged
 from obnam_server.store.errors import (
     BadDataDirectory,
     DamagedIndex,

@@ -5,99 +5,33 @@ let in (`auth.Gate`), and only then its body is taken: into memory up to the rou
 piece by piece into a segment. twisted.web would collect the body first and ask then.
 """
 
-from collections.abc import Callable
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
-from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from twisted.web.server import Request
-from werkzeug.routing import Map
 
-from obnam.model.ids import RepositoryName
 from obnam.wire.lent import LENT_HEADER, LentPart
-from obnam.wire.limits import MIB
 from obnam.wire.members import BadMessage
-from obnam.wire.problems import FORBIDDEN, LENGTH_REQUIRED, TOO_LARGE, TOO_MANY_REQUESTS
+from obnam.wire.problems import FORBIDDEN, TOO_MANY_REQUESTS
 from obnam_server.auth import Gate
 from obnam_server.channel import LEAST_SOCKET_BYTES, SOCKET_BYTES, SOCKETS_MEMORY, ApiChannel
-from obnam_server.lent import LentBody, LentMemories
-from obnam_server.monitoring.metrics import Counters
+from obnam_server.lent import LentBody
 from obnam_server.problems import Refused, write_answer
-from obnam_server.room import Room
-from obnam_server.routes import Body, Route, find
-from obnam_server.sharing.crowd import Crowd
+from obnam_server.routes import Body, Route, check_length, find
+from obnam_server.services import ServingSite
 from obnam_server.sharing.queues import Queue, Queues, share_of_memory
-from obnam_server.store.clients import Client
+from obnam_server.store.accounts.clients import Client
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.reservations import Reservation
-from obnam_server.store.store import Store
-from obnam_server.uploads import WAITING_MAX, UploadBody
-from obnam_server.work import Work
-
-if TYPE_CHECKING:
-    from obnam_server.site import ApiSite
+from obnam_server.uploads import LEAST_WAITING, UPLOADS_MEMORY, WAITING_MAX, UploadBody
 
 KEPT_FREELY_MAX = 256 * 1024
 """A body up to this is kept in memory without waiting for a turn (bytes)."""
 
-UPLOADS_MEMORY = 64 * MIB
-"""What all uploads together may have waiting for a thread."""
-
-LEAST_WAITING = 128 * 1024
-"""What an upload may have waiting in any case."""
-
-
 ANSWER_HEADERS = ((b"Cache-Control", b"no-store"), (b"X-Content-Type-Options", b"nosniff"))
 """In every answer: nobody on the way is to keep it, or to take it for a page."""
-
-
-@define
-class Repositories:
-    """The repositories that are open."""
-
-    _store: Store
-    _work: Work
-    _open: dict[RepositoryName, RepositoryStore] = field(factory=dict)
-
-    async def get(self, name: RepositoryName) -> RepositoryStore:
-        """The repository of that name, if there is one. `NotFound`."""
-        return await self._got(name, self._store.repository)
-
-    async def of_client(self, name: RepositoryName) -> RepositoryStore:
-        """The same for a request of a client of it: the first one makes it. `AccessDenied`."""
-        return await self._got(name, self._store.repository_for_client)
-
-    async def _got(
-        self, name: RepositoryName, by: Callable[[RepositoryName], RepositoryStore]
-    ) -> RepositoryStore:
-        found = self._open.get(name)
-        if found is not None and found.gone:
-            # Not to be kept in memory: a new one of that name has to wait for its end.
-            del self._open[name]
-            found = None
-        if found is None:
-            found = self._open[name] = await self._work.write(by, name)
-        return found
-
-
-@define
-class Services:
-    """What requests need: made once, by the composition root."""
-
-    url_map: Map
-    routes: dict[str, Route]
-    gate: Gate
-    repositories: Repositories
-    work: Work
-    clock: IReactorTime
-    counters: Counters
-    queues: Queues
-    room: Room
-    crowd: Crowd = field(factory=Crowd)
-    lent: LentMemories | None = None
 
 
 class ApiRequest(Request):
@@ -126,7 +60,7 @@ class ApiRequest(Request):
 
     def __init__(self, channel: ApiChannel, *args: Any, **more: Any) -> None:
         super().__init__(channel, *args, **more)
-        self._services = cast("ApiSite", channel.site).services
+        self._services = cast(ServingSite, channel.site).services
         self.began_s = self._services.clock.seconds()
         self._held: list[bytes] = []
         for name, value in ANSWER_HEADERS:
@@ -348,12 +282,3 @@ class ApiRequest(Request):
         if self.place is not None:
             self.place.release()
             self.place = None
-
-
-def check_length(route: Route, length: int | None) -> int:
-    """The body's announced length, within the route's limit. Raises `Refused`."""
-    if length is None:
-        raise Refused(LENGTH_REQUIRED)
-    if length > route.limit_bytes:
-        raise Refused(TOO_LARGE, f"at most {route.limit_bytes} bytes are allowed here")
-    return length

@@ -7,9 +7,9 @@ from obnam.wire.problems import OVER_QUOTA
 from obnam_server.monitoring.event_kinds import Kind
 from obnam_server.monitoring.events import Events
 from obnam_server.problems import Refused
+from obnam_server.store.accounts.repository_settings import RepositorySettings
 from obnam_server.store.quotas import Quota
 from obnam_server.store.repository import RepositoryStore
-from obnam_server.store.repository_settings import RepositorySettings
 from obnam_server.store.reservations import Reservation
 from obnam_server.work import Work
 

@@ -16,7 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed
 from werkzeug.routing import BaseConverter, Map, ValidationError
 
 from obnam.model.ids import ChunkId, GenerationId, SessionId, parse_chunk_id
-from obnam.wire.problems import METHOD_NOT_ALLOWED, NOT_FOUND
+from obnam.wire.problems import LENGTH_REQUIRED, METHOD_NOT_ALLOWED, NOT_FOUND, TOO_LARGE
 from obnam_server.problems import Refused
 
 READ = frozenset({"backup", "restore", "manage"})
@@ -147,3 +147,12 @@ def find(url_map: Map, routes: dict[str, Route], method: bytes, target: bytes) -
     except (HTTPException, UnicodeDecodeError) as error:
         raise Refused(NOT_FOUND) from error
     return routes[endpoint]
+
+
+def check_length(route: Route, length: int | None) -> int:
+    """The body's announced length, within the route's limit. Raises `Refused`."""
+    if length is None:
+        raise Refused(LENGTH_REQUIRED)
+    if length > route.limit_bytes:
+        raise Refused(TOO_LARGE, f"at most {route.limit_bytes} bytes are allowed here")
+    return length

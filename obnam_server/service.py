@@ -16,7 +16,6 @@ from twisted.web.server import Site
 from obnam.errors import ObnamError
 from obnam.wire.lifeline import Upkeep, UpkeepAsked
 from obnam.wire.limits import SILENCE_S
-from obnam_server.admin.listening import remove_listening, write_listening
 from obnam_server.administration.about import about
 from obnam_server.administration.port import AdminPort
 from obnam_server.api import Api
@@ -24,14 +23,15 @@ from obnam_server.auth import Gate
 from obnam_server.channel import ApiChannel
 from obnam_server.config import Settings
 from obnam_server.lent import LentMemories
+from obnam_server.listening import remove_listening, write_listening
 from obnam_server.monitoring.events import Events
 from obnam_server.monitoring.gauges import UpkeepFigures
 from obnam_server.monitoring.metrics import Counters, MetricsPage
 from obnam_server.monitoring.observing import Observation, webhooks_of
 from obnam_server.ports import listen_on
 from obnam_server.reload import ServedCertificate, read_anew
-from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
+from obnam_server.services import Repositories, Services
 from obnam_server.sharing.failures import Failures
 from obnam_server.sharing.queues import Queues
 from obnam_server.site import ApiSite
@@ -288,7 +288,7 @@ class ServerService(Service):
         if endpoint.startswith("unix:"):
             return self._site
         # Only now: an embedded server, on a Unix socket, starts without OpenSSL.
-        from obnam.wire.bulk_tls import BulkTlsFactory
+        from obnam.transport.bulk_tls import BulkTlsFactory
 
         if self._certificate is None:
             files = certificate_files(self._settings)

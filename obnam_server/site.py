@@ -7,7 +7,8 @@ from twisted.web.resource import IResource
 from obnam.wire.limits import SILENCE_S
 from obnam_server.channel import Channels
 from obnam_server.monitoring.metrics import NO_ROUTE
-from obnam_server.requests import ApiRequest, Services
+from obnam_server.requests import ApiRequest
+from obnam_server.services import Services
 
 
 class ApiSite(Channels):

@@ -25,6 +25,12 @@ WRITE_AT_ONCE = MIB
 WAITING_MAX = 2 * MIB
 """Bytes that may wait for a thread before the connection is paused; less when there are many."""
 
+UPLOADS_MEMORY = 64 * MIB
+"""What all uploads together may have waiting for a thread."""
+
+LEAST_WAITING = 128 * 1024
+"""What an upload may have waiting in any case."""
+
 
 class Flow(Protocol):
     """The connection that a body comes from."""

@@ -1,6 +1,6 @@
 """What of a body has come in and waits for a thread that writes it.
 
-Most of it is put into buffers by the connection itself (see `obnam.wire.places`), so that nothing
+Most of it is put into buffers by the connection itself (`obnam.transport.places`), so that nothing
 of it is copied. They are used again: memory that was not used before costs more than the copy. They
 belong to one body, and only as long as it comes in.
 """

@@ -16,8 +16,17 @@ EVERYTHING = (*PROGRAM, "tests", "benchmarks")
 LINES_MAX = 400
 
 TIERS = (
-    ("errors", "history_errors", "model", "memory", "open_files", "inodes"),
-    ("wire", "chunking", "crypto"),
+    (
+        "errors",
+        "history_errors",
+        "model",
+        "memory",
+        "open_files",
+        "inodes",
+        "lazy_group",
+        "settings_file",
+    ),
+    ("wire", "transport", "chunking", "crypto"),
     ("live", "generation", "progress", "pool", "repository"),
     ("backup", "restore", "verify", "browse"),
     ("config", "credentials", "wiring", "enrolling", "rotating"),
@@ -26,15 +35,41 @@ TIERS = (
 """Each may import those above it, and within its tier as long as there is no circle."""
 
 RANK = {layer: rank for rank, tier in enumerate(TIERS) for layer in tier}
-SHARED_WITH_SERVER = ("errors", "model", "memory", "open_files", "inodes", "wire")
+
+STORE_TIERS = (
+    ("errors", "reservations"),
+    ("seams", "disk"),
+    ("segments", "accounts"),
+    ("index",),
+    ("generations",),
+    ("upkeep",),
+    ("repository",),
+    ("store", "event_queue"),
+    ("rebuild", "quotas", "figures", "alarms"),
+)
+"""Likewise for the parts of the server's store; of the server's, they import no others."""
+
+STORE_RANK = {part: rank for rank, tier in enumerate(STORE_TIERS) for part in tier}
+SHARED_WITH_SERVER = (
+    "errors",
+    "model",
+    "memory",
+    "open_files",
+    "inodes",
+    "lazy_group",
+    "settings_file",
+    "wire",
+    "transport",
+)
 REACTOR_HOLDERS = ("obnam/cli/main.py", "obnam_server/tap.py")
 CRYPTO_LIBRARIES = ("nacl", "blake3")
 
-# Blocking or pure: none of these knows Twisted. Of `wire`, the interfaces do, and say
-# Deferred; and TLS is the same at both ends.
+# Blocking or pure: none of these knows Twisted. Of `wire`, the interfaces do: they say Deferred.
 WITHOUT_TWISTED = (
     "obnam/errors.py",
     "obnam/history_errors.py",
+    "obnam/lazy_group.py",
+    "obnam/settings_file.py",
     "obnam/model/",
     "obnam/wire/",
     "obnam/chunking/",
@@ -49,10 +84,6 @@ WITHOUT_TWISTED = (
 )
 BUT_FOR = (
     "obnam/wire/interfaces.py",
-    "obnam/wire/sending.py",
-    "obnam/wire/bulk_tls.py",
-    "obnam/wire/bulk_unix.py",
-    "obnam/wire/openssl.py",
     "obnam_server/sharing/queues.py",
     "obnam_server/sharing/sources.py",
 )
@@ -80,10 +111,17 @@ def is_in(name: str, package: str) -> bool:
     return name == package or name.startswith(package + ".")
 
 
+def part_of(path: str, package: str) -> str | None:
+    """The part of a package (a folder, or a module beside it) that a module belongs to."""
+    if not path.startswith(package + "/"):
+        return None
+    part = Path(path).relative_to(package).with_suffix("").parts[0]
+    return part if part != "__init__" else None
+
+
 def layer_of(path: str) -> str | None:
     """The layer of ``obnam`` that a module belongs to, or ``None``."""
-    parts = Path(path).with_suffix("").parts
-    return parts[1] if parts[0] == "obnam" and parts[1] != "__init__" else None
+    return part_of(path, "obnam")
 
 
 def import_problems(path: str, source: str) -> list[str]:
@@ -91,6 +129,7 @@ def import_problems(path: str, source: str) -> list[str]:
     problems = []
     own = layer_of(path)
     server = path.startswith("obnam_server/")
+    stored = part_of(path, "obnam_server/store")
     for name in imports(source):
         parts = name.split(".")
         if name.startswith(".") or parts[-1] == "*":
@@ -102,6 +141,12 @@ def import_problems(path: str, source: str) -> list[str]:
                 problems.append(f"{name}: the server may not use it")
             elif own is not None and RANK.get(own, -1) < RANK[parts[1]]:
                 problems.append(f"{name}: {own} stands below {parts[1]}")
+        if stored is not None and is_in(name, "obnam_server"):
+            needed = parts[2] if parts[1] == "store" and len(parts) > 2 else ""
+            if needed not in STORE_RANK:
+                problems.append(f"{name}: not a part of the store")
+            elif STORE_RANK.get(stored, -1) < STORE_RANK[needed]:
+                problems.append(f"{name}: {stored} stands below {needed}")
         if own is not None and is_in(name, "obnam_server"):
             problems.append(f"{name}: the client does not know the server's code")
         if is_in(name, "twisted.internet.reactor") and path not in REACTOR_HOLDERS:
@@ -126,7 +171,7 @@ def name_problems(path: str, source: str) -> list[str]:
 
 
 def circles(edges: dict[str, set[str]]) -> list[str]:
-    """The layers in a circle of imports, or leaning on one: what no cutting off of ends removes."""
+    """Those in a circle of imports, or leaning on one: what no cutting off of ends removes."""
     left = {layer: set(targets) for layer, targets in edges.items()}
     while ends := [layer for layer, targets in left.items() if not targets & left.keys()]:
         for layer in ends:
@@ -145,21 +190,39 @@ def test_imports_and_names(path: str) -> None:
     assert name_problems(path, source) == []
 
 
-def test_no_circles_between_layers() -> None:
-    edges: dict[str, set[str]] = {layer: set() for layer in RANK}
-    for path in modules("obnam"):
-        own = layer_of(path)
+@pytest.mark.parametrize("package", ["obnam", "obnam_server", "obnam_server/store"])
+def test_no_circles_between_the_parts_of(package: str) -> None:
+    dotted = package.replace("/", ".")
+    edges: dict[str, set[str]] = {}
+    for path in modules(package):
+        own = part_of(path, package)
         if own is not None:
             targets = {
-                name.split(".")[1] for name in imports(text_of(path)) if is_in(name, "obnam")
+                name.removeprefix(dotted + ".").split(".")[0]
+                for name in imports(text_of(path))
+                if is_in(name, dotted)
             }
-            edges[own] |= targets - {own}
+            edges.setdefault(own, set()).update(targets - {own})
     assert circles(edges) == []
 
 
-def test_every_part_of_the_client_has_its_tier() -> None:
-    parts = {layer_of(path) for path in modules("obnam")} - {None}
-    assert parts - RANK.keys() == set()
+def test_no_circles_between_modules() -> None:
+    """Not for types either: two that cannot be read one after the other are one."""
+    paths = {path.removesuffix(".py").replace("/", "."): path for path in modules(*PROGRAM)}
+    edges: dict[str, set[str]] = {}
+    for module, path in paths.items():
+        named = set(imports(text_of(path)))
+        # Of what is imported from a module, the name ends with what is in it.
+        edges[module] = (named | {name.rpartition(".")[0] for name in named}) & paths.keys()
+    assert circles(edges) == []
+
+
+@pytest.mark.parametrize(
+    ("package", "ranks"), [("obnam", RANK), ("obnam_server/store", STORE_RANK)]
+)
+def test_every_part_has_its_tier(package: str, ranks: dict[str, int]) -> None:
+    parts = {part_of(path, package) for path in modules(package)} - {None}
+    assert parts == ranks.keys()
 
 
 @pytest.mark.parametrize("folder", EVERYTHING)
@@ -196,7 +259,10 @@ def test_the_plugin_folders_are_no_packages() -> None:
         ("obnam/cli/status.py", "import twisted.internet.reactor"),
         ("obnam_server/x.py", "from obnam.crypto import keys"),
         ("obnam_server/x.py", "from nacl import utils"),
-        ("obnam_server/store/x.py", "from twisted.internet import defer"),
+        ("obnam_server/store/index/x.py", "from twisted.internet import defer"),
+        ("obnam_server/store/index/x.py", "from obnam_server.work import Work"),
+        ("obnam_server/store/index/x.py", "from obnam_server.store.upkeep import damage"),
+        ("obnam_server/store/x.py", "from obnam_server.store.index import chunks"),
         ("obnam_server/service.py", "from twisted.internet import reactor"),
     ],
 )
@@ -213,6 +279,7 @@ def test_bad_imports_are_found(path: str, source: str) -> None:
         ("obnam/wire/interfaces.py", "from twisted.internet.defer import Deferred"),
         ("obnam_server/tap.py", "from twisted.internet import reactor"),
         ("obnam_server/x.py", "from obnam.wire import frames\nimport obnam_server.store.index"),
+        ("obnam_server/store/index/x.py", "from obnam_server.store.segments import format"),
     ],
 )
 def test_good_imports_are_fine(path: str, source: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 from attrs import define, evolve, field, frozen
 
 from obnam import __version__
+from obnam.backup.base import Base
 from obnam.backup.scan import ScanCounts
 from obnam.backup.uploads import Sent
 from obnam.crypto.keys import RepositoryKeys
@@ -37,14 +38,6 @@ from obnam.wire.limits import REFERENCE_IDS_MAX, UPLOAD_BODY_MAX
 from obnam.wire.messages import Commit
 
 REFERENCES_AT_ONCE = REFERENCE_IDS_MAX // 2
-
-
-@frozen
-class Base:
-    """The generation that a new one starts from: its manifest, and its database's file."""
-
-    opened: OpenedGeneration
-    path: Path
 
 
 @frozen

@@ -14,7 +14,7 @@ from functools import partial
 
 from attrs import define, field
 
-from obnam.backup.commit import Base
+from obnam.backup.base import Base
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
 from obnam.crypto.seal import Sealer

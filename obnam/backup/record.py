@@ -1,4 +1,7 @@
-"""Writes down what was read and stored. Blocking, on the thread that owns the generation."""
+"""Writes down what was read and named. Blocking, on the thread that owns the generation.
+
+The chunks may still be on their way then: a commit waits for them.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -16,7 +19,7 @@ _ROW_MARK, _WHOLE_MARK = slice(3, 5), slice(2, 4)
 
 
 class Recorder:
-    """Turns named files into rows, once their chunks are stored.
+    """Turns named files into rows.
 
     ``asks_all``: do not take it for granted that the server still has what it had.
     """
@@ -38,7 +41,7 @@ class Recorder:
         return [chunk_id for chunk_id in ids if chunk_id not in known]
 
     def record(self, named: NamedFiles) -> None:
-        """Write the rows of files whose chunks are all on the server."""
+        """Write the rows of files, with their chunks."""
         nascent = self._nascent
         numbers = self._numbers(named.pieces)
         self._release(named.whole, _WHOLE_MARK)

@@ -1,15 +1,13 @@
 """The whole order of a backup, on one screen."""
 
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
 
 from obnam.backup.ahead import ScanAhead
-from obnam.backup.commit import Base, Committer, Facts
+from obnam.backup.base import Base, Bases
+from obnam.backup.commit import Committer, Facts
 from obnam.backup.heal import Healed, Healer
 from obnam.backup.large import LargeFileReader
 from obnam.backup.meanwhile import Meanwhile
@@ -25,14 +23,8 @@ from obnam.backup.sender import Sender
 from obnam.backup.uploads import SEALED_SLAB_BYTES, Sent, Uploads
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
-from obnam.errors import (
-    ChunksMissing,
-    ConfigurationError,
-    DamagedGeneration,
-    ManifestLost,
-)
+from obnam.errors import ChunksMissing
 from obnam.generation.nascent import NascentGeneration
-from obnam.history_errors import BadReceipt
 from obnam.model.entry import printable
 from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
@@ -40,7 +32,6 @@ from obnam.pool.rack import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.progress import IProgress
 from obnam.repository.generations import Generations
-from obnam.repository.opening import OpenedGeneration
 from obnam.repository.quota import quota_warning
 from obnam.repository.trust import Link
 from obnam.wire.interfaces import IRepository
@@ -82,7 +73,12 @@ class Backup:
     progress: IProgress
     settings: ScanSettings
     checkpoint_s: float = CHECKPOINT_S
+    _bases: Bases = field(init=False)
     _warnings: int = field(init=False, default=0)
+
+    @_bases.default
+    def _(self) -> Bases:
+        return Bases(self.repository, self.generations, self.thread, self._warn)
 
     async def run(self) -> BackupResult:
         """Back up all roots into a new generation.
@@ -104,14 +100,9 @@ class Backup:
     async def _run(self, began_s: float, *, anew: bool) -> BackupResult:
         started_ns = self.now_ns()
         self.progress.stage("scan")
-        description, latest, previous = await self._previous()
-        base = None if anew else await self._base(latest)
-        try:
-            nascent = await self._nascent(previous, base)
-        except BaseException:
-            if base is not None:
-                base.path.unlink(missing_ok=True)
-            raise
+        description, latest, previous = await self._bases.latest()
+        base = None if anew else await self._bases.of(latest)
+        nascent = await self._bases.nascent(previous, base)
         racks = (
             SlabRack(PLAINTEXT_SLABS, PLAINTEXT_SLAB_BYTES),
             SlabRack(SEALED_SLABS, SEALED_SLAB_BYTES),
@@ -122,27 +113,18 @@ class Backup:
             healed = Healed()
             if description.damaged_chunk_count and base is not None:
                 self.progress.stage("heal")
-                healed = await self._healer().heal(session, base, nascent)
+                healer = Healer(self.repository, self.thread, self.keys, self.sealer)
+                healed = await healer.heal(session, base, nascent)
             scan = self._scan(nascent, base)
             pipeline, sent = self._pipeline(nascent, session, *racks, description)
-            committer = Committer(
-                self.repository,
-                self.thread,
-                self.keys,
-                self.sealer,
-                self.now_ns,
-                pipeline.all_stored,
-                healed.lost,
-            )
+            committer = self._committer(pipeline, healed)
             facts = Facts(description.client, self.settings.roots, started_ns)
             batches = ScanAhead(self.thread, scan.batches())
             self.progress.stage("backup")
             while not await pipeline.run(batches, self.clock.seconds() + self.checkpoint_s):
-                copy = self.generations.temporary()
-                partial = facts.counted(scan.counts, sent, partial=True)
-                with _removed_if_it_fails(copy):
-                    new = await committer.commit(session, nascent, base, previous, partial, copy)
-                base = await self._kept(base, new)
+                so_far = facts.counted(scan.counts, sent, partial=True)
+                new = await self._checkpoint(committer, session, nascent, base, previous, so_far)
+                base = await self._bases.kept(base, new)
                 previous = base.opened.shown().link
                 session = await self._begin(base)
                 pipeline.go_on_in(session)
@@ -152,22 +134,13 @@ class Backup:
                 self._warn(f"{printable(path)}: vanished while it was read")
             self._report(scan.counts)
             final = facts.counted(scan.counts, sent, partial=False)
-            base = await self._kept(
-                base, await committer.commit(session, nascent, base, previous, final)
-            )
+            new = await committer.commit(session, nascent, base, previous, final)
+            base = await self._bases.kept(base, new)
             near = quota_warning(description, sent.sent_bytes)
             if near is not None:
                 # Nothing is wrong with this backup: it does not count as a warning of it.
                 self.progress.warn(near)
-            return BackupResult(
-                generation=base.opened.manifest.generation,
-                entries=scan.counts.entries,
-                unchanged=scan.counts.unchanged,
-                sent=sent,
-                warnings=self._warnings + sent.warnings,
-                duration_s=self.clock.seconds() - began_s,
-                healed_chunks=healed.chunks,
-            )
+            return self._result(began_s, base.opened.manifest.generation, scan, sent, healed)
         finally:
             if pipeline is not None:
                 await pipeline.stop()
@@ -178,9 +151,9 @@ class Backup:
     async def dry_run(self) -> BackupResult:
         """Scan, and say what would be read; nothing is written on the server."""
         began_s = self.clock.seconds()
-        _, latest, previous = await self._previous()
-        base = await self._base(latest)
-        nascent = await self._nascent(previous, base)
+        _, latest, previous = await self._bases.latest()
+        base = await self._bases.of(latest)
+        nascent = await self._bases.nascent(previous, base)
         try:
             scan = self._scan(nascent, base)
             batches = scan.batches()
@@ -189,69 +162,9 @@ class Backup:
                 sent.files += batch.file_count
                 sent.read_bytes += batch.size_bytes
             self._report(scan.counts)
-            return BackupResult(
-                generation=None,
-                entries=scan.counts.entries,
-                unchanged=scan.counts.unchanged,
-                sent=sent,
-                warnings=self._warnings,
-                duration_s=self.clock.seconds() - began_s,
-            )
+            return self._result(began_s, None, scan, sent, Healed())
         finally:
             await self.thread.call(_remove, nascent, base)
-
-    async def _previous(
-        self,
-    ) -> tuple[RepositoryDescription, OpenedGeneration | None, Link | None]:
-        """What the server says of us, our latest generation, and the link that the new one gets.
-
-        A latest one whose manifest is lost is followed all the same, if it is the one that is
-        remembered here: then there is a link to it, and nothing to begin from.
-        """
-        description = await self.repository.describe()
-        await self.generations.history.meet(description)
-        client, committed = description.client, description.latest
-        if committed is None:
-            latest = None
-        else:
-            try:
-                latest = self.generations.open(committed)
-            except ManifestLost as error:
-                remembered = await self.generations.history.remembered(client)
-                if remembered is None or remembered.generation != error.generation:
-                    problem = (
-                        f"{error.problem}; no backup can come after it. Have this computer invited "
-                        f"under another name, into the same repository, and join again"
-                    )
-                    raise DamagedGeneration(error.generation, problem) from error
-                self._warn(f"{error}; all files are read again")
-                return description, None, remembered
-        for warning in await self.generations.history.check(description, latest):
-            self._warn(warning)
-        if self.generations.history.unwritten is not None:
-            raise self.generations.history.unwritten
-        return description, latest, None if latest is None else latest.shown().link
-
-    async def _base(self, latest: OpenedGeneration | None) -> Base | None:
-        """The latest generation with its database; ``None``: start with nothing."""
-        if latest is None:
-            return None
-        try:
-            return Base(latest, await self.generations.database(latest))
-        except DamagedGeneration as error:
-            self._warn(f"{error}; all files are read again")
-            return None
-
-    async def _nascent(self, previous: Link | None, base: Base | None) -> NascentGeneration:
-        path = self.generations.temporary()
-        sequence = 1 if previous is None else previous.sequence + 1
-        if base is None:
-            return await self.thread.call(NascentGeneration.create, path, sequence)
-        await self.thread.call(shutil.copyfile, base.path, path)
-        return await self.thread.call(NascentGeneration.begin_from, path, sequence)
-
-    def _healer(self) -> Healer:
-        return Healer(self.repository, self.thread, self.keys, self.sealer)
 
     def _scan(self, nascent: NascentGeneration, base: Base | None) -> Scan:
         # Where a checkpoint ended, nothing is known of what lies behind it.
@@ -268,29 +181,6 @@ class Backup:
     async def _begin(self, base: Base | None) -> SessionId:
         generation = None if base is None else base.opened.manifest.generation
         return await self.repository.begin_session(generation)
-
-    async def _kept(self, old: Base | None, new: Base) -> Base:
-        """Remember what was committed; its database is cached for the next backup.
-
-        It is on the server, whatever goes wrong here: that is no failure any more. But a server
-        that does not vouch for it cannot be relied on: ``BadReceipt``.
-        """
-        manifest = new.opened.manifest
-        history = self.generations.history
-        try:
-            await history.remember(manifest.client, new.opened.shown().link)
-            await history.keep_receipt(new.opened)
-            await self.generations.keep(manifest.generation, new.path)
-        except (OSError, ConfigurationError) as error:
-            name = manifest.generation
-            problem = f"{error.filename}: {error.strerror}" if isinstance(error, OSError) else error
-            self._warn(f"generation {name} is committed, but not noted here: {problem}")
-        except BadReceipt:
-            new.path.unlink(missing_ok=True)
-            raise
-        if old is not None:
-            old.path.unlink(missing_ok=True)
-        return new
 
     def _pipeline(
         self,
@@ -330,6 +220,52 @@ class Backup:
             sent,
         )
 
+    def _committer(self, pipeline: Pipeline, healed: Healed) -> Committer:
+        return Committer(
+            self.repository,
+            self.thread,
+            self.keys,
+            self.sealer,
+            self.now_ns,
+            pipeline.all_stored,
+            healed.lost,
+        )
+
+    async def _checkpoint(
+        self,
+        committer: Committer,
+        session: SessionId,
+        nascent: NascentGeneration,
+        base: Base | None,
+        previous: Link | None,
+        facts: Facts,
+    ) -> Base:
+        """Commit a copy of what there is so far."""
+        copy = self.generations.temporary()
+        try:
+            return await committer.commit(session, nascent, base, previous, facts, copy)
+        except BaseException:
+            copy.unlink(missing_ok=True)
+            raise
+
+    def _result(
+        self,
+        began_s: float,
+        generation: GenerationId | None,
+        scan: Scan,
+        sent: Sent,
+        healed: Healed,
+    ) -> BackupResult:
+        return BackupResult(
+            generation=generation,
+            entries=scan.counts.entries,
+            unchanged=scan.counts.unchanged,
+            sent=sent,
+            warnings=self._warnings + sent.warnings,
+            duration_s=self.clock.seconds() - began_s,
+            healed_chunks=healed.chunks,
+        )
+
     def _report(self, counts: ScanCounts) -> None:
         for warning in counts.warnings:
             self._warn(warning)
@@ -337,15 +273,6 @@ class Backup:
     def _warn(self, message: str) -> None:
         self._warnings += 1
         self.progress.warn(message)
-
-
-@contextmanager
-def _removed_if_it_fails(file: Path) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        file.unlink(missing_ok=True)
-        raise
 
 
 def _remove(nascent: NascentGeneration, base: Base | None) -> None:

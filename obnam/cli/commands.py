@@ -4,7 +4,6 @@ A command's module is imported when the command is used.
 """
 
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +11,7 @@ import click
 from attrs import define
 
 from obnam import __version__
+from obnam.lazy_group import LazyGroup
 
 if TYPE_CHECKING:
     from twisted.internet.base import ReactorBase
@@ -52,20 +52,11 @@ class Options:
     verbose: bool = False
 
 
-class Commands(click.Group):
+class Commands(LazyGroup):
     """The group whose commands are `MODULES`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names."""
-        return list(MODULES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, which is imported now."""
-        if cmd_name not in MODULES:
-            return None
-        module = import_module(f"obnam.cli.{MODULES[cmd_name]}")
-        command: click.Command = module.COMMANDS[cmd_name]
-        return command
+    package = "obnam.cli"
+    modules = MODULES
 
 
 @click.group(

@@ -64,7 +64,7 @@ class Interrupted(BaseException):
 def raising_signals() -> Iterator[None]:
     """Signals raise `Interrupted` where the program is: while no reactor runs.
 
-    One that is ignored stays so: `nohup` asks for that.
+    One that is ignored stays so: ``nohup`` asks for that.
     """
 
     def interrupt(number: int, _frame: FrameType | None) -> None:

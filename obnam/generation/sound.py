@@ -45,7 +45,12 @@ def is_sound(row: EntryRow, *, root: bool) -> bool:
         return False
     if root:
         return b"\0" not in row.name  # A path.
-    return len(row.name) <= NAME_MAX and is_entry_name(row.name)
+    return is_name(row.name)
+
+
+def is_name(name: bytes) -> bool:
+    """Whether it can be the name of an entry in a directory."""
+    return type(name) is bytes and len(name) <= NAME_MAX and is_entry_name(name)
 
 
 def are_in_order(names: Sequence[Any], after: Any = None) -> bool:

@@ -22,9 +22,9 @@ from zope.interface import implementer
 
 from obnam.model.ids import ChunkId
 from obnam.repository.shortcut import Shortcut
+from obnam.transport.places import BulkTransport
 from obnam.wire.frames import FRAME_HEADER_BYTES, BadFrame, Frame, unpack_header
 from obnam.wire.limits import SLOWEST_BYTES_PER_S, SLOWEST_LINK_BYTES_PER_S
-from obnam.wire.places import BulkTransport
 
 T = TypeVar("T")
 

@@ -1,4 +1,4 @@
-"""The endpoint of a TLS connection for large bodies (see `obnam.wire.bulk_tls`)."""
+"""The endpoint of a TLS connection for large bodies (see `obnam.transport.bulk_tls`)."""
 
 from typing import cast
 
@@ -13,7 +13,7 @@ from twisted.internet.interfaces import (
 from zope.interface import implementer
 
 from obnam.repository.deferring import returns_deferred
-from obnam.wire.bulk_tls import BulkTlsFactory, BulkTlsTransport
+from obnam.transport.bulk_tls import BulkTlsFactory, BulkTlsTransport
 
 
 @implementer(IStreamClientEndpoint)

@@ -26,9 +26,9 @@ from obnam.repository.deferring import returns_deferred
 from obnam.repository.exchange import Exchange
 from obnam.repository.heads import BoundedHeads
 from obnam.repository.http import HttpRepository
-from obnam.wire.bulk_unix import BulkUnix
+from obnam.transport.bulk_unix import BulkUnix
+from obnam.transport.sockets import keep_little_unsent, notice_lost_peer
 from obnam.wire.limits import SILENCE_S
-from obnam.wire.sockets import keep_little_unsent, notice_lost_peer
 
 if TYPE_CHECKING:
     from obnam.repository.embedded import EmbeddedServer

@@ -87,7 +87,7 @@ class _Child:
         return self._started.output
 
     def logPrefix(self) -> str:  # noqa: N802
-        """See `ILoggingContext`."""
+        """See ``ILoggingContext``."""
         return "embedded server"
 
     def doRead(self) -> Any:  # noqa: N802

@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 
 from attrs import define
 
-from obnam.wire.places import BulkTransport
+from obnam.transport.places import BulkTransport
 
 
 class Body(Protocol):

@@ -121,5 +121,5 @@ def environment(data_directory: Path) -> dict[str, str]:
 
 
 def _quoted(argument: str) -> str:
-    """As in an endpoint string of Twisted's (`quoteStringArgument`)."""
+    """As in an endpoint string of Twisted's (``quoteStringArgument``)."""
     return argument.replace("\\", "\\\\").replace(":", "\\:").replace("=", "\\=")

@@ -1,8 +1,8 @@
 """Is a row what an honest backup writes? A generation may be damaged or hostile. Pure."""
 
 from obnam.generation.rows import EntryRow
-from obnam.generation.sound import NAME_MAX, has_good_types
-from obnam.model.entry import Kind, is_entry_name
+from obnam.generation.sound import has_good_types
+from obnam.model.entry import Kind
 
 NO_NAME = "that is no name of a file, and may lead out of the target"
 NO_SENSE = "what the generation says of it makes no sense"
@@ -25,11 +25,6 @@ def wrong_row(row: EntryRow) -> str | None:
     if problem is None and row.size is not None and row.size < 0:
         return NO_SENSE
     return problem
-
-
-def is_name(name: bytes) -> bool:
-    """Whether it can be the name of an entry in a directory."""
-    return type(name) is bytes and len(name) <= NAME_MAX and is_entry_name(name)
 
 
 def _judge(types: tuple[type, ...]) -> dict[int, str | None]:

@@ -15,9 +15,9 @@ from obnam.errors import UnknownPath
 from obnam.generation.local import LocalGeneration
 from obnam.generation.nascent import ROOT_DIRECTORY
 from obnam.generation.rows import EntryRow
-from obnam.generation.sound import Numbers
+from obnam.generation.sound import Numbers, is_name
 from obnam.model.entry import Kind, Reason, printable
-from obnam.restore.check import NO_NAME, is_name, wrong_row
+from obnam.restore.check import NO_NAME, wrong_row
 
 Parts = tuple[bytes, ...]
 

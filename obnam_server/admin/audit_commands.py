@@ -10,8 +10,8 @@ import click
 
 from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam_server.admin.context import Context, named
-from obnam_server.store.audit import AUDIT_NAME
-from obnam_server.store.audit_lines import FIRST_PREVIOUS, events, verified
+from obnam_server.store.accounts.audit import AUDIT_NAME
+from obnam_server.store.accounts.audit_lines import FIRST_PREVIOUS, events, verified
 from obnam_server.store.errors import BadDataDirectory
 
 

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Any
 
 from obnam.wire.members import Json
-from obnam_server.admin.listening import read_listening
 from obnam_server.administration.answers import OperationFailed, failure_in
-from obnam_server.administration.place import SOCKET_NAME, socket_address
 from obnam_server.config import Settings
+from obnam_server.listening import read_listening
+from obnam_server.sockets import ADMIN_SOCKET_NAME, socket_address
 from obnam_server.store.errors import BadDataDirectory, StoreFull, StoreInUse
 
 CONNECT_S = 10.0
@@ -58,7 +58,7 @@ def about_running(settings: Settings) -> Json | None:
 def ask(settings: Settings, method: str, path: str, arguments: Json | None) -> Json | None:
     """One request to the running server; ``None``: none runs. `OperationFailed`."""
     data = settings.data_directory.absolute()
-    connection = _connected(data, data / SOCKET_NAME)
+    connection = _connected(data, data / ADMIN_SOCKET_NAME)
     if connection is None:
         elsewhere = read_listening(data)
         if elsewhere is None or not elsewhere.admin:
@@ -118,8 +118,8 @@ def _here(data: Path, name: str, arguments: Json) -> Json:
     from obnam_server.administration.operation import LongOperation
     from obnam_server.administration.perform import perform
     from obnam_server.administration.registry import find
-    from obnam_server.store.files import LOCAL_FILES
-    from obnam_server.store.reserve import Reserve
+    from obnam_server.store.disk.files import LOCAL_FILES
+    from obnam_server.store.disk.reserve import Reserve
     from obnam_server.store.store import Store
 
     operation = find(name)

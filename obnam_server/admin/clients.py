@@ -6,9 +6,9 @@ from typing import Any
 
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.admin.calling import call
-from obnam_server.admin.listening import public_url
 from obnam_server.config import Settings
 from obnam_server.invitation import Invitation
+from obnam_server.listening import public_url
 
 
 def invite(

@@ -1,8 +1,6 @@
 """The shape of ``obnam-server``: where each command is. Its module is imported when it is used."""
 
-from importlib import import_module
-
-import click
+from obnam.lazy_group import LazyGroup
 
 MODULES = {
     "alarm": "limit_commands",
@@ -23,17 +21,8 @@ MODULES = {
 """Command -> module of `obnam_server.admin` that has it, in the order of ``--help``."""
 
 
-class Commands(click.Group):
+class Commands(LazyGroup):
     """The group whose commands are `MODULES`."""
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """All names."""
-        return list(MODULES)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of that name, which is imported now."""
-        if cmd_name not in MODULES:
-            return None
-        module = import_module(f"obnam_server.admin.{MODULES[cmd_name]}")
-        command: click.Command = module.COMMANDS[cmd_name]
-        return command
+    package = "obnam_server.admin"
+    modules = MODULES

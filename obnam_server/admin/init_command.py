@@ -11,7 +11,7 @@ import click
 from obnam.errors import ConfigurationError
 from obnam_server.admin.context import Context
 from obnam_server.config import load
-from obnam_server.store.files import LOCAL_FILES, write_durably
+from obnam_server.store.disk.files import LOCAL_FILES, write_durably
 
 DEFAULT_DATA_DIRECTORY = Path("/var/lib/obnam")
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from obnam.errors import NotFound
 from obnam.model.ids import RepositoryName
 from obnam_server.config import Settings
-from obnam_server.store import layout
-from obnam_server.store.audit import Audit, RepositoryAudit
-from obnam_server.store.files import LOCAL_FILES
+from obnam_server.store.accounts.audit import Audit, RepositoryAudit
+from obnam_server.store.disk import layout
+from obnam_server.store.disk.files import LOCAL_FILES
 from obnam_server.store.rebuild import rebuild_index
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from obnam import __version__
 from obnam.wire.members import Json
 from obnam_server.channel import ApiChannel
-from obnam_server.requests import Services
+from obnam_server.services import Services
 
 
 def about(

@@ -6,7 +6,7 @@ from obnam.model.ids import ClientName, parse_client_name, parse_repository_name
 from obnam.wire.members import BadMessage, Json
 from obnam.wire.messages import SCOPES
 from obnam_server.administration.operation import Access, Arguments, Operation
-from obnam_server.store.clients import Client
+from obnam_server.store.accounts.clients import Client
 from obnam_server.store.errors import Kept
 from obnam_server.store.store import Store
 

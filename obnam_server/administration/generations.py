@@ -6,8 +6,8 @@ from obnam.errors import NotFound, UsageError
 from obnam.model.ids import GenerationId, parse_repository_name
 from obnam.wire.members import Json
 from obnam_server.administration.operation import Access, Arguments, Operation
-from obnam_server.store.decisions import KeptGeneration
-from obnam_server.store.register import Mark
+from obnam_server.store.generations.decisions import KeptGeneration
+from obnam_server.store.generations.register import Mark
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 

@@ -6,7 +6,7 @@ from obnam.model.ids import parse_client_name, parse_generation_id, parse_reposi
 from obnam.wire.members import BadMessage, Json
 from obnam_server.administration.operation import Access, Arguments, Operation
 from obnam_server.store import alarms, quotas
-from obnam_server.store.register import Alarm
+from obnam_server.store.generations.register import Alarm
 from obnam_server.store.store import Store
 
 DAYS_SHOWN = 31

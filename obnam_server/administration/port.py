@@ -12,8 +12,8 @@ from twisted.logger import Logger
 
 from obnam.wire.members import Json
 from obnam_server.administration.listener import AdminSite, OperationsPage
-from obnam_server.administration.place import SOCKET_NAME
 from obnam_server.ports import PrivateSocket
+from obnam_server.sockets import ADMIN_SOCKET_NAME
 from obnam_server.store.store import Store
 from obnam_server.upkeep.rounds import Rounds
 from obnam_server.work import Work
@@ -35,7 +35,7 @@ class AdminPort:
 
     @property
     def path(self) -> Path:
-        """Where it listens, for `obnam_server.admin.listening`."""
+        """Where it listens, for `obnam_server.listening`."""
         return self._socket.path
 
     @classmethod
@@ -51,13 +51,13 @@ class AdminPort:
         page = OperationsPage(store, work, rounds, about)
         site = AdminSite(page, frozenset({0, os.geteuid()}), reactor)
         try:
-            found = PrivateSocket.open(store.data / SOCKET_NAME, site, reactor)
+            found = PrivateSocket.open(store.data / ADMIN_SOCKET_NAME, site, reactor)
             return cls(site, reactor, found)
         except CannotListenError as error:
             log.info("The administration listens elsewhere: {error}", error=error.socketError)
         private = Path(mkdtemp(prefix="obnam-admin-"))  # mode 0700
         try:
-            found = PrivateSocket.open(private / SOCKET_NAME, site, reactor)
+            found = PrivateSocket.open(private / ADMIN_SOCKET_NAME, site, reactor)
         except BaseException:
             private.rmdir()
             raise

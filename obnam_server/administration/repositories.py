@@ -5,7 +5,7 @@ from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam.wire.members import Json
 from obnam_server.administration.clients import client_to_json
 from obnam_server.administration.operation import Access, Arguments, Operation
-from obnam_server.store.clients import Client
+from obnam_server.store.accounts.clients import Client
 from obnam_server.store.store import Store
 
 

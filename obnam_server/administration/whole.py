@@ -5,7 +5,7 @@ from pathlib import Path
 
 from obnam.wire.members import Json
 from obnam_server.administration.operation import Access, Arguments, Operation
-from obnam_server.store import layout
+from obnam_server.store.disk import layout
 from obnam_server.store.store import Store
 
 

@@ -16,7 +16,7 @@ from obnam.errors import NotFound, ObnamError
 from obnam.model.ids import RepositoryName
 from obnam_server.monitoring.event_kinds import Kind
 from obnam_server.monitoring.events import Events
-from obnam_server.store.clients import Client
+from obnam_server.store.accounts.clients import Client
 from obnam_server.store.figures import RepositoryFigures, look_at
 from obnam_server.store.store import Store
 from obnam_server.upkeep.rounds import TaskState

@@ -3,15 +3,13 @@
 import ipaddress
 import os
 import stat
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import field, frozen
 
 from obnam.errors import ConfigurationError
-from obnam.model.shown import shown
+from obnam.settings_file import SettingsFile
 from obnam_server.monitoring.event_kinds import USUAL, Kind
 
 WEBHOOKS_MAX = 16
@@ -30,33 +28,28 @@ class WebhookSettings:
     secret: bytes | None = field(default=None, repr=False)
 
 
-def parse_webhooks(path: Path, value: object) -> tuple[WebhookSettings, ...]:
-    """Check the key's value; files are found from the folder of ``path``. `ConfigurationError`."""
-    if value is None:
+def parse_webhooks(file: SettingsFile) -> tuple[WebhookSettings, ...]:
+    """Check the key's value. `ConfigurationError`."""
+    given = file.get("webhooks")
+    if given is None:
         return ()
-    if not isinstance(value, list) or len(value) > WEBHOOKS_MAX:
-        raise _wrong(path, f"must be a list of at most {WEBHOOKS_MAX}, each with a url")
-    found = tuple(_webhook(path, each) for each in value)
+    if not isinstance(given, list) or len(given) > WEBHOOKS_MAX:
+        problem = f"must be a list of at most {WEBHOOKS_MAX}, each with a url"
+        raise file.wrong("webhooks", problem)
+    found = tuple(_webhook(file.within("webhooks", each, _KEYS)) for each in given)
     if len({each.url for each in found}) < len(found):
-        raise _wrong(path, "the same url is there twice; name all events in one")
+        problem = "the same url is there twice; name all events in one"
+        raise file.wrong("webhooks", problem)
     return found
 
 
-def _webhook(path: Path, value: object) -> WebhookSettings:
-    if not isinstance(value, dict) or "url" not in value:
-        raise _wrong(path, "each must have a url")
-    for key in value:
-        if key not in _KEYS:
-            raise _wrong(path, f"unknown key {shown(key)}; the known keys are {', '.join(_KEYS)}")
-    secret = value.get("secret_file")
-    return WebhookSettings(
-        _url(path, value["url"]),
-        _kinds(path, value),
-        None if secret is None else _secret(path, secret),
-    )
+def _webhook(given: SettingsFile) -> WebhookSettings:
+    secret = given.place("secret_file")
+    return WebhookSettings(_url(given), _kinds(given), None if secret is None else _secret(secret))
 
 
-def _url(path: Path, value: object) -> str:
+def _url(given: SettingsFile) -> str:
+    value = given.get("url")
     try:
         parts = urlsplit(value if isinstance(value, str) else "")
         good = parts.scheme == "https" or (parts.scheme == "http" and _is_here(parts.hostname))
@@ -64,7 +57,7 @@ def _url(path: Path, value: object) -> str:
     except ValueError:
         good = False
     if not good or parts.username or parts.fragment or not str(value).isprintable():
-        raise _wrong(path, "url must be like https://example.org/hook; http only to this host")
+        raise given.wrong("url", "must be like https://example.org/hook; http only to this host")
     return str(value)
 
 
@@ -77,8 +70,8 @@ def _is_here(host: str | None) -> bool:
         return False
 
 
-def _kinds(path: Path, value: Mapping[str, Any]) -> frozenset[Kind]:
-    names = value.get("events")
+def _kinds(given: SettingsFile) -> frozenset[Kind]:
+    names = given.get("events")
     if names is None:
         return USUAL
     known = {kind.value: kind for kind in Kind}
@@ -87,14 +80,11 @@ def _kinds(path: Path, value: Mapping[str, Any]) -> frozenset[Kind]:
         or not names
         or not all(isinstance(name, str) and name in known for name in names)
     ):
-        raise _wrong(path, f"events must be a list of {', '.join(known)}")
+        raise given.wrong("events", f"must be a list of {', '.join(known)}")
     return frozenset(known[name] for name in names)
 
 
-def _secret(path: Path, value: object) -> bytes:
-    if not isinstance(value, str) or not value or "\0" in value:
-        raise _wrong(path, "secret_file must be the path of a file")
-    place = path.parent / os.path.expanduser(value)
+def _secret(place: Path) -> bytes:
     try:
         with place.open("rb") as file:
             mode = stat.S_IMODE(os.fstat(file.fileno()).st_mode)
@@ -108,7 +98,3 @@ def _secret(path: Path, value: object) -> bytes:
             str(place), f"a secret must have {SECRET_MIN} to {SECRET_MAX} bytes"
         )
     return secret
-
-
-def _wrong(path: Path, problem: str) -> ConfigurationError:
-    return ConfigurationError(str(path), f"webhooks: {problem}")

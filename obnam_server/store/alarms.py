@@ -7,7 +7,7 @@ from attrs import frozen
 from obnam.errors import NotFound, UnknownFormat
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.store.errors import StoreError
-from obnam_server.store.register import Alarm
+from obnam_server.store.generations.register import Alarm
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from attrs import define, field, frozen
 
-from obnam_server.store.database import Database, database_errors
+from obnam_server.store.disk.database import Database, database_errors
 
 SCHEMA_VERSION = (1, 0)
 DATABASE_NAME = "events.sqlite"

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from attrs import frozen
 
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.store.clients import Client
+from obnam_server.store.accounts.clients import Client
+from obnam_server.store.accounts.repository_settings import RepositorySettings
 from obnam_server.store.quotas import Quota
 from obnam_server.store.repository import RepositoryStore
-from obnam_server.store.repository_settings import RepositorySettings
 
 SECOND_NS = 1_000_000_000
 

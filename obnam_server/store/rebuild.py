@@ -7,15 +7,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from obnam.model.ids import RepositoryName
-from obnam_server.store import layout
-from obnam_server.store.audit import RepositoryAudit
+from obnam_server.store.accounts.audit import RepositoryAudit
+from obnam_server.store.accounts.server_key import ServerKey
+from obnam_server.store.disk import layout
+from obnam_server.store.disk.files import LOCAL_FILES, IFiles, disk_errors
 from obnam_server.store.errors import BadDataDirectory, BadRepositoryFile
-from obnam_server.store.files import LOCAL_FILES, IFiles, disk_errors
-from obnam_server.store.index import SqliteIndex
-from obnam_server.store.parts import RepositoryHome, ids_in_segments
+from obnam_server.store.index.sqlite import SqliteIndex
 from obnam_server.store.repository import RepositoryStore
-from obnam_server.store.segments import LocalSegmentStore
-from obnam_server.store.server_key import ServerKey
+from obnam_server.store.segments.local import LocalSegmentStore
+from obnam_server.store.segments.parts import RepositoryHome, ids_in_segments
 from obnam_server.store.store import INDEX_NAME
 
 _LEFTOVERS = ("", "-wal", "-shm")

@@ -23,30 +23,30 @@ from obnam.wire.messages import (
     KeyringSlot,
     Receipt,
 )
-from obnam_server.store.accounting import Accounting
-from obnam_server.store.audit import RepositoryAudit
-from obnam_server.store.checking import Checking
-from obnam_server.store.collection import Collection
-from obnam_server.store.counted import Past
-from obnam_server.store.damage import DamageRecords, needed
-from obnam_server.store.decisions import Decisions
+from obnam_server.store.accounts.audit import RepositoryAudit
+from obnam_server.store.accounts.server_key import ServerKey
 from obnam_server.store.errors import StoreFull, StoreUncertain
-from obnam_server.store.fetch import Wanted, read_frames
-from obnam_server.store.generations import Generations
-from obnam_server.store.interfaces import IIndex, Location
-from obnam_server.store.keyring import KeyringStore
-from obnam_server.store.mending import Mending
-from obnam_server.store.numbers import Numbers
-from obnam_server.store.parts import RepositoryHome
-from obnam_server.store.recovery import Recovery
-from obnam_server.store.register import RegisterStore
+from obnam_server.store.generations.accounting import Accounting
+from obnam_server.store.generations.commits import Generations
+from obnam_server.store.generations.decisions import Decisions
+from obnam_server.store.generations.keyring import KeyringStore
+from obnam_server.store.generations.register import RegisterStore
+from obnam_server.store.generations.sessions import Sessions
 from obnam_server.store.reservations import Reservation, Reservations
-from obnam_server.store.scrubbing import Scrubbing
-from obnam_server.store.segment_format import SegmentKind
-from obnam_server.store.server_key import ServerKey
-from obnam_server.store.sessions import Sessions
-from obnam_server.store.unreadable import Unreadable
-from obnam_server.store.upload import Upload
+from obnam_server.store.seams.index import IIndex
+from obnam_server.store.seams.values import Location, Past
+from obnam_server.store.segments.fetch import Wanted, read_frames
+from obnam_server.store.segments.format import SegmentKind
+from obnam_server.store.segments.numbers import Numbers
+from obnam_server.store.segments.parts import RepositoryHome
+from obnam_server.store.segments.upload import Upload
+from obnam_server.store.upkeep.checking import Checking
+from obnam_server.store.upkeep.collection import Collection
+from obnam_server.store.upkeep.damage import DamageRecords, needed
+from obnam_server.store.upkeep.mending import Mending
+from obnam_server.store.upkeep.recovery import Recovery
+from obnam_server.store.upkeep.scrubbing import Scrubbing
+from obnam_server.store.upkeep.unreadable import Unreadable
 
 __all__ = ["RepositoryStore", "Upload"]
 

@@ -10,18 +10,18 @@ from attrs import define, field
 
 from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.store import layout
-from obnam_server.store.audit import Audit, RepositoryAudit
-from obnam_server.store.clients import Clients
+from obnam_server.store.accounts.audit import Audit, RepositoryAudit
+from obnam_server.store.accounts.clients import Clients
+from obnam_server.store.accounts.repository_settings import RepositorySettings
+from obnam_server.store.accounts.server_key import ServerKey
+from obnam_server.store.disk import layout
+from obnam_server.store.disk.files import LOCAL_FILES, IFiles
+from obnam_server.store.disk.reserve import Reserve
 from obnam_server.store.errors import StoreFailed
-from obnam_server.store.files import LOCAL_FILES, IFiles
-from obnam_server.store.index import SqliteIndex
-from obnam_server.store.parts import RepositoryHome
+from obnam_server.store.index.sqlite import SqliteIndex
 from obnam_server.store.repository import Judge, RepositoryStore
-from obnam_server.store.repository_settings import RepositorySettings
-from obnam_server.store.reserve import Reserve
-from obnam_server.store.segments import LocalSegmentStore
-from obnam_server.store.server_key import ServerKey
+from obnam_server.store.segments.local import LocalSegmentStore
+from obnam_server.store.segments.parts import RepositoryHome
 
 INDEX_NAME = "index.sqlite"
 

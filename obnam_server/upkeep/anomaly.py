@@ -14,7 +14,7 @@ from collections.abc import Iterator, Sequence
 
 from attrs import evolve, frozen
 
-from obnam_server.store.counted import Past
+from obnam_server.store.seams.values import Past
 
 BACKUPS_MIN = 5
 """Backups that must have been before: the first ones are large, and tell little."""

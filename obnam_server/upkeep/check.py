@@ -3,8 +3,8 @@
 from attrs import evolve
 from twisted.logger import Logger
 
-from obnam_server.store.checking import Finding
 from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.upkeep.checking import Finding
 from obnam_server.work import Work
 
 log = Logger()

@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from attrs import frozen
 
 from obnam.wire.limits import MIB, UPLOAD_BODY_MAX
-from obnam_server.store.collection import SegmentShare
-from obnam_server.store.interfaces import SegmentNumber
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.upkeep.collection import SegmentShare
 
 DEAD_SHARE_MAX = 0.25
 """A segment with a larger part dead is rewritten. Lower: more is copied for each byte gained

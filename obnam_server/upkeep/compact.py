@@ -3,10 +3,10 @@
 from attrs import define
 from twisted.logger import Logger
 
-from obnam_server.store.compaction import Rewrite
 from obnam_server.store.errors import DamagedSegment
-from obnam_server.store.interfaces import SegmentNumber
 from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.upkeep.compaction import Rewrite
 from obnam_server.upkeep.collect import plan
 from obnam_server.upkeep.pace import Pace
 from obnam_server.work import Work

@@ -5,8 +5,8 @@ from twisted.logger import Logger
 
 from obnam.model.ids import ClientName
 from obnam.wire.listing import ListedGeneration
-from obnam_server.store.decisions import KeptGeneration
-from obnam_server.store.register import Register
+from obnam_server.store.generations.decisions import KeptGeneration
+from obnam_server.store.generations.register import Register
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.upkeep.policy import PolicyRefused, parse_policy
 from obnam_server.upkeep.retention import Candidate, Fate, Plan, decide, stays_in_trash_ns

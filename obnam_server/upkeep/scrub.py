@@ -6,10 +6,10 @@ from attrs import define, field
 from twisted.logger import Logger
 
 from obnam_server.store.errors import CollectionWaits
-from obnam_server.store.interfaces import ScrubPass
 from obnam_server.store.repository import RepositoryStore
-from obnam_server.store.segment_check import SegmentCheck
-from obnam_server.store.segment_format import name_of
+from obnam_server.store.seams.values import ScrubPass
+from obnam_server.store.segments.format import name_of
+from obnam_server.store.upkeep.segment_check import SegmentCheck
 from obnam_server.upkeep.pace import Pace
 from obnam_server.work import Work
 

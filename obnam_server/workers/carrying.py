@@ -6,14 +6,14 @@ from pathlib import Path
 from attrs import define, field
 
 from obnam.model.ids import RepositoryName
-from obnam_server.store.direct import DirectAppender
-from obnam_server.store.fetch import Wanted, read_frames
-from obnam_server.store.files import LOCAL_FILES, IFiles, disk_errors
-from obnam_server.store.layout import repositories_of
-from obnam_server.store.parts import RepositoryHome
-from obnam_server.store.received import ReceivedFrames
-from obnam_server.store.segment_format import HEADER_BYTES
-from obnam_server.store.segments import LocalSegmentStore
+from obnam_server.store.disk.direct import DirectAppender
+from obnam_server.store.disk.files import LOCAL_FILES, IFiles, disk_errors
+from obnam_server.store.disk.layout import repositories_of
+from obnam_server.store.segments.fetch import Wanted, read_frames
+from obnam_server.store.segments.format import HEADER_BYTES
+from obnam_server.store.segments.local import LocalSegmentStore
+from obnam_server.store.segments.parts import RepositoryHome
+from obnam_server.store.segments.received import ReceivedFrames
 
 
 @define(eq=False)
@@ -56,7 +56,7 @@ def frames_of(
     wanted: Sequence[Wanted],
     moved: Callable[[Sequence[Wanted]], Sequence[Wanted]],
 ) -> Iterator[bytes]:
-    """The frames of an answer. See `obnam_server.store.fetch.read_frames`.
+    """The frames of an answer. See `obnam_server.store.segments.fetch.read_frames`.
 
     Each answer opens the segments for itself: what is removed, or belongs to another repository
     of that name later, shall not be kept open here.

@@ -6,7 +6,7 @@ between them goes with the connection, which goes with the client's. A fetch is 
 that says that it is over.
 """
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from attrs import define
 from klein import Klein
@@ -17,17 +17,22 @@ from twisted.web.iweb import IRequest
 
 from obnam.errors import NotFound
 from obnam.wire import members
-from obnam.wire.idlists import unpack_ids
-from obnam.wire.limits import FETCH_BODY_MAX, FETCH_IDS_MAX, JSON_BODY_MAX
-from obnam.wire.problems import TOO_LARGE
+from obnam.wire.limits import JSON_BODY_MAX
 from obnam_server.api import CHUNK_IDS_BODY_MAX, Api
-from obnam_server.exchange import json_answer, nothing, octets, read_json, session_of
+from obnam_server.exchange import (
+    json_answer,
+    nothing,
+    octets,
+    read_json,
+    session_of,
+    wanted_by,
+)
 from obnam_server.monitoring.metrics import Counters
-from obnam_server.problems import Refused, write_answer
-from obnam_server.requests import ApiRequest, check_length
-from obnam_server.routes import READ, STORE, Body, Route, authorized_route, new_app
-from obnam_server.store.fetch import size_of
+from obnam_server.problems import write_answer
+from obnam_server.requests import ApiRequest
+from obnam_server.routes import READ, STORE, Body, Route, authorized_route, check_length, new_app
 from obnam_server.work import Work
+from obnam_server.workers.desk_site import DeskRequest
 from obnam_server.workers.messages import (
     BODY_LENGTH,
     RECEIVED_BODY_MAX,
@@ -39,9 +44,6 @@ from obnam_server.workers.messages import (
 
 HTTP_ERRORS = 400
 """Statuses from here on are refusals."""
-
-if TYPE_CHECKING:
-    from obnam_server.workers.desk_site import DeskRequest
 
 
 @define(slots=False, eq=False)
@@ -58,7 +60,7 @@ class Desk:
     # Uploads
 
     @authorized_route(app, routes, "POST", "/worker/uploads", STORE)
-    async def begin_upload(self, request: "DeskRequest") -> bytes:
+    async def begin_upload(self, request: DeskRequest) -> bytes:
         """May a body of this length come? Then it goes into the file at ``path``, to its end."""
         length = check_length(Api.routes["store"], _body_length(request))
         await request.take_room(length)
@@ -82,7 +84,7 @@ class Desk:
     @authorized_route(
         app, routes, "PUT", "/worker/uploads", STORE, body=Body.KEPT, limit_bytes=RECEIVED_BODY_MAX
     )
-    async def end_upload(self, request: "DeskRequest") -> bytes:
+    async def end_upload(self, request: DeskRequest) -> bytes:
         """All of the body is in the file: store it. Answered when it is durable."""
         session, received = session_of(request), unpack_received(request.read_body())
         held, caller, gate = request.channel.held, request.caller, request.gate
@@ -118,13 +120,9 @@ class Desk:
         body=Body.KEPT,
         limit_bytes=CHUNK_IDS_BODY_MAX,
     )
-    async def fetch(self, request: "DeskRequest") -> bytes:
+    async def fetch(self, request: DeskRequest) -> bytes:
         """Where chunks lie, once it is their turn."""
-        ids = unpack_ids(request.read_body(), FETCH_IDS_MAX)
-        wanted = await self._work.read(request.repository.wanted, ids)
-        length = size_of(wanted)
-        if length > FETCH_BODY_MAX:
-            raise Refused(TOO_LARGE, f"the answer would be larger than {FETCH_BODY_MAX} bytes")
+        wanted, length = await wanted_by(request, self._work)
         await request.take_turn(request.queues.answers, length)
         request.hold()
         request.setHeader(REPOSITORY, request.repository.name.encode("ascii"))
@@ -133,7 +131,7 @@ class Desk:
     @authorized_route(
         app, routes, "POST", "/worker/moved", READ, body=Body.KEPT, limit_bytes=4 * JSON_BODY_MAX
     )
-    async def moved(self, request: "DeskRequest") -> bytes:
+    async def moved(self, request: DeskRequest) -> bytes:
         """Where chunks are that could not be read where they were."""
         held = request.channel.held
         if held is None:
@@ -145,7 +143,7 @@ class Desk:
     @authorized_route(
         app, routes, "POST", "/worker/done", READ, body=Body.KEPT, limit_bytes=JSON_BODY_MAX
     )
-    async def done(self, request: "DeskRequest") -> bytes:
+    async def done(self, request: DeskRequest) -> bytes:
         """The client has been answered, with ``status`` and so many ``sent`` bytes."""
         document = read_json(request)
         request.told_status = members.number(document, "status")
@@ -164,7 +162,7 @@ class Desk:
         uploads = (self.routes["begin_upload"], self.routes["end_upload"])
         return Api.routes["store" if route in uploads else "fetch"]
 
-    def count(self, request: "DeskRequest") -> None:
+    def count(self, request: DeskRequest) -> None:
         """Count a client's request when it ends: with its last part, or with a refusal."""
         held = request.channel.held
         status = request.told_status or request.code
@@ -176,6 +174,6 @@ class Desk:
         self._counters.took(route.template, status, self._clock.seconds() - began_s)
 
 
-def _body_length(request: "DeskRequest") -> int | None:
+def _body_length(request: DeskRequest) -> int | None:
     text = request.getHeader(BODY_LENGTH)
     return int(text) if text is not None else None

@@ -4,9 +4,10 @@ The first line says where that comes from; then it is HTTP, as if the client its
 `desk` for what only workers ask. Nothing is too slow here: workers see to that.
 """
 
-from typing import Any
+from typing import Any, Protocol
 
 from attrs import define, field
+from klein import Klein
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -14,14 +15,14 @@ from twisted.web.http import Request
 from twisted.web.resource import IResource
 
 from obnam_server.channel import ApiChannel
-from obnam_server.requests import ApiRequest, Services
+from obnam_server.requests import ApiRequest
 from obnam_server.routes import Route, find
+from obnam_server.services import Services
 from obnam_server.sharing.queues import Queue
 from obnam_server.site import ApiSite
 from obnam_server.store.repository import RepositoryStore, Upload
 from obnam_server.store.reservations import Reservation
 from obnam_server.work import Work
-from obnam_server.workers.desk import Desk
 from obnam_server.workers.messages import CLOSING
 
 log = Logger()
@@ -64,6 +65,24 @@ class Held:
                 lambda failure: log.failure("Abort failed", failure=failure)
             )
         self.leave()
+
+
+class Answers(Protocol):
+    """Who answers workers: `obnam_server.workers.desk.Desk`."""
+
+    @property
+    def app(self) -> Klein:
+        """What its requests are found with."""
+
+    @property
+    def routes(self) -> dict[str, Route]:
+        """Its requests."""
+
+    def stands_for(self, route: Route | None) -> Route:
+        """The route of the API that one of these is a part of."""
+
+    def count(self, request: "DeskRequest") -> None:
+        """Count a client's request when it ends."""
 
 
 class DeskChannel(ApiChannel):
@@ -157,7 +176,7 @@ class DeskSite(ApiSite):
 
     protocol = DeskChannel  # type: ignore[assignment]  # Twisted's own is a function
 
-    def __init__(self, api: IResource, desk: Desk, services: Services, reactor: Any) -> None:
+    def __init__(self, api: IResource, desk: Answers, services: Services, reactor: Any) -> None:
         super().__init__(api, services, reactor, DeskRequest, timeout_s=None)
         self.desk = desk
         self._desk_resource = desk.app.resource()

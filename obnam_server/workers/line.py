@@ -19,8 +19,8 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import IBodyProducer, IResponse
 from zope.interface import implementer
 
-from obnam_server.administration.place import socket_address
 from obnam_server.channel import SOCKET_BYTES
+from obnam_server.sockets import socket_address
 
 HOST = b"owner"
 """HTTP/1.1 wants a host, and there is none."""

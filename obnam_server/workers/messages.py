@@ -7,9 +7,9 @@ import struct
 from collections.abc import Sequence
 
 from obnam.model.ids import CHUNK_ID_BYTES, ChunkId
-from obnam_server.store.fetch import Wanted
-from obnam_server.store.interfaces import Location, SegmentNumber
-from obnam_server.store.received import UPLOAD_FRAMES_MAX, ReceivedFrames
+from obnam_server.store.seams.values import Location, SegmentNumber
+from obnam_server.store.segments.fetch import Wanted
+from obnam_server.store.segments.received import UPLOAD_FRAMES_MAX, ReceivedFrames
 
 UPLOADS = b"/worker/uploads"
 FETCH = b"/worker/fetch"

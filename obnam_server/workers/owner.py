@@ -12,11 +12,11 @@ from twisted.internet.unix import Port as UnixPort
 from obnam_server.api import Api
 from obnam_server.config import Settings
 from obnam_server.ports import CannotListen, PrivateSocket
-from obnam_server.requests import Services
+from obnam_server.services import Services
+from obnam_server.sockets import WORKERS_SOCKET_NAME
 from obnam_server.workers.crew import Crew
 from obnam_server.workers.desk import Desk
 from obnam_server.workers.desk_site import DeskSite
-from obnam_server.workers.place import socket_of
 
 STOP_S = 5.0
 """How long connections may take to close when their workers have ended."""
@@ -39,7 +39,7 @@ class Workers:
         """Listen for them. `CannotListen`."""
         desk = Desk(services.work, services.counters, services.clock)
         site = DeskSite(api.app.resource(), desk, services, reactor)
-        path = socket_of(settings.data_directory)
+        path = settings.data_directory / WORKERS_SOCKET_NAME
         try:
             return cls(site, settings, reactor, PrivateSocket.open(path, site, reactor))
         except CannotListenError as error:

@@ -23,16 +23,11 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 from obnam.model.ids import parse_repository_name
 from obnam_server.api import Api
 from obnam_server.problems import write_answer
-from obnam_server.requests import (
-    ANSWER_HEADERS,
-    LEAST_WAITING,
-    UPLOADS_MEMORY,
-    check_length,
-)
-from obnam_server.routes import find
-from obnam_server.store.fetch import Wanted, size_of
+from obnam_server.requests import ANSWER_HEADERS
+from obnam_server.routes import check_length, find
+from obnam_server.store.segments.fetch import Wanted, size_of
 from obnam_server.streams import ANSWERS_MEMORY, LEAST_READ_AHEAD, READ_AHEAD, Stream
-from obnam_server.uploads import WAITING_MAX, UploadBody
+from obnam_server.uploads import LEAST_WAITING, UPLOADS_MEMORY, WAITING_MAX, UploadBody
 from obnam_server.workers.carrying import WrittenBody, frames_of
 from obnam_server.workers.channel import WorkerChannel
 from obnam_server.workers.line import LineLost, PassedBody, body_of

@@ -13,13 +13,13 @@ from twisted.internet.interfaces import IListeningPort, IReactorSocket
 from twisted.logger import Logger
 
 from obnam.errors import ObnamError
-from obnam.wire.bulk_tls import BulkTlsFactory
+from obnam.transport.bulk_tls import BulkTlsFactory
 from obnam_server.config import Settings
 from obnam_server.reload import ServedCertificate, read_anew
+from obnam_server.sockets import WORKERS_SOCKET_NAME
 from obnam_server.tls import certificate_files, server_options
 from obnam_server.work import Work
 from obnam_server.workers.channel import Carriage, WorkerSite
-from obnam_server.workers.place import socket_of
 from obnam_server.workers.report import report_reloaded
 from obnam_server.workers.request import WorkerRequest
 
@@ -50,7 +50,7 @@ class WorkerService(Service):
         self._certificate = ServedCertificate(server_options(self._settings, files))
         data = self._settings.data_directory
         self._site = WorkerSite(
-            Carriage(data, socket_of(data), self._work, self._reactor), WorkerRequest
+            Carriage(data, data / WORKERS_SOCKET_NAME, self._work, self._reactor), WorkerRequest
         )
         for descriptor in self._descriptors:
             self._listen(descriptor)

@@ -159,6 +159,19 @@ class Computer:
         return [*_AS_MORTAL, *command]
 
 
+def processes_of(computer: Computer) -> list[str]:
+    """Command lines of the processes that run in this home."""
+    found = []
+    wanted = f"HOME={computer.folder}".encode()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if wanted in (process / "environ").read_bytes().split(b"\0"):
+                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+        except OSError:
+            continue  # Gone, or somebody else's.
+    return found
+
+
 def tree(top: Path) -> dict[bytes, object]:
     """Everything below ``top``, and all that a restore must bring back of it."""
     root = os.fsencode(top)

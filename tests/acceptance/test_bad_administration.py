@@ -16,7 +16,7 @@ from attrs import define
 from tests.acceptance.administrator import Administrator
 from tests.acceptance.computer import TWISTD, Computer
 from tests.support.server_process import ServerProcess
-from tests.support.small_disk import can_mount, on_small_disk
+from tests.support.small_disk import on_small_disk, skip_without
 
 HOME = "home"
 
@@ -206,8 +206,7 @@ def refused_start(config: Path, *before: str) -> str:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Path:
     """Where one of a MiB is, for a command that `on_small_disk` runs."""
-    if not can_mount():
-        pytest.skip("this system does not let us mount a small disk")
+    skip_without()
     disk = tmp_path / "disk"
     disk.mkdir()
     return disk

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.acceptance.computer import COMMANDS, PATIENCE_S, Computer, tree
-from tests.support.small_disk import alone, can_mount
+from tests.support.small_disk import run_alone
 
 OBNAM = str(COMMANDS / "obnam")
 
@@ -107,14 +107,8 @@ def test_a_locale_that_cannot_say_it(joined: Computer) -> None:
 
 
 def test_a_disk_without_inodes(tmp_path: Path) -> None:
-    """`df` shows room then: so it is named."""
-    if not can_mount():
-        pytest.skip("this system does not let us mount a small disk")
-    program = "tests.acceptance.test_elsewhere:day_without_inodes"
-    done = subprocess.run(
-        alone(program, str(tmp_path)), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    """``df`` shows room then: so it is named."""
+    run_alone(day_without_inodes, tmp_path)
 
 
 def day_without_inodes(folder: str) -> None:
@@ -149,13 +143,7 @@ def day_without_inodes(folder: str) -> None:
 
 def test_a_full_repository_in_a_directory(tmp_path: Path) -> None:
     """Its directory is named, which its user can make room in."""
-    if not can_mount():
-        pytest.skip("this system does not let us mount a small disk")
-    program = "tests.acceptance.test_elsewhere:full_day"
-    done = subprocess.run(
-        alone(program, str(tmp_path)), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
+    run_alone(full_day, tmp_path)
 
 
 def full_day(folder: str) -> None:

@@ -5,22 +5,15 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-import pytest
 from attrs import evolve
 
 from tests.acceptance.computer import TWISTD, Computer, tree
 from tests.support.server_process import ServerProcess
-from tests.support.small_disk import alone, can_mount, fill, mount
+from tests.support.small_disk import fill, mount, run_alone
 
 
 def test_the_place_is_named(tmp_path: Path) -> None:
-    if not can_mount():
-        pytest.skip("this system does not let us mount a small disk")
-    program = "tests.acceptance.test_full_client:day"
-    ended = subprocess.run(
-        alone(program, str(tmp_path)), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    run_alone(day, tmp_path)
 
 
 def can_be_got_back(computer: Computer, warned: str) -> None:

@@ -1,25 +1,16 @@
 """The disk is really full: clients are told, and administrators can make room."""
 
 import os
-import subprocess
 from pathlib import Path
-
-import pytest
 
 from tests.acceptance.administrator import Administrator
 from tests.acceptance.computer import TWISTD, Computer
 from tests.support.server_process import ServerProcess
-from tests.support.small_disk import alone, can_mount, fill, mount
+from tests.support.small_disk import fill, mount, run_alone
 
 
 def test_an_administrator_makes_room(tmp_path: Path) -> None:
-    if not can_mount():
-        pytest.skip("this system does not let us mount a small disk")
-    program = "tests.acceptance.test_full_disk:day"
-    ended = subprocess.run(
-        alone(program, str(tmp_path)), capture_output=True, text=True, timeout=300, check=False
-    )
-    assert ended.returncode == 0, ended.stdout + ended.stderr
+    run_alone(day, tmp_path)
 
 
 def joined(server: ServerProcess, folder: Path, name: str, repository: str) -> Computer:

@@ -49,7 +49,7 @@ def test_tests_import_what_is_installed(tmp_path: Path) -> None:
 
 
 def test_data_files_come_with_the_code(tmp_path: Path) -> None:
-    """Schemas and the typing mark are easily forgotten in `package_data`."""
+    """Schemas and the typing mark are easily forgotten in ``package_data``."""
     wanted = "obnam/py.typed obnam/generation/sql obnam_server/store/sql"
     program = (
         "import sys; from importlib.resources import files\n"

@@ -11,13 +11,12 @@ from tempfile import TemporaryDirectory
 import pytest
 from attrs import evolve
 
-from obnam_server.admin.listening import read_listening
-from tests.acceptance.computer import Computer, tree
+from obnam_server.listening import read_listening
+from tests.acceptance.computer import Computer, processes_of, tree
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_signals(joined: Computer, number: signal.Signals) -> None:
-    """Exit code 128 and the signal's number; one line; the next backup does what is left."""
+def amid_a_backup(joined: Computer) -> "subprocess.Popen[str]":
+    """A backup that has read nothing yet, and will not be done soon."""
     for file in range(40):
         (joined.live / f"{file}").write_bytes(os.urandom(2 << 20))
     process = joined.start("-v", "backup")
@@ -25,13 +24,20 @@ def test_signals(joined: Computer, number: signal.Signals) -> None:
     for line in process.stderr:
         if line == "obnam: backup\n":
             break
+    return process
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_signals(joined: Computer, number: signal.Signals) -> None:
+    """Exit code 128 and the signal's number; one line; the next backup does what is left."""
+    process = amid_a_backup(joined)
     process.send_signal(number)
     out, err = process.communicate(timeout=30)
     assert process.returncode == 128 + number
     assert out == ""
     assert err.splitlines()[-1].startswith(f"obnam: ended by {number.name}")
     assert "Traceback" not in err
-    assert _related(joined.folder, process.pid) == []
+    assert processes_of(joined) == []
     joined.backup()
     assert tree(joined.restored()) == tree(joined.live)
     assert list((joined.folder / ".cache").rglob("*.new")) == []
@@ -39,16 +45,10 @@ def test_signals(joined: Computer, number: signal.Signals) -> None:
 
 def test_killed(joined: Computer) -> None:
     """Workers end with a client that is killed."""
-    for file in range(40):
-        (joined.live / f"{file}").write_bytes(os.urandom(2 << 20))
-    process = joined.start("-v", "backup")
-    assert process.stderr is not None
-    for line in process.stderr:
-        if line == "obnam: backup\n":
-            break
+    process = amid_a_backup(joined)
     process.kill()
     process.communicate(timeout=30)  # until all that have its output open are gone
-    assert _related(joined.folder, process.pid) == []
+    assert processes_of(joined) == []
     joined.backup()
 
 
@@ -78,7 +78,7 @@ def test_a_second_signal(computer: Computer, tmp_path: Path) -> None:
         assert (process.returncode, out) == (128 + signal.SIGINT, "")
         assert err.splitlines()[-1].startswith("obnam: ended by SIGINT")
         assert list(Path(temporary).iterdir()) == []
-    assert _related(computer.folder, process.pid) == []
+    assert processes_of(computer) == []
     computer.backup()
 
 
@@ -110,16 +110,3 @@ def test_an_early_signal(computer: Computer, tmp_path: Path, number: signal.Sign
         assert ended.returncode == 128 + number, ended.stderr
         assert ended.stderr.startswith(f"obnam: ended by {number.name}")
         assert list(Path(temporary).iterdir()) == []
-
-
-def _related(folder: Path, parent: int) -> list[str]:
-    """Processes that have this home, and so were started by its Obnam."""
-    found = []
-    wanted = f"HOME={folder}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue  # Gone, or somebody else's.
-    return found

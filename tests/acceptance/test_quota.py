@@ -4,8 +4,8 @@ import random
 import time
 
 from obnam.model.ids import RepositoryName
-from obnam_server.store.clients import Clients
-from obnam_server.store.repository_settings import RepositorySettings
+from obnam_server.store.accounts.clients import Clients
+from obnam_server.store.accounts.repository_settings import RepositorySettings
 from tests.acceptance.computer import Computer, tree
 from tests.support.server_process import ServerProcess
 

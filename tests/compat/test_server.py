@@ -5,7 +5,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from obnam.model.ids import RepositoryName
-from obnam_server.store.clients import DATABASE_NAME
+from obnam_server.store.accounts.clients import DATABASE_NAME
 from obnam_server.store.store import Store
 from tests.compat.test_index import schema_of
 from tests.support.stored import HOME, Clock

@@ -3,7 +3,6 @@
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +22,11 @@ from obnam.wire.lent import Lent
 from obnam.wire.limits import UPLOAD_BODY_MAX
 from obnam_server.admin.clients import invite
 from obnam_server.config import load
-from tests.contract.repository_contract import Repositories, RepositoryContract
+from tests.contract.repository_contract import Repositories, RepositoryContract, three_clients
 
 reactor: Any = global_reactor
 
 SCOPES = ("backup", "restore", "manage")
-_numbers = count()
 
 
 @pytest.fixture(scope="module")
@@ -97,15 +95,8 @@ async def joined(
 class TestEmbedded(RepositoryContract):
     @pytest_twisted.async_yield_fixture
     async def repositories(self, server: embedded.EmbeddedServer) -> AsyncIterator[Repositories]:
-        number = next(_numbers)
-        opened = [
-            await joined(server, f"laptop-{number}", f"home-{number}"),
-            await joined(server, f"desktop-{number}", f"home-{number}"),
-            await joined(server, f"stranger-{number}", f"elsewhere-{number}"),
-        ]
-        yield Repositories(*opened)
-        for each in opened:
-            await each.close()
+        async for found in three_clients(lambda name, repository: joined(server, name, repository)):
+            yield found
 
 
 @pytest.fixture(scope="module")
@@ -121,15 +112,10 @@ class TestEmbeddedThatIsLentMemory(RepositoryContract):
     async def repositories(
         self, server: embedded.EmbeddedServer, rack: SlabRack
     ) -> AsyncIterator[Repositories]:
-        number = next(_numbers)
-        opened = [
-            await joined(server, f"laptop-{number}", f"home-{number}", rack),
-            await joined(server, f"desktop-{number}", f"home-{number}", rack),
-            await joined(server, f"stranger-{number}", f"elsewhere-{number}", rack),
-        ]
-        yield Repositories(*opened)
-        for each in opened:
-            await each.close()
+        async for found in three_clients(
+            lambda name, repository: joined(server, name, repository, rack)
+        ):
+            yield found
 
 
 @pytest_twisted.ensureDeferred

@@ -1,7 +1,6 @@
 """The client keeps the contract over TLS, with a real server process and a pinned key."""
 
 from collections.abc import AsyncIterator, Iterator
-from itertools import count
 from typing import Any
 
 import pytest
@@ -12,13 +11,12 @@ from obnam.repository.connect import Connections, open_tls, tls_exchange
 from obnam.repository.enrol import enrol, new_token, parse_invitation
 from obnam.repository.http import HttpRepository
 from obnam.repository.tls import Trust
-from tests.contract.repository_contract import Repositories, RepositoryContract
+from tests.contract.repository_contract import Repositories, RepositoryContract, three_clients
 from tests.support.server_process import ServerProcess
 
 reactor: Any = global_reactor
 
 SCOPES = ("backup", "restore", "manage")
-_numbers = count()
 
 
 async def joined(server: ServerProcess, name: str, repository: str) -> HttpRepository:
@@ -47,12 +45,5 @@ def server(
 class TestHttps(RepositoryContract):
     @pytest_twisted.async_yield_fixture
     async def repositories(self, server: ServerProcess) -> AsyncIterator[Repositories]:
-        number = next(_numbers)
-        opened = [
-            await joined(server, f"laptop-{number}", f"home-{number}"),
-            await joined(server, f"desktop-{number}", f"home-{number}"),
-            await joined(server, f"stranger-{number}", f"elsewhere-{number}"),
-        ]
-        yield Repositories(*opened)
-        for each in opened:
-            await each.close()
+        async for found in three_clients(lambda name, repository: joined(server, name, repository)):
+            yield found

@@ -9,7 +9,8 @@ from threading import Event
 
 import pytest
 
-from tests.crash.world import PATIENCE_S, World, processes_of
+from tests.acceptance.computer import processes_of
+from tests.crash.world import PATIENCE_S, World
 from tests.support import hasty_client
 from tests.support.server_operator import at
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.acceptance.computer import Computer, tree
-from tests.crash.world import PATIENCE_S, World, processes_of
+from tests.acceptance.computer import Computer, processes_of, tree
+from tests.crash.world import PATIENCE_S, World
 from tests.support import mortal_workers
 
 BACKUP = [

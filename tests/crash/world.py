@@ -17,7 +17,7 @@ from obnam.model.ids import ChunkId, RepositoryName
 from obnam.wire.frames import split
 from obnam.wire.idlists import pack_ids
 from obnam_server.store.store import Store
-from tests.acceptance.computer import Computer, tree
+from tests.acceptance.computer import Computer, processes_of, tree
 from tests.support import mortal_server
 from tests.support.server_operator import Operator
 from tests.support.server_process import ServerProcess
@@ -164,19 +164,6 @@ def first_to_end(pids: Sequence[int]) -> int:
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-
-
-def processes_of(computer: Computer) -> list[str]:
-    """Command lines of the processes that run in this home."""
-    found = []
-    wanted = f"HOME={computer.folder}".encode()
-    for process in Path("/proc").glob("[0-9]*"):
-        try:
-            if wanted in (process / "environ").read_bytes().split(b"\0"):
-                found.append((process / "cmdline").read_bytes().replace(b"\0", b" ").decode())
-        except OSError:
-            continue  # Gone, or somebody else's.
-    return found
 
 
 def check_store(data: Path, acknowledged: dict[ChunkId, set[bytes]]) -> None:

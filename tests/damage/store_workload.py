@@ -5,9 +5,9 @@ from pathlib import Path
 
 from obnam.model.ids import ClientName
 from obnam.wire.messages import KeyringSlot
-from obnam_server.store.audit_lines import verified
-from obnam_server.store.files import LOCAL_FILES, IFiles
-from obnam_server.store.index import SqliteIndex
+from obnam_server.store.accounts.audit_lines import verified
+from obnam_server.store.disk.files import LOCAL_FILES, IFiles
+from obnam_server.store.index.sqlite import SqliteIndex
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store

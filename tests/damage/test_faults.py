@@ -8,7 +8,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 
-from obnam_server.store.audit_lines import verified
+from obnam_server.store.accounts.audit_lines import verified
 from obnam_server.store.errors import StoreError, StoreFailed, StoreFull, StoreUncertain
 from obnam_server.store.store import Store
 from tests.damage.day import Day, Facts, evening, morning, promised

@@ -13,7 +13,7 @@ import pytest
 from attrs import evolve
 
 from obnam.model.ids import ClientName
-from obnam_server.store.audit_lines import verified
+from obnam_server.store.accounts.audit_lines import verified
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
 from tests.damage.day import CAROL, Day, Facts, any_day, evening, morning, promised

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from obnam_server.store.disk.files import IFiles
 from obnam_server.store.errors import StoreError
-from obnam_server.store.files import IFiles
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store

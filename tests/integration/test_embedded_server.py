@@ -23,7 +23,7 @@ from obnam.repository import embedded, starting
 from obnam.repository.connect import open_embedded
 from obnam.wire.lent import Lent
 from obnam.wire.lifeline import UpkeepAsked
-from obnam_server.admin.listening import read_listening
+from obnam_server.listening import read_listening
 
 ensure = pytest_twisted.ensureDeferred
 reactor: Any = global_reactor

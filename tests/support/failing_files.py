@@ -7,7 +7,7 @@ from pathlib import Path
 from attrs import define, field
 from zope.interface import implementer
 
-from obnam_server.store.files import IFiles, LocalFiles
+from obnam_server.store.disk.files import IFiles, LocalFiles
 
 
 @implementer(IFiles)

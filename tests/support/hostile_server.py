@@ -55,12 +55,25 @@ class HostileServer(Factory):
     def buildProtocol(self, address: object) -> HostileConnection:  # noqa: N802
         return HostileConnection(self)
 
+    def abort(self) -> None:
+        """Cut the connections that there still are."""
+        for connection in set(self.connections) - set(self.lost):
+            connection.transport.abortConnection()  # type: ignore[union-attr]
+
 
 def answer(body: bytes, status: str = "200 OK", *headers: str, length: int | None = None) -> bytes:
     """A response; ``length`` is what it claims, if not the truth."""
     length = len(body) if length is None else length
     head = [f"HTTP/1.1 {status}", f"Content-Length: {length}", *headers]
     return "\r\n".join([*head, "", ""]).encode("ascii") + body
+
+
+ENDLESS_HEADS = {
+    "headers": b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
+    "continue": b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000,
+    "hints": b"HTTP/1.1 103 Early Hints\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
+}
+"""Answers of which nothing but a head comes, and more of it than a client keeps."""
 
 
 def _content_length(head: bytes) -> int:

@@ -4,8 +4,8 @@ Run as ``python mortal_server.py WILL TWISTD-ARGUMENTS``. While there is a file 
 says which step is the last: ``CONTEXT OPERATION COUNT``, such as ``upload rename 2``. The process
 then kills itself right before the second rename that belongs to an upload; ``renamed`` is right
 after it. Contexts: ``upload``, ``accept``, ``begin``, ``refer``, ``commit``. Operations: those of
-`obnam_server.store.files.IFiles`, and ``index``/``indexed``: before, and after, a transaction of
-the index is committed.
+`obnam_server.store.disk.files.IFiles`, and ``index``/``indexed``: before, and after, a transaction
+of the index is committed.
 
 With ``full`` before it, the disk has no room from that step on, until the file is removed.
 """
@@ -78,11 +78,11 @@ def main() -> None:
     """Patch the store's way to the disk; then be twistd."""
     from twisted.scripts.twistd import run
 
-    from obnam_server.store.database import Database
-    from obnam_server.store.files import LocalFiles
-    from obnam_server.store.generations import Generations
+    from obnam_server.store.disk.database import Database
+    from obnam_server.store.disk.files import LocalFiles
+    from obnam_server.store.generations.commits import Generations
+    from obnam_server.store.generations.sessions import Sessions
     from obnam_server.store.repository import RepositoryStore
-    from obnam_server.store.sessions import Sessions
 
     fate = Fate(Path(sys.argv.pop(1)))
     for operation in ("create", "append", "sync", "rename", "remove", "sync_directory"):

@@ -20,8 +20,8 @@ import pytest
 from attrs import define, evolve, field, frozen
 from zope.interface import implementer
 
-from obnam_server.store.database import Database
-from obnam_server.store.files import IFiles, LocalFiles
+from obnam_server.store.disk.database import Database
+from obnam_server.store.disk.files import IFiles, LocalFiles
 
 PENDING_MAX = 6
 """Changes of names that may be kept or lost in every combination; no step of the store has more."""

@@ -5,12 +5,13 @@ from pathlib import Path
 from attrs import define
 
 from obnam.model.ids import ChunkId
-from obnam_server.store.interfaces import ScrubPass, SegmentNumber
+from obnam.wire.messages import KeyringSlot
 from obnam_server.store.repository import RepositoryStore
-from obnam_server.store.scrubbing import Noted
-from obnam_server.store.segments import path_of
+from obnam_server.store.seams.values import ScrubPass, SegmentNumber
+from obnam_server.store.segments.local import path_of
+from obnam_server.store.upkeep.scrubbing import Noted
 from tests.support.one_repository import OneRepository
-from tests.support.stored import ALICE, chunk_id, segment_paths
+from tests.support.stored import ALICE, back_up, chunk_id, generation_id, segment_paths
 
 FIRST = 32 + 37
 """Where the sealed bytes of a segment's first chunk lie."""
@@ -53,6 +54,17 @@ def break_chunk(data: Path, home: RepositoryStore, chunk_id: ChunkId) -> None:
 @define
 class SpoiltServer(OneRepository):
     """A store whose files are spoilt."""
+
+    @classmethod
+    def begun(cls, data: Path) -> "SpoiltServer":
+        """One with all kinds of segments: see `CHUNKS_1`."""
+        server = cls(data)
+        server.start()
+        back_up(server.home, ALICE, "one", "abc")
+        back_up(server.home, ALICE, "two", "bcd")
+        server.home.put_keyring([KeyringSlot("0" * 32, "slot", b"sealed")], "0")
+        server.home.change(server.home.decisions.pin, generation_id("one"), "admin", "the first")
+        return server
 
     def path(self, number: int) -> Path:
         (found,) = [p for p in segment_paths(self.data) if int(p.name, 16) == number]

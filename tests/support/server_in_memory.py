@@ -21,8 +21,8 @@ from obnam_server.channel import ApiChannel
 from obnam_server.lent import LentMemories
 from obnam_server.monitoring.events import Event, Events
 from obnam_server.monitoring.metrics import Counters
-from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
+from obnam_server.services import Repositories, Services
 from obnam_server.sharing.failures import Failures
 from obnam_server.sharing.queues import Queues
 from obnam_server.site import ApiSite

@@ -15,8 +15,8 @@ from threading import Condition, Event, Thread
 import obnam_server
 from obnam.model.ids import parse_client_name, parse_repository_name
 from obnam_server.admin.clients import invite
-from obnam_server.admin.listening import read_listening
 from obnam_server.config import load
+from obnam_server.listening import read_listening
 
 START_S = 30.0
 """A server that does not listen by then is ended, and the test fails with its log."""

@@ -4,7 +4,10 @@ import contextlib
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 _ALONE = ("unshare", "--user", "--map-root-user", "--mount")
@@ -16,11 +19,11 @@ sys.exit(run(*sys.argv[2:]))
 """
 
 
-def can_mount() -> bool:
-    """Whether this system lets us have one."""
-    if shutil.which("unshare") is None or shutil.which("mount") is None:
-        return False
-    return subprocess.run([*_ALONE, "true"], check=False, capture_output=True).returncode == 0
+def skip_without() -> None:
+    """Skip the test that asks where this system does not let us have one."""
+    programs = shutil.which("unshare") and shutil.which("mount")
+    if not programs or subprocess.run([*_ALONE, "true"], capture_output=True).returncode:
+        pytest.skip("this system does not let us mount a small disk")
 
 
 def on_small_disk(disk: Path, data: Path | None = None) -> list[str]:
@@ -57,9 +60,11 @@ def fill(disk: Path) -> Path:
     return path
 
 
-def alone(program: str, *arguments: str) -> list[str]:
-    """The command that runs the function ``MODULE:NAME`` with arguments, where it may mount."""
-    module, _, name = program.partition(":")
-    text = f"import sys; sys.path.append(sys.argv[1]); from {module} import {name}; "
-    text += f"{name}(*sys.argv[2:])"
-    return [*_ALONE, sys.executable, "-c", text, str(ROOT), *arguments]
+def run_alone(function: Callable[[str], None], folder: Path) -> None:
+    """Call a function of a test module with a folder, in a process that may `mount`."""
+    skip_without()
+    text = "import sys; sys.path.append(sys.argv[1]); "
+    text += f"from {function.__module__} import {function.__name__} as run; run(sys.argv[2])"
+    command = [*_ALONE, sys.executable, "-c", text, str(ROOT), str(folder)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stdout + ended.stderr

@@ -17,15 +17,15 @@ from obnam.model.ids import ClientName, RepositoryName, parse_generation_id
 from obnam.repository import state
 from obnam.repository.trust import Link
 from obnam_server.config import Settings
-from obnam_server.store import layout
-from obnam_server.store.audit import Audit
-from obnam_server.store.audit_lines import month_of
-from obnam_server.store.database import Database
-from obnam_server.store.files import LOCAL_FILES, write_durably
-from obnam_server.store.interfaces import SegmentNumber
+from obnam_server.store.accounts.audit import Audit
+from obnam_server.store.accounts.audit_lines import month_of
+from obnam_server.store.disk import layout
+from obnam_server.store.disk.database import Database
+from obnam_server.store.disk.files import LOCAL_FILES, write_durably
+from obnam_server.store.disk.reserve import Reserve
 from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.reserve import Reserve
-from obnam_server.store.segments import LocalSegmentStore
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.segments.local import LocalSegmentStore
 from obnam_server.store.store import Store
 from obnam_server.tls import certificate_files
 from tests.support.stored import ALICE, HOME, Clock, back_up

@@ -30,6 +30,19 @@ def test_paths_in_pages_exist(page: Path) -> None:
     assert missing == []
 
 
+MODULE = re.compile(r"`([\w/]+\.(?:py|sql))`")
+"""A file of the code by the end of its path, where the folder is plain from what stands before."""
+
+
+def test_modules_in_pages_exist() -> None:
+    folders = ("obnam", "obnam_server", "twisted", "tests", "benchmarks", "demo", "docs")
+    there = [path for folder in folders for path in (ROOT / folder).rglob("*")]
+    ends = {"/".join(path.parts[-count:]) for path in there for count in range(1, 4)}
+    for page in PAGES:
+        for name in MODULE.findall((ROOT / page).read_text(encoding="utf-8")):
+            assert name in ends or (ROOT / name).exists(), f"{page}: {name}"
+
+
 TEST = re.compile(r"`(?:(tests/[\w/]*/)?(test_\w+\.py)|(test_\w+))`")
 """The file of a test, with or without its folder; or a function in the file named before."""
 

@@ -26,10 +26,11 @@ from obnam_server.auth import Gate
 from obnam_server.monitoring.events import Events
 from obnam_server.monitoring.metrics import Counters
 from obnam_server.ports import BACKLOG, PrivateSocket
-from obnam_server.requests import Repositories, Services
 from obnam_server.room import Room
+from obnam_server.services import Repositories, Services
 from obnam_server.sharing.failures import Failures
 from obnam_server.sharing.queues import Queues
+from obnam_server.sockets import WORKERS_SOCKET_NAME
 from obnam_server.store.errors import DamagedSegment, StoreFull
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
@@ -38,7 +39,6 @@ from obnam_server.workers.carrying import WrittenBody
 from obnam_server.workers.channel import Carriage, WorkerSite
 from obnam_server.workers.desk import Desk
 from obnam_server.workers.desk_site import DeskSite
-from obnam_server.workers.place import socket_of
 from obnam_server.workers.request import WorkerRequest
 from tests.support.guard import FlushLoggedErrors
 from tests.support.raw_backup import chunk_id, frames
@@ -131,7 +131,7 @@ async def scene(tmp_path: Path) -> AsyncIterator[Scene]:
         Room(store.settings, work, events),
     )
     desk = DeskSite(api.app.resource(), Desk(work, counters, reactor), services, reactor)
-    private = PrivateSocket.open(socket_of(store.data), desk, reactor)
+    private = PrivateSocket.open(store.data / WORKERS_SOCKET_NAME, desk, reactor)
     site: Any = WorkerSite(Carriage(store.data, private.path, carried, reactor), WorkerRequest)
     port = reactor.listenTCP(0, site, backlog=BACKLOG, interface="127.0.0.1")
     code = store.clients.invite(ClientName("laptop"), HOME, ("backup", "restore"), 2**62)

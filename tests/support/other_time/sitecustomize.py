@@ -40,8 +40,8 @@ def hang() -> None:
 
 def die_at(last: int) -> None:
     """This process kills itself at the step of this number, from 1 on."""
-    from obnam_server.store.database import Database
-    from obnam_server.store.files import LocalFiles
+    from obnam_server.store.disk.database import Database
+    from obnam_server.store.disk.files import LocalFiles
     from obnam_server.upkeep.brief import BriefUpkeep
 
     steps = count(1)

@@ -10,7 +10,8 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from attrs import define, field
 
-from obnam.backup.commit import Base, Committer, Facts
+from obnam.backup.base import Base
+from obnam.backup.commit import Committer, Facts
 from obnam.backup.pipeline import Pipeline
 from obnam.crypto.envelope import Compression
 from obnam.crypto.seal import Sealer, best_suite

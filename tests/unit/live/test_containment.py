@@ -181,37 +181,33 @@ def test_metadata_never_reaches_what_a_link_leads_to(target: Target, tmp_path: P
     assert outside.stat() == before
 
 
-def test_what_swaps_a_fifo_for_a_link_gains_nothing(
-    target: Target, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("kind", "file_type", "put_there"),
+    [
+        (Kind.FIFO, stat.S_IFREG, Path.symlink_to),
+        (Kind.SOCKET, stat.S_IFSOCK, Path.hardlink_to),
+    ],
+    ids=["symlink-for-fifo", "link-for-socket"],
+)
+def test_what_swaps_a_special_file_for_a_link_gains_nothing(
+    target: Target,
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: Kind,
+    file_type: int,
+    put_there: Callable[[Path, Path], None],
 ) -> None:
     outside = tmp_path / "outside"
-    outside.touch(mode=0o600)
+    os.mknod(outside, file_type | 0o600)
     real = os.mknod
 
     def make_and_swap(name: bytes, mode: int, device: int, *, dir_fd: int) -> None:
         real(name, mode, device, dir_fd=dir_fd)
-        (path / "fifo").unlink()
-        (path / "fifo").symlink_to(outside)
+        (path / "special").unlink()
+        put_there(path / "special", outside)
 
     monkeypatch.setattr(os, "mknod", make_and_swap)
     with pytest.raises(OSError, match="replaced"):
-        target.make_special((), b"fifo", Kind.FIFO, Metadata(0o666, *ME, 0))
-    assert stat.S_IMODE(outside.stat().st_mode) == 0o600
-
-
-def test_what_swaps_a_socket_for_a_link_to_another_gains_nothing(
-    target: Target, path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    outside = tmp_path / "outside"
-    os.mknod(outside, stat.S_IFSOCK | 0o600)
-    real = os.mknod
-
-    def make_and_swap(name: bytes, mode: int, device: int, *, dir_fd: int) -> None:
-        real(name, mode, device, dir_fd=dir_fd)
-        (path / "socket").unlink()
-        (path / "socket").hardlink_to(outside)
-
-    monkeypatch.setattr(os, "mknod", make_and_swap)
-    with pytest.raises(OSError, match="replaced"):
-        target.make_special((), b"socket", Kind.SOCKET, Metadata(0o666, *ME, 0))
+        target.make_special((), b"special", kind, Metadata(0o666, *ME, 0))
     assert stat.S_IMODE(outside.stat().st_mode) == 0o600

@@ -22,7 +22,7 @@ from obnam.repository.exchange import PROBLEM_MAX
 from obnam.wire import limits, problems
 from obnam.wire.messages import Receipt
 from tests.support.hostile_scene import GENERATION, SESSION, A, B, Scene, until
-from tests.support.hostile_server import HostileConnection, answer
+from tests.support.hostile_server import ENDLESS_HEADS, HostileConnection, answer
 
 ensure = pytest_twisted.ensureDeferred
 reactor: Any = global_reactor
@@ -226,15 +226,7 @@ async def test_wrong_bits(scene: Scene, body: bytes) -> None:
         await scene.repository.missing(SESSION, [A])
 
 
-@pytest.mark.parametrize(
-    "head",
-    [
-        b"HTTP/1.1 200 OK\r\n" + b"X: y\r\n" * 20_000,
-        b"HTTP/1.1 100 Continue\r\n\r\n" * 5_000,
-        b"HTTP/1.1 103 Early Hints\r\n" + b"X: y\r\n" * 20_000 + b"\r\n",
-    ],
-    ids=["headers", "continue", "hints"],
-)
+@pytest.mark.parametrize("head", ENDLESS_HEADS.values(), ids=ENDLESS_HEADS)
 @ensure
 async def test_a_head_that_never_ends(scene: Scene, head: bytes) -> None:
     """It would fill the memory within the minute after which silence is noticed."""

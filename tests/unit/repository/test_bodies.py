@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
 from obnam.repository.bodies import PIECE_BYTES, MemoryProducer, Silence
-from obnam.wire.places import BulkTransport
+from obnam.transport.places import BulkTransport
 
 
 class Memory(bytearray):

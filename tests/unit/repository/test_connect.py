@@ -9,7 +9,7 @@ from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactorClock
 
 from obnam.repository.connect import Connections
-from obnam.wire.sockets import UNSENT_BYTES
+from obnam.transport.sockets import UNSENT_BYTES
 
 
 def test_the_kernel_watches_the_server_and_keeps_little_unsent() -> None:

@@ -27,7 +27,7 @@ from zope.interface import implementer
 from obnam.model.ids import ChunkId
 from obnam.repository import shortcut
 from obnam.repository.bodies import BodyProtocol, FramesInto, TooLong
-from obnam.wire.bulk_tls import BulkTlsFactory, BulkTlsTransport
+from obnam.transport.bulk_tls import BulkTlsFactory, BulkTlsTransport
 from obnam.wire.frames import BadFrame, pack_header
 
 A, B = (ChunkId(b"\x01" + sha256(name).digest()) for name in (b"a", b"b"))

@@ -10,15 +10,18 @@ import pytest_twisted  # type: ignore[import-untyped]
 import trustme
 from attrs import define, field
 from twisted.internet import reactor as global_reactor
+from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
-from obnam.errors import ConfigurationError, ObnamError, UntrustedServer
+from obnam.errors import ConfigurationError, ObnamError, ServerUnreachable, UntrustedServer
 from obnam.model.ids import SessionId, parse_chunk_id
 from obnam.repository.connect import open_tls
 from obnam.repository.tls import Pin, Trust, parse_pin, pin_of, policy
-from tests.support.hostile_server import HostileServer, answer
+from obnam.wire.limits import ANSWER_HEADER_MAX
+from tests.support.hostile_scene import until
+from tests.support.hostile_server import ENDLESS_HEADS, HostileServer, answer
 
 ensure = pytest_twisted.ensureDeferred
 reactor: Any = global_reactor
@@ -54,8 +57,7 @@ async def servers() -> AsyncIterator[Servers]:
     for port in servers.ports:
         await port.stopListening()
     for server in servers.servers:
-        for connection in set(server.connections) - set(server.lost):
-            connection.transport.abortConnection()  # type: ignore[union-attr]
+        server.abort()
 
 
 def pin(issued: trustme.LeafCert) -> Pin:
@@ -169,6 +171,35 @@ async def test_untrusted(servers: Servers, tmp_path: Path, kind: str) -> None:
     assert not error.temporary
     assert "\n" not in str(error)
     assert server.requests == []
+
+
+@pytest.mark.parametrize("head", ENDLESS_HEADS.values(), ids=ENDLESS_HEADS)
+@ensure
+async def test_a_head_that_never_ends(servers: Servers, head: bytes) -> None:
+    """Pieces come as TLS gives them: should Twisted change what `heads` leans on, this tells."""
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    url, server = servers.start(issued)
+    server.reply = lambda connection, _: connection.send(head)
+    asking = Deferred.fromCoroutine(asked(url, Trust(pin=pin(issued))))
+    try:
+        await until(lambda: server.lost)  # and not only after a minute of silence
+    finally:
+        server.abort()
+    assert isinstance(await asking, ServerUnreachable)
+
+
+@ensure
+async def test_heads_of_many_answers(servers: Servers) -> None:
+    """Each is counted by itself, and all of them come over one connection."""
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    url, server = servers.start(issued)
+    more = [f"X-{number}: {'y' * 1000}" for number in range(20)]
+    server.reply = lambda connection, _: connection.send(answer(b"\x00", "200 OK", *more))
+    repository = open_tls(reactor, url, "secret-token", Trust(pin=pin(issued)))
+    for _ in range(2 + ANSWER_HEADER_MAX // 20_000):
+        assert await repository.missing(SESSION, [CHUNK]) == [False]
+    assert len(server.connections) == 1
+    await repository.close()
 
 
 class NoTls(Protocol):

@@ -2,7 +2,6 @@
 
 import json
 import os
-from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
 
@@ -10,19 +9,17 @@ import pytest
 
 from obnam import __version__
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.admin.listening import (
+from obnam_server.config import Settings, load
+from obnam_server.listening import (
     public_url,
     read_listening,
     remove_listening,
     write_listening,
 )
-from obnam_server.admin.main import main
-from obnam_server.config import Settings, load
-from obnam_server.store.clients import Clients
+from obnam_server.store.accounts.clients import Clients
 from obnam_server.store.store import Store
+from tests.support.admin_command import Command, command_on
 from tests.support.stored import ALICE, HOME, Clock, back_up, generation_id
-
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -34,15 +31,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*arguments: str) -> tuple[int, str, str]:
-        """Exit code, standard output, standard error."""
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(config), *arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    return command
+    return command_on(config, capsys)
 
 
 def test_an_invitation_is_one_line(run: Command) -> None:

@@ -17,12 +17,12 @@ from twisted.internet.threads import deferToThread
 
 from obnam.wire.limits import SOCKET_PATH_MAX
 from obnam_server.admin.calling import about_running, ask, call
-from obnam_server.admin.listening import write_listening
 from obnam_server.administration.answers import OperationFailed
 from obnam_server.administration.listener import ARGUMENTS_MAX
-from obnam_server.administration.place import SOCKET_NAME
 from obnam_server.administration.port import AdminPort
 from obnam_server.config import Settings
+from obnam_server.listening import write_listening
+from obnam_server.sockets import ADMIN_SOCKET_NAME
 from obnam_server.store.errors import BadDataDirectory, StoreInUse
 from obnam_server.store.store import Store
 from obnam_server.upkeep.pace import Pace
@@ -207,9 +207,9 @@ def test_what_a_crash_left_behind_is_no_server(tmp_path: Path) -> None:
     settings = settings_of(tmp_path / "data")
     Store.open(settings.data_directory, lambda: 1).close()
     with socket.socket(socket.AF_UNIX) as leftover:
-        leftover.bind(str(settings.data_directory / SOCKET_NAME))
+        leftover.bind(str(settings.data_directory / ADMIN_SOCKET_NAME))
         leftover.listen()
-    assert (settings.data_directory / SOCKET_NAME).is_socket()
+    assert (settings.data_directory / ADMIN_SOCKET_NAME).is_socket()
     assert about_running(settings) is None
     assert call(settings, "client-list", {}) == {"clients": []}
 

@@ -10,7 +10,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.internet.tcp import Server
 from twisted.internet.testing import MemoryReactorClock
 
-from obnam.wire.sockets import UNSENT_BYTES
+from obnam.transport.sockets import UNSENT_BYTES
 from tests.support.server_in_memory import ServerInMemory
 
 

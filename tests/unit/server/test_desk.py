@@ -16,8 +16,8 @@ from obnam.wire.idlists import pack_ids
 from obnam.wire.limits import UPLOAD_BODY_MAX
 from obnam_server.store import quotas
 from obnam_server.store.errors import DamagedSegment, StoreFailed
-from obnam_server.store.fetch import Wanted
-from obnam_server.store.received import ReceivedFrames
+from obnam_server.store.segments.fetch import Wanted
+from obnam_server.store.segments.received import ReceivedFrames
 from obnam_server.workers.carrying import WrittenBody, frames_of
 from obnam_server.workers.desk import Desk
 from obnam_server.workers.desk_site import SOURCE_MAX, DeskSite

@@ -27,7 +27,7 @@ from obnam.wire.limits import (
 )
 from obnam.wire.messages import Commit
 from obnam_server.channel import CLOSING_S
-from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX
+from obnam_server.store.generations.sessions import SESSIONS_PER_CLIENT_MAX
 from tests.support.raw_backup import backed_up, begin, chunk_id, commit, frames, problem, sealed
 from tests.support.server_in_memory import RawAnswer, ServerInMemory, Wire
 from tests.support.soak import SOAK
@@ -294,7 +294,7 @@ def test_a_handshake_that_never_comes(scene: Scene, tmp_path: Path) -> None:
     from twisted.internet.address import IPv4Address
     from twisted.internet.testing import StringTransport
 
-    from obnam.wire.bulk_tls import BulkTlsFactory
+    from obnam.transport.bulk_tls import BulkTlsFactory
     from obnam_server.config import Settings
     from obnam_server.tls import certificate_files, server_options
 

@@ -3,16 +3,13 @@
 import json
 import re
 import stat
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from obnam_server.admin.main import main
 from obnam_server.config import DEFAULT_LISTEN, KEYS, Settings, load
 from obnam_server.store.store import Store
-
-Command = Callable[..., tuple[int, str, str]]
+from tests.support.admin_command import Command, command_on
 
 
 @pytest.fixture
@@ -22,15 +19,7 @@ def config(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(config: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    def command(*arguments: str) -> tuple[int, str, str]:
-        """Exit code, standard output, standard error."""
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(config), *arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    return command
+    return command_on(config, capsys)
 
 
 def test_a_new_server_can_be_used_at_once(run: Command, config: Path, tmp_path: Path) -> None:
@@ -69,7 +58,7 @@ def test_nothing_is_overwritten(run: Command, config: Path, tmp_path: Path) -> N
     ("arguments", "code", "said"),
     [
         (["--listen", "smoke:1"], 2, "cannot listen on 'smoke:1'"),
-        (["--public-url", "ftp://x"], 2, "public_url must be like"),
+        (["--public-url", "ftp://x"], 2, "public_url: must be like"),
         (["--data-directory", "/etc"], 1, "is neither empty nor a data directory"),
         (["--data-directory", "/nowhere/at/all"], 1, "make the directory above it first"),
     ],

@@ -1,16 +1,13 @@
 """`obnam-server quota` and `obnam-server alarm`."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from obnam_server.admin.main import main
 from obnam_server.store.store import Store
+from tests.support.admin_command import Command, command_on
 from tests.support.stored import ALICE, HOME, START_NS, Clock, back_up, generation_id, sealed
-
-Command = Callable[..., tuple[int, str, str]]
 
 
 @pytest.fixture
@@ -25,14 +22,7 @@ def run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Command:
     store.clients.invite(ALICE, HOME, ["backup"], 2 * START_NS)
     store.close()
 
-    def command(*arguments: str) -> tuple[int, str, str]:
-        with pytest.raises(SystemExit) as ended:
-            main(["--config", str(config), *arguments])
-        out, err = capsys.readouterr()
-        assert isinstance(ended.value.code, int)
-        return ended.value.code, out, err
-
-    return command
+    return command_on(config, capsys)
 
 
 def test_a_quota_is_set_and_lifted(run: Command) -> None:

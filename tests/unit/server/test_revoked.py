@@ -9,7 +9,7 @@ import pytest
 
 from obnam.errors import AccessDenied
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.store.clients import Clients
+from obnam_server.store.accounts.clients import Clients
 from tests.support.raw_backup import backed_up, begin, frames, problem
 from tests.support.server_in_memory import HOUR_NS, ServerInMemory, Wire
 from tests.support.stored import ALICE, HOME, START_NS, Clock

@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from obnam.wire.limits import MIB, SILENCE_S
-from obnam_server.store.fetch import PIECE_BYTES
+from obnam_server.store.segments.fetch import PIECE_BYTES
 from obnam_server.streams import READ_AHEAD, ClientGone, LengthDiffers, Stream
 from tests.support.server_in_memory import WorkByHand
 

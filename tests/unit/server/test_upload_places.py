@@ -16,7 +16,7 @@ from twisted.internet.testing import StringTransport
 from zope.interface import implementer
 
 from obnam.model.ids import SessionId
-from obnam.wire.bulk_tls import BulkTlsFactory, BulkTlsTransport
+from obnam.transport.bulk_tls import BulkTlsFactory, BulkTlsTransport
 from obnam.wire.frames import pack_header
 from obnam_server.uploads import UploadPlace
 from obnam_server.waiting import Waiting

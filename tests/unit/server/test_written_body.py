@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from obnam.wire.frames import BadFrame, pack_header
-from obnam_server.store.direct import BUFFERS, BUFFERS_MAX
-from obnam_server.store.segment_format import HEADER_BYTES
+from obnam_server.store.disk.direct import BUFFERS, BUFFERS_MAX
+from obnam_server.store.segments.format import HEADER_BYTES
 from obnam_server.workers.carrying import WrittenBody
 from tests.support.raw_backup import chunk_id
 

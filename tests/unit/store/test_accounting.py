@@ -13,12 +13,12 @@ from pyroaring import BitMap64
 
 from obnam.errors import NotFound
 from obnam.model.ids import GenerationId
-from obnam_server.store.accounting import DAY_NS
-from obnam_server.store.chunk_index import ChunkIndex
-from obnam_server.store.counted import Counted
-from obnam_server.store.database import Database
+from obnam_server.store.disk.database import Database
+from obnam_server.store.generations.accounting import DAY_NS
+from obnam_server.store.index.chunks import ChunkIndex
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.seams.values import Counted
 from obnam_server.store.store import Store
 from tests.support.stored import (
     ALICE,

@@ -7,9 +7,9 @@ import pytest
 
 from obnam.errors import CommitConflict
 from obnam.model.ids import GenerationId
-from obnam_server.store.counted import Past
-from obnam_server.store.generation_index import GenerationIndex
+from obnam_server.store.index.generations import GenerationIndex
 from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.seams.values import Past
 from obnam_server.store.store import Store
 from tests.support.stored import (
     ALICE,

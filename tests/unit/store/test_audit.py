@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from obnam.model.ids import RepositoryName
-from obnam_server.store.audit import Audit
-from obnam_server.store.audit_lines import events, read_lines, verified
+from obnam_server.store.accounts.audit import Audit
+from obnam_server.store.accounts.audit_lines import events, read_lines, verified
 from obnam_server.store.errors import DamagedAudit, StoreFailed, StoreFull
 from tests.support.failing_files import FailingFiles
 

@@ -13,9 +13,9 @@ from obnam.wire.messages import KeyringSlot
 from obnam_server.administration.operation import Operation
 from obnam_server.administration.perform import perform
 from obnam_server.administration.registry import find
-from obnam_server.store.audit_lines import verified
+from obnam_server.store.accounts.audit_lines import verified
+from obnam_server.store.disk.files import LocalFiles
 from obnam_server.store.errors import StoreFull
-from obnam_server.store.files import LocalFiles
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
 from tests.support.scrubbed import break_chunk

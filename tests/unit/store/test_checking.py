@@ -9,9 +9,9 @@ import pytest
 from attrs import define
 
 from obnam.wire.messages import KeyringSlot
-from obnam_server.store.checking import Finding
-from obnam_server.store.interfaces import SegmentNumber
-from obnam_server.store.mending import Repair
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.upkeep.checking import Finding
+from obnam_server.store.upkeep.mending import Repair
 from tests.support.one_repository import OneRepository
 from tests.support.scrubbed import flip, scrub_now
 from tests.support.stored import (

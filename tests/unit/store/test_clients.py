@@ -8,7 +8,7 @@ import pytest
 
 from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
-from obnam_server.store.clients import Client, Clients
+from obnam_server.store.accounts.clients import Client, Clients
 from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock
 
 HOUR_NS = 3600 * 1_000_000_000

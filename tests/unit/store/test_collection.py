@@ -10,13 +10,13 @@ from attrs import define
 
 from obnam.errors import ChunksMissing, SessionLost
 from obnam.model.ids import SessionId
-from obnam_server.store.compaction import Rewrite
-from obnam_server.store.database import Database
+from obnam_server.store.disk.database import Database
 from obnam_server.store.errors import CollectionWaits, DamagedSegment, StoreFull
-from obnam_server.store.index import SqliteIndex
-from obnam_server.store.interfaces import SegmentNumber
+from obnam_server.store.index.sqlite import SqliteIndex
 from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.segment_format import ENTRY_BYTES
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.segments.format import ENTRY_BYTES
+from obnam_server.store.upkeep.compaction import Rewrite
 from tests.support.one_repository import SoundRepository
 from tests.support.stored import (
     ALICE,

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from obnam_server.store import database
-from obnam_server.store.database import CONNECTIONS_PER_THREAD, Database
+from obnam_server.store.disk import database
+from obnam_server.store.disk.database import CONNECTIONS_PER_THREAD, Database
 
 COUNT = 2 * CONNECTIONS_PER_THREAD
 

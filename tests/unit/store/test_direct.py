@@ -11,9 +11,9 @@ from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from obnam_server.store import direct
-from obnam_server.store.direct import BUFFER_BYTES, PAGE_BYTES, Buffers, DirectAppender
-from obnam_server.store.files import LocalFiles
+from obnam_server.store.disk import direct
+from obnam_server.store.disk.direct import BUFFER_BYTES, PAGE_BYTES, Buffers, DirectAppender
+from obnam_server.store.disk.files import LocalFiles
 from tests.unit.pool.bench import noise
 
 KIB = 1024
@@ -128,7 +128,7 @@ def refuse_to_switch(_descriptor: int, command: int, *_: int) -> int:
 
 
 def test_a_file_system_without(descriptor: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("obnam_server.store.files.fcntl.fcntl", refuse_to_switch)
+    monkeypatch.setattr("obnam_server.store.disk.files.fcntl.fcntl", refuse_to_switch)
     appender = DirectAppender(LocalFiles(), descriptor, 0, Buffers())
     appender.append([noise(1, 2 * BUFFER_BYTES)])
     appender.flush()
@@ -150,7 +150,7 @@ def halving(descriptor: int, data: memoryview) -> int:
 def test_a_disk_that_wants_larger_pages_or_takes_a_part(
     descriptor: int, monkeypatch: pytest.MonkeyPatch, write: Callable[[int, memoryview], int]
 ) -> None:
-    monkeypatch.setattr("obnam_server.store.files.os.write", write)
+    monkeypatch.setattr("obnam_server.store.disk.files.os.write", write)
     appender = DirectAppender(LocalFiles(), descriptor, 0, Buffers())
     appender.append([noise(1, 2 * BUFFER_BYTES + 5)])
     appender.flush()
@@ -163,7 +163,7 @@ def test_what_the_disk_says_is_said(
 ) -> None:
     buffers = Buffers(1)
     appender = DirectAppender(LocalFiles(), descriptor, 0, buffers)
-    monkeypatch.setattr("obnam_server.store.files.os.write", failing(code))
+    monkeypatch.setattr("obnam_server.store.disk.files.os.write", failing(code))
     with pytest.raises(OSError, match=os.strerror(code)):
         appender.append([noise(1, 2 * BUFFER_BYTES)])
     appender.drop()

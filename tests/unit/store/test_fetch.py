@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from obnam.wire.frames import FRAME_HEADER_BYTES
-from obnam_server.store import fetch
 from obnam_server.store.errors import DamagedSegment
-from obnam_server.store.fetch import Run, plan_runs
-from obnam_server.store.interfaces import Location, SegmentNumber
 from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.seams.values import Location, SegmentNumber
+from obnam_server.store.segments import fetch
+from obnam_server.store.segments.fetch import Run, plan_runs
 from obnam_server.store.store import Store
 from tests.support.stored import ALICE, HOME, Clock, body_of, chunk_id, put, segment_paths
 

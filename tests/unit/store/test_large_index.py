@@ -11,11 +11,12 @@ from pyroaring import BitMap64
 from obnam.model.chunk import SetSum
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import GenerationSummary, Receipt
-from obnam_server.store import chunk_index, generation_union
 from obnam_server.store.errors import StoreFull
-from obnam_server.store.generation_union import Gathered
-from obnam_server.store.index import SqliteIndex
-from obnam_server.store.interfaces import (
+from obnam_server.store.index import chunks as chunk_index
+from obnam_server.store.index import union as generation_union
+from obnam_server.store.index.sqlite import SqliteIndex
+from obnam_server.store.index.union import Gathered
+from obnam_server.store.seams.values import (
     ChunkNumber,
     GenerationRecord,
     Location,
@@ -23,7 +24,7 @@ from obnam_server.store.interfaces import (
     Placed,
     SegmentNumber,
 )
-from obnam_server.store.segment_format import SegmentKind
+from obnam_server.store.segments.format import SegmentKind
 
 CLIENTS = [ClientName("alice"), ClientName("bob")]
 

@@ -13,7 +13,7 @@ import pytest
 from attrs import define
 
 from obnam.model.ids import SessionId
-from obnam_server.store.database import Database
+from obnam_server.store.disk.database import Database
 from obnam_server.store.event_queue import EventQueue
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store

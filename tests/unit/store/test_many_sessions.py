@@ -14,10 +14,14 @@ from obnam.errors import ChunksMissing, RequestRefused
 from obnam.model.chunk import SetSum
 from obnam.model.ids import ClientName, SessionId
 from obnam.wire.limits import SESSION_IDLE_S
-from obnam_server.store import session_index
-from obnam_server.store import sessions as sessions_module
-from obnam_server.store.session_interfaces import SessionRecord
-from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX, STEPS_MAX, SWEEP_EVERY_NS
+from obnam_server.store.generations import sessions as sessions_module
+from obnam_server.store.generations.sessions import (
+    SESSIONS_PER_CLIENT_MAX,
+    STEPS_MAX,
+    SWEEP_EVERY_NS,
+)
+from obnam_server.store.index import sessions as session_index
+from obnam_server.store.seams.sessions import SessionRecord
 from tests.support.one_repository import OneRepository, SoundRepository
 from tests.support.soak import SOAK
 from tests.support.stored import (

@@ -12,11 +12,11 @@ from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from obnam.errors import ChunksMissing, CommitConflict, NotFound, SessionLost
 from obnam.model.ids import ClientName, GenerationId, SessionId
-from obnam_server.store.compaction import Rewrite
 from obnam_server.store.errors import CollectionWaits, Kept
 from obnam_server.store.rebuild import rebuild_index
+from obnam_server.store.segments.upload import Upload
 from obnam_server.store.store import Store
-from obnam_server.store.upload import Upload
+from obnam_server.store.upkeep.compaction import Rewrite
 from tests.support.soak import SOAK
 from tests.support.stored import (
     ALICE,

@@ -7,7 +7,7 @@ from hypothesis.stateful import initialize, invariant, rule
 from obnam.model.ids import ClientName
 from obnam_server.store.errors import CollectionWaits
 from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.segments import path_of
+from obnam_server.store.segments.local import path_of
 from tests.support.scrubbed import flip, scrub_now
 from tests.support.soak import SOAK
 from tests.support.stored import ALICE, HOME, all_right, chunk_id, held, sealed

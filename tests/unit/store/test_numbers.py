@@ -4,14 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from obnam_server.store.index import SqliteIndex
-from obnam_server.store.interfaces import (
-    ChunkNumber,
-    Location,
-    NumberedChunk,
-    SegmentNumber,
-)
-from obnam_server.store.numbers import Numbers
+from obnam_server.store.index.sqlite import SqliteIndex
+from obnam_server.store.seams.values import ChunkNumber, Location, NumberedChunk, SegmentNumber
+from obnam_server.store.segments.numbers import Numbers
 from tests.support.stored import chunk_id
 
 

@@ -11,8 +11,8 @@ from obnam.wire.frames import BadFrame, pack_header
 from obnam.wire.limits import SESSION_IDLE_S, UPLOAD_BODY_MAX
 from obnam.wire.messages import KeyringSlot
 from obnam_server.store.errors import DamagedSegment
-from obnam_server.store.received import UPLOAD_FRAMES_MAX
-from obnam_server.store.sessions import SESSIONS_PER_CLIENT_MAX
+from obnam_server.store.generations.sessions import SESSIONS_PER_CLIENT_MAX
+from obnam_server.store.segments.received import UPLOAD_FRAMES_MAX
 from tests.support.one_repository import OneRepository
 from tests.support.stored import (
     ALICE,

@@ -11,10 +11,10 @@ import pytest
 from obnam_server.administration.operation import Operation
 from obnam_server.administration.perform import perform
 from obnam_server.administration.registry import find
-from obnam_server.store.audit_lines import verified
+from obnam_server.store.accounts.audit_lines import verified
+from obnam_server.store.disk.files import LocalFiles
+from obnam_server.store.disk.reserve import RESERVE_BYTES, Reserve
 from obnam_server.store.errors import StoreFailed, StoreFull
-from obnam_server.store.files import LocalFiles
-from obnam_server.store.reserve import RESERVE_BYTES, Reserve
 from obnam_server.store.store import Store
 from tests.support.stored import ALICE, BOB, HOME, Clock, back_up, body_of
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from obnam.errors import AccessDenied, UnknownFormat
-from obnam_server.store import database as database_module
-from obnam_server.store.clients import DATABASE_NAME, Clients
+from obnam_server.store.accounts.clients import DATABASE_NAME, Clients
+from obnam_server.store.disk import database as database_module
 from obnam_server.store.errors import StoreFailed
 from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock
 
@@ -152,6 +152,6 @@ def test_a_crash_while_it_is_brought_up(old_data: Path, monkeypatch: pytest.Monk
 
 def test_an_older_server_refuses_it(clients: Clients, tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("obnam_server.store.clients.SCHEMA_VERSION", (1, 0))
+        patched.setattr("obnam_server.store.accounts.clients.SCHEMA_VERSION", (1, 0))
         with pytest.raises(UnknownFormat):
             Clients.open(tmp_path / "data", Clock())

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from obnam.wire.messages import KeyringSlot
-from obnam_server.store.scrubbing import Noted
+from obnam_server.store.upkeep.scrubbing import Noted
 from tests.support.scrubbed import (
     CHUNKS_1,
     COMMIT_1,
@@ -21,7 +21,6 @@ from tests.support.scrubbed import (
 from tests.support.stored import (
     ALICE,
     all_right,
-    back_up,
     body_of,
     chunk_id,
     commit_of,
@@ -38,12 +37,7 @@ from tests.support.stored import (
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer(tmp_path / "data")
-    server.start()
-    back_up(server.home, ALICE, "one", "abc")
-    back_up(server.home, ALICE, "two", "bcd")
-    server.home.put_keyring([KeyringSlot("0" * 32, "slot", b"sealed")], "0")
-    server.home.change(server.home.decisions.pin, generation_id("one"), "admin", "the first")
+    server = SpoiltServer.begun(tmp_path / "data")
     yield server
     server.store.close()
 

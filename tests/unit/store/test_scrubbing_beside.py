@@ -9,9 +9,9 @@ import pytest
 
 from obnam.wire.messages import KeyringSlot
 from obnam_server.store.errors import DamagedSegment, StoreFailed, StoreFull
-from obnam_server.store.interfaces import SegmentNumber
-from obnam_server.store.scrubbing import Noted
-from obnam_server.store.segment_check import PIECE_BYTES
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.upkeep.scrubbing import Noted
+from obnam_server.store.upkeep.segment_check import PIECE_BYTES
 from tests.support.scrubbed import (
     CHUNKS_1,
     CHUNKS_2,
@@ -38,12 +38,7 @@ from tests.support.stored import (
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer(tmp_path / "data")
-    server.start()
-    back_up(server.home, ALICE, "one", "abc")
-    back_up(server.home, ALICE, "two", "bcd")
-    server.home.put_keyring([KeyringSlot("0" * 32, "slot", b"sealed")], "0")
-    server.home.change(server.home.decisions.pin, generation_id("one"), "admin", "the first")
+    server = SpoiltServer.begun(tmp_path / "data")
     yield server
     server.store.close()
 
@@ -156,7 +151,7 @@ def test_a_full_disk(server: SpoiltServer, monkeypatch: pytest.MonkeyPatch) -> N
         raise OSError(errno.ENOSPC, "No space left on device")
 
     server.flip(CHUNKS_1, FIRST + 5)
-    monkeypatch.setattr("obnam_server.store.files.LocalFiles.append", full)
+    monkeypatch.setattr("obnam_server.store.disk.files.LocalFiles.append", full)
     with pytest.raises(StoreFull):
         server.scrub()
     assert server.missing("abcd") == "a"

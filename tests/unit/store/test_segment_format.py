@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from obnam.errors import UnknownFormat
 from obnam.model.ids import ChunkId
 from obnam_server.store.errors import DamagedSegment
-from obnam_server.store.interfaces import ChunkNumber, SegmentNumber
-from obnam_server.store.segment_format import (
+from obnam_server.store.seams.values import ChunkNumber, SegmentNumber
+from obnam_server.store.segments.format import (
     ENTRY_BYTES,
     FOOTER_BYTES,
     HEADER_BYTES,

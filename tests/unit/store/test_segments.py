@@ -7,15 +7,12 @@ import pytest
 from zope.interface.verify import verifyObject
 
 from obnam.model.ids import RepositoryName
-from obnam_server.store.direct import BUFFERS, BUFFERS_MAX
+from obnam_server.store.disk.direct import BUFFERS, BUFFERS_MAX
+from obnam_server.store.disk.files import LOCAL_FILES, LocalFiles
 from obnam_server.store.errors import DamagedSegment, StoreFailed
-from obnam_server.store.files import LOCAL_FILES, LocalFiles
-from obnam_server.store.interfaces import (
-    SegmentNumber,
-    SegmentSummary,
-)
-from obnam_server.store.segment_interfaces import ISegmentStore, ISegmentWriter
-from obnam_server.store.segments import OPEN_SEGMENTS_MAX, LocalSegmentStore
+from obnam_server.store.seams.segments import ISegmentStore, ISegmentWriter
+from obnam_server.store.seams.values import SegmentNumber, SegmentSummary
+from obnam_server.store.segments.local import OPEN_SEGMENTS_MAX, LocalSegmentStore
 from tests.support.stored import HOME
 
 

@@ -14,9 +14,9 @@ from obnam.crypto.signing import is_signed_by
 from obnam.model.ids import ChunkId, ClientName, GenerationId
 from obnam.wire.messages import GenerationSummary
 from obnam.wire.receipts import NO_RECEIPT, Statement
+from obnam_server.store.accounts.server_key import KEY_NAME
 from obnam_server.store.errors import BadDataDirectory, StoreFull
 from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.server_key import KEY_NAME
 from obnam_server.store.store import Store
 from tests.support.failing_files import FailingFiles
 from tests.support.stored import ALICE, BOB, HOME, Clock, back_up

@@ -6,7 +6,7 @@ from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obnam_server.store.counted import Counted, Past
+from obnam_server.store.seams.values import Counted, Past
 from obnam_server.upkeep.anomaly import (
     ADDED_MIN_BYTES,
     BACKUPS_COMPARED,

@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from obnam.model.ids import RepositoryName
 from obnam.wire.lifeline import Upkeep, UpkeepAsked
 from obnam_server.store.errors import StoreFull
-from obnam_server.store.index import SqliteIndex
+from obnam_server.store.index.sqlite import SqliteIndex
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.upkeep.brief import BEGAN, EVERY_S, BriefUpkeep

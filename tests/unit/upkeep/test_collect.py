@@ -3,8 +3,8 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from obnam_server.store.collection import SegmentShare
-from obnam_server.store.interfaces import SegmentNumber
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.upkeep.collection import SegmentShare
 from obnam_server.upkeep.collect import (
     GROUP_BYTES,
     GROUP_COUNT,

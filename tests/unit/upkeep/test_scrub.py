@@ -9,8 +9,8 @@ from attrs import define, field
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock as TimeClock
 
-from obnam_server.store.interfaces import ScrubPass, SegmentNumber
 from obnam_server.store.repository import RepositoryStore
+from obnam_server.store.seams.values import ScrubPass, SegmentNumber
 from obnam_server.store.store import Store
 from obnam_server.upkeep.pace import Pace
 from obnam_server.upkeep.scrub import (

@@ -1,0 +1,1 @@
+"""What clients commit: sessions, generations and the keyring, and what is decided about them."""

@@ -1,0 +1,1 @@
+"""The two seams of storage: where segments lie, and what remembers where chunks are."""

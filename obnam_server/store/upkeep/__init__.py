@@ -1,0 +1,1 @@
+"""Keeping the store whole and small: recovery, checks and repairs, collection and compaction."""
