@@ -81,15 +81,16 @@ class Bases:
 
         When that fails there is nothing to begin with, and the base's file is removed.
         """
-        path = self._generations.temporary()
         sequence = 1 if previous is None else previous.sequence + 1
-        if base is None:
-            return await self._thread.call(NascentGeneration.create, path, sequence)
         try:
+            path = self._generations.temporary()
+            if base is None:
+                return await self._thread.call(NascentGeneration.create, path, sequence)
             await self._thread.call(shutil.copyfile, base.path, path)
             return await self._thread.call(NascentGeneration.begin_from, path, sequence)
         except BaseException:
-            base.path.unlink(missing_ok=True)
+            if base is not None:
+                base.path.unlink(missing_ok=True)
             raise
 
     async def kept(self, old: Base | None, new: Base) -> Base:

@@ -110,7 +110,7 @@ def newer(data: Path) -> None:
     [
         (lambda data: data.chmod(0o755), "others may enter it; run: chmod 700"),
         (newer, "has format 2, this Obnam knows 1: install a newer Obnam"),
-        (lambda data: (data / "format").write_text("mine"), "is not one of obnam-server"),
+        (lambda data: (data / "format").write_text("mine"), "its file `format` is damaged"),
     ],
     ids=["mode", "newer", "foreign"],
 )

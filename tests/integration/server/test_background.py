@@ -6,6 +6,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from tests.acceptance.administrator import Administrator
 from tests.acceptance.computer import TWISTD
 from tests.support.server_process import ServerProcess
 
@@ -45,6 +46,8 @@ def test_it_runs(tmp_path: Path) -> None:
     process = int((tmp_path / "pid").read_text())
     descriptor = os.pidfd_open(process)
     try:
+        # It answers once it runs, and then it has said where.
+        Administrator(server.config).json("status")
         assert server.url.startswith("https://")
     finally:
         signal.pidfd_send_signal(descriptor, signal.SIGTERM)
