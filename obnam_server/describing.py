@@ -21,4 +21,5 @@ def describe(store: Store, repository: RepositoryStore, caller: Client) -> Repos
         repository_id=repository.repository_id,
         server_key=store.key.public,
         newest=repository.newest(),
+        has_chunks=repository.has_chunks(),
     )

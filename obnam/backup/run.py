@@ -202,7 +202,7 @@ class Backup:
             recorder,
             plaintext,
             uploads,
-            asks=description.used_bytes > 0,
+            asks=description.has_chunks is not False,
         )
         large = LargeFileReader(self.pool, self.thread, self.checksums, recorder, plaintext, sender)
         return (

@@ -97,6 +97,13 @@ def if_there(data: object, name: str, parse: Callable[[object], T]) -> T | None:
     return None
 
 
+def flag_if_there(data: object, name: str) -> bool | None:
+    """As `flag`, of a member that older ends do not send; ``None``: it is not there."""
+    if isinstance(data, Mapping) and name in data:
+        return flag(data, name)
+    return None
+
+
 def bytes_if_there(data: object, name: str, size_bytes: int) -> bytes | None:
     """As `digits`, of a member that older ends do not send; ``None``: it is not there."""
     if isinstance(data, Mapping) and name in data:

@@ -31,6 +31,7 @@ from obnam.wire.members import (
     chunk_id_of_hex,
     encoded,
     flag,
+    flag_if_there,
     if_there,
     member,
     number,
@@ -190,7 +191,8 @@ class RepositoryDescription:
     ``latest`` is the newest generation of the asking client (``None``: it has none yet), with its
     sealed manifest, so that a backup starts with one question. Sizes in bytes; ``quota_bytes``
     ``None``: no limit. ``server_key`` signs receipts, which name ``repository_id`` (16 bytes), and
-    ``newest`` is the repository's newest generation, of any client; older servers say none of them.
+    ``newest`` is the repository's newest generation, of any client; ``has_chunks``: whether any
+    chunk was stored, or at least begun to be. Older servers say none of them.
     """
 
     repository: RepositoryName
@@ -205,10 +207,13 @@ class RepositoryDescription:
     repository_id: bytes | None = None
     server_key: bytes | None = None
     newest: GenerationSummary | None = None
+    has_chunks: bool | None = None
 
     def to_json(self) -> Json:
         """As JSON."""
         more: dict[str, Any] = {}
+        if self.has_chunks is not None:
+            more["has_chunks"] = self.has_chunks
         if self.repository_id is not None:
             more["repository_id"] = self.repository_id.hex()
         if self.server_key is not None:
@@ -249,6 +254,7 @@ class RepositoryDescription:
             repository_id=bytes_if_there(data, "repository_id", REPOSITORY_ID_BYTES),
             server_key=bytes_if_there(data, "server_key", PUBLIC_KEY_BYTES),
             newest=if_there(data, "newest", GenerationSummary.from_json),
+            has_chunks=flag_if_there(data, "has_chunks"),
         )
 
 

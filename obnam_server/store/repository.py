@@ -339,6 +339,11 @@ class RepositoryStore:
         """The size of all segments. Takes no time, however many there are."""
         return self._index.used_bytes()
 
+    def has_chunks(self) -> bool:
+        """Whether any chunk was ever given a number, which comes before it is stored."""
+        _, next_chunk = self._numbers.next_numbers()
+        return next_chunk > 0
+
     def generation_count(self) -> int:
         """How many generations there are."""
         return self._index.generation_count()

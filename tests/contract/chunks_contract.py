@@ -12,6 +12,7 @@ from obnam.errors import (
 )
 from obnam.wire import limits
 from obnam.wire.frames import FRAME_HEADER_BYTES, pack_header
+from obnam.wire.messages import KeyringSlot
 from tests.contract.values import (
     ROOM,
     UNKNOWN_SESSION,
@@ -61,6 +62,19 @@ class ChunksContract:
         await own.store(session, body_of(*chunks[::3]))
         answer = await own.missing(session, [id_of(c) for c in chunks])
         assert list(answer) == [i % 3 != 0 for i in range(21)]
+
+    @ensureDeferred
+    async def test_whether_there_are_chunks(self, repositories: Repositories) -> None:
+        """A keyring, which almost every repository has from its beginning, does not count."""
+        own = repositories.own
+        slot = KeyringSlot("ab" * 16, "label", b"sealed")
+        await own.put_keyring([slot], (await own.get_keyring()).etag)
+        assert (await own.describe()).has_chunks is False
+        session = await own.begin_session(None)
+        await own.store(session, body_of(sealed("one")))
+        assert (await repositories.own.describe()).has_chunks is True
+        await own.end_session(session)
+        assert (await own.describe()).has_chunks is True
 
     @ensureDeferred
     async def test_nothing_is_asked_and_nothing_answered(self, repositories: Repositories) -> None:

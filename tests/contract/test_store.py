@@ -101,6 +101,7 @@ class StoreRepository:
             repository_id=self.store_.repository_id,
             server_key=self.server_key,
             newest=self.store_.newest(),
+            has_chunks=self.store_.has_chunks(),
         )
 
     @returns_deferred

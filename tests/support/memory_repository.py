@@ -234,6 +234,7 @@ class MemoryRepository:
             repository_id=self.server.repository_id,
             server_key=bytes(self.server.signing_key.verify_key),
             newest=self.server.newest(),
+            has_chunks=bool(self.server.chunks),
         )
 
     @returns_deferred

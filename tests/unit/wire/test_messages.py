@@ -76,11 +76,15 @@ NEWER_MESSAGES: list[Any] = [
     SIGNED_SUMMARY,
     CommittedGeneration(SIGNED_SUMMARY, MANIFEST_ID, b"sealed"),
     evolve(
-        DESCRIPTION, repository_id=bytes(range(16)), server_key=b"k" * 32, newest=SIGNED_SUMMARY
+        DESCRIPTION,
+        repository_id=bytes(range(16)),
+        server_key=b"k" * 32,
+        newest=SIGNED_SUMMARY,
+        has_chunks=False,
     ),
     EnrolmentAnswer(RepositoryName("home"), ClientName("laptop"), b"k" * 32),
 ]
-NEWER = ("countersigned", "repository_id", "server_key", "newest")
+NEWER = ("countersigned", "repository_id", "server_key", "newest", "has_chunks")
 
 
 def through_json(message: Any) -> Any:
@@ -194,6 +198,7 @@ REFUSED: list[tuple[Any, str, object]] = [
     (DESCRIPTION, "scopes", ["backup"] * 17),
     (DESCRIPTION, "scopes", [["backup"]]),
     (DESCRIPTION, "quota_bytes", -1),
+    (evolve(DESCRIPTION, has_chunks=True), "has_chunks", 0),
     (DESCRIPTION, "latest", {}),
     (EnrolmentRequest("c", "0f" * 32), "token_sha256", "0F" * 32),
     (TokenRequest("0f" * 32), "token_sha256", "0f" * 31),
