@@ -79,7 +79,7 @@ class Notes:
         path = _path((*parts, row.name))
         content = row.checksum
         if row.kind != Kind.FILE:
-            content = b"no checksum: %d %b" % (row.kind, row.target or b"")  # not 16 bytes
+            content = b"has no checksum: %d %b" % (row.kind, row.target or b"")  # not 16 bytes
         key = (row.device, row.inode, content)
         found = self._connection.execute(
             "SELECT path FROM first WHERE device = ? AND inode = ? AND checksum = ?", key
