@@ -87,6 +87,9 @@ def main() -> None:
     fate = Fate(Path(sys.argv.pop(1)))
     for operation in ("create", "append", "sync", "rename", "remove", "sync_directory"):
         fate.around(LocalFiles, operation, operation, AFTER.get(operation))
+    # Most of a segment goes this way. What else is appended is less, the fewer uploads there are,
+    # which is a matter of time.
+    fate.around(LocalFiles, "append_direct", "append", None)
     fate.around(Database, "_commit", "index", "indexed")
     fate.within("accept", RepositoryStore, "accept")
     fate.within("begin", Sessions, "begin")
