@@ -27,7 +27,7 @@ _ACL_HEADER_BYTES = 4
 _ACL_GROUP_OBJ = 0x04
 """``linux/posix_acl_xattr.h``: 4 bytes version, then entries: tag, permissions, id."""
 
-_NO_SUCH_THING = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+NO_SUCH_THING = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 """Of file systems that have no owners, permissions or times, or not ours: vfat, NTFS, CIFS, and
 those of FUSE that were written without (``ENOSYS``). The content is there all the same."""
 
@@ -141,7 +141,7 @@ def _give(
         os.chown(place, uid if rights.root else -1, gid)
     except OSError as error:
         # Root of a container may give files only to users that the container has (EINVAL).
-        if error.errno not in (errno.EINVAL, *_NO_SUCH_THING):
+        if error.errno not in (errno.EINVAL, *NO_SUCH_THING):
             raise
         return has_uid and not rights.root, False
     return has_uid, True
@@ -162,7 +162,7 @@ def _set_mode(place: Place, mode: int) -> bool:
     try:
         os.chmod(place, mode)
     except OSError as error:
-        if error.errno not in _NO_SUCH_THING:
+        if error.errno not in NO_SUCH_THING:
             raise
         return False
     return True
@@ -172,7 +172,7 @@ def _set_times(place: Place, mtime_ns: int) -> bool:
     try:
         os.utime(place, ns=(mtime_ns, mtime_ns))
     except OSError as error:
-        if error.errno not in _NO_SUCH_THING:
+        if error.errno not in NO_SUCH_THING:
             raise
         return False
     return True

@@ -24,6 +24,7 @@ from attrs import define, field
 from obnam.errors import HostileEntry
 from obnam.live.apply import NOTHING_MISSED, Missed, Owner, Rights, apply_metadata, owner_of
 from obnam.live.begun import NewFile, Parts, open_again, remove_begun
+from obnam.live.content import enlarge, write_at
 from obnam.live.overwrite import Decision, decide
 from obnam.live.read import DIRECTORY_FLAGS, identity_of
 from obnam.live.target import TargetTicket, open_target
@@ -33,7 +34,6 @@ from obnam.open_files import directories_kept
 TEMPORARY_PREFIX = b".obnam-"
 """Start of the hidden names under which replacements are written; left behind by a crash only."""
 
-_PIECES_MAX = os.sysconf("SC_IOV_MAX")
 _NEW_FLAGS = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 _WORDS = {
@@ -175,7 +175,7 @@ class Target:
         """
         try:
             if size is not None:
-                _enlarge(descriptor, size)
+                enlarge(descriptor, size)
             missed = apply_metadata(descriptor, metadata, self._rights, clean=self.ticket.clean)
         except BaseException:
             self.abandon(file, descriptor)
@@ -366,30 +366,6 @@ class Target:
     def _remove(self, file: NewFile) -> None:
         above, name = self._place(file.parts, file.temporary)
         remove_begun(above, name, file)
-
-
-def write_at(descriptor: int, pieces: Sequence[memoryview | bytes], offset: int) -> None:
-    """Write pieces end to end from ``offset`` on, all of them. What is not written is a hole."""
-    for start in range(0, len(pieces), _PIECES_MAX):
-        group = pieces[start : start + _PIECES_MAX]
-        wanted = sum(map(len, group))
-        done = os.pwritev(descriptor, group, offset)
-        while done < wanted:
-            # Cut short by a signal, a limit (2 GiB a call), or a disk about to be full.
-            rest = memoryview(b"".join(group))[done:]
-            done += os.pwritev(descriptor, [rest], offset + done)
-        offset += wanted
-
-
-def _enlarge(descriptor: int, size: int) -> None:
-    """Give a file that ends with a hole its size: by its last zero, where there is no other way."""
-    try:
-        os.ftruncate(descriptor, size)
-    except OSError as error:
-        if error.errno not in (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS):
-            raise
-        if os.fstat(descriptor).st_size < size:
-            os.pwrite(descriptor, b"\0", size - 1)
 
 
 def _temporary_name() -> bytes:

@@ -41,7 +41,7 @@ def context() -> BaseContext:
     """What makes workers, in the way that is possible here. A fork server runs from now on."""
     made = multiprocessing.get_context(start_method(tempfile.gettempdir()))
     made.set_forkserver_preload(PRELOADED)
-    semaphores.remove_left_behind(time.time())
+    semaphores.remove_semaphores_left(time.time())
     semaphores.name_them()
     if made.get_start_method() == "forkserver":
         # First what it would start itself, since that ends with signals that are let through.

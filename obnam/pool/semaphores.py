@@ -7,16 +7,13 @@ Only where that is killed, too, they stay; then a later command removes them.
 import multiprocessing
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from obnam.live.left_behind import Entry, remove_left_behind
+
 SEMAPHORES = "/dev/shm"
 """Where they are; it may be full, too."""
-
-LEFT_BEHIND_S = 86_400.0
-"""How old one must be to be removed: a process may live where we cannot see it, but not so long
-before it has started its workers."""
 
 _OURS = re.compile(r"sem\.obnam-(\d+)-.*")
 
@@ -31,17 +28,11 @@ def name_them() -> None:
         config["semprefix"] = f"/obnam-{os.getpid()}"
 
 
-def remove_left_behind(now_s: float, directory: Path = Path(SEMAPHORES)) -> None:
-    """Remove what processes have left that are no more, ``now_s`` after the epoch."""
-    # Which cannot be looked at is left where it is: nothing depends on it.
-    with suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
-            named = _OURS.fullmatch(entry.name)
-            if named and _is_left(entry, named[1], now_s):
-                os.unlink(entry.path)
+def remove_semaphores_left(now_s: float, directory: Path = Path(SEMAPHORES)) -> None:
+    """Remove those of processes that are no more, ``now_s`` after the epoch."""
+    remove_left_behind(directory, now_s, _is_of_the_dead, os.unlink)
 
 
-def _is_left(entry: "os.DirEntry[str]", process: str, now_s: float) -> bool:
-    status = entry.stat(follow_symlinks=False)
-    is_old = now_s - status.st_mtime > LEFT_BEHIND_S
-    return is_old and status.st_uid == os.geteuid() and not Path("/proc", process).exists()
+def _is_of_the_dead(entry: Entry) -> bool:
+    named = _OURS.fullmatch(entry.name)
+    return named is not None and not Path("/proc", named[1]).exists()

@@ -15,7 +15,8 @@ from obnam.live.begun import NewFile, Parts
 from obnam.live.metadata import NONE, decode_attributes
 from obnam.live.read import data_ranges, read_into
 from obnam.live.target import TargetTicket
-from obnam.live.write import Target, write_at
+from obnam.live.content import write_at
+from obnam.live.write import Target
 from obnam.model.entry import Kind, Metadata, printable
 from obnam.pool.checksum import ContentChecksum
 from obnam.pool.open_chunks import (

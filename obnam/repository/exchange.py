@@ -17,7 +17,8 @@ from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from obnam.errors import ObnamError, RequestRefused, ServerMisbehaved, ServerUnreachable
 from obnam.repository.answers import FAILURES, Answer, Asked, broken, causes, read_json, refusal
-from obnam.repository.bodies import BodyProtocol, Collected, MemoryProducer, Receiver, Silence
+from obnam.repository.bodies import BodyProtocol, Collected, MemoryProducer, Receiver
+from obnam.repository.silence import Silence
 from obnam.wire import limits
 from obnam.wire.messages import BadMessage, Json
 

@@ -15,13 +15,11 @@ from pathlib import Path
 from attrs import frozen
 
 from obnam.errors import EmbeddedServerFailed
+from obnam.live.left_behind import Entry, remove_left_behind
 from obnam.wire.limits import SOCKET_PATH_MAX
 
 PREFIX = "obnam-"
 LOCK = "lock"
-
-LEFT_BEHIND_S = 86_400.0
-"""How old a directory must be to be looked at: by then, who makes one has locked it."""
 
 
 @frozen
@@ -46,7 +44,7 @@ def make_private(data_directory: Path, parents: Sequence[Path], now_s: float) ->
     problem = "there is no directory for its socket"
     for parent in parents:
         try:
-            remove_left_behind(parent, now_s)
+            remove_directories_left(parent, now_s)
             private = Path(tempfile.mkdtemp(prefix=PREFIX, dir=parent))  # mode 0700
         except OSError as error:
             problem = f"no directory for its socket can be made in {parent}: {error.strerror}"
@@ -58,22 +56,17 @@ def make_private(data_directory: Path, parents: Sequence[Path], now_s: float) ->
     raise EmbeddedServerFailed(str(data_directory), problem)
 
 
-def remove_left_behind(parent: Path, now_s: float) -> None:
-    """Remove directories of ours in which nobody lives, ``now_s`` after the epoch."""
-    # What cannot be looked at is left where it is: nothing depends on it.
-    with suppress(OSError), os.scandir(parent) as entries:
-        for entry in entries:
-            if entry.name.startswith(PREFIX) and _is_old(entry, now_s):
-                _remove_unless_locked(Path(entry.path))
+def remove_directories_left(parent: Path, now_s: float) -> None:
+    """Remove those in which nobody lives, ``now_s`` after the epoch."""
+    remove_left_behind(parent, now_s, _is_private, _remove_unless_locked)
 
 
-def _is_old(entry: "os.DirEntry[str]", now_s: float) -> bool:
-    status = entry.stat(follow_symlinks=False)
-    is_ours = entry.is_dir(follow_symlinks=False) and status.st_uid == os.geteuid()
-    return is_ours and now_s - status.st_mtime > LEFT_BEHIND_S
+def _is_private(entry: Entry) -> bool:
+    return entry.name.startswith(PREFIX) and entry.is_dir(follow_symlinks=False)
 
 
-def _remove_unless_locked(private: Path) -> None:
+def _remove_unless_locked(entry: Entry) -> None:
+    private = Path(entry.path)
     try:
         lock = os.open(private / LOCK, os.O_RDWR | os.O_NOFOLLOW | os.O_CLOEXEC)
     except OSError:

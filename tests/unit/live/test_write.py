@@ -10,7 +10,8 @@ import pytest
 
 from obnam.errors import HostileEntry
 from obnam.live.apply import NOTHING_MISSED, Missed
-from obnam.live.write import Target, write_at
+from obnam.live.content import write_at
+from obnam.live.write import Target
 from obnam.model.entry import Kind, Metadata
 from obnam.open_files import DIRECTORIES_MOST
 from tests.unit.live.trees import (

@@ -15,7 +15,8 @@ from obnam.live.apply import Missed
 from obnam.live.overwrite import Overwrite
 from obnam.live.scan import Listing, Walk
 from obnam.live.target import prepare_target
-from obnam.live.write import Target, write_at
+from obnam.live.content import write_at
+from obnam.live.write import Target
 from obnam.model.entry import Metadata
 
 ORDINARY_USER = 65534

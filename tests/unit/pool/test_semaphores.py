@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from obnam.pool.semaphores import LEFT_BEHIND_S, SEMAPHORES, remove_left_behind
+from obnam.live.left_behind import LEFT_BEHIND_S
+from obnam.pool.semaphores import SEMAPHORES, remove_semaphores_left
 
 PROGRAM = """\
 from obnam.pool import launch
@@ -30,11 +31,11 @@ def test_only_those_of_the_dead_are_removed_and_after_a_day(tmp_path: Path, dead
     names = {f"sem.obnam-{dead}-a", f"sem.obnam-{os.getpid()}-b", f"sem.mp-{dead}", "sem.obnam-x"}
     for name in names:
         (tmp_path / name).touch()
-    remove_left_behind(now_s, tmp_path)
+    remove_semaphores_left(now_s, tmp_path)
     assert set(os.listdir(tmp_path)) == names
-    remove_left_behind(now_s + LEFT_BEHIND_S + 60, tmp_path)
+    remove_semaphores_left(now_s + LEFT_BEHIND_S + 60, tmp_path)
     assert set(os.listdir(tmp_path)) == names - {f"sem.obnam-{dead}-a"}
-    remove_left_behind(now_s, tmp_path / "not there")
+    remove_semaphores_left(now_s, tmp_path / "not there")
 
 
 def test_ours_have_our_name() -> None:

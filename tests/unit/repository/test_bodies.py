@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 
-from obnam.repository.bodies import PIECE_BYTES, MemoryProducer, Silence
+from obnam.repository.bodies import PIECE_BYTES, MemoryProducer
+from obnam.repository.silence import Silence
 from obnam.transport.places import BulkTransport
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from obnam.errors import EmbeddedServerFailed
+from obnam.live.left_behind import LEFT_BEHIND_S
 from obnam.repository.private import (
-    LEFT_BEHIND_S,
     LOCK,
     PREFIX,
     PrivateDirectory,
     make_private,
-    remove_left_behind,
+    remove_directories_left,
 )
 
 DATA = Path("/data")
@@ -41,10 +41,10 @@ def test_what_the_dead_left_is_removed_after_a_day(tmp_path: Path, later: float)
     left = left_by_the_dead(tmp_path)
     empty = tmp_path / f"{PREFIX}empty"
     empty.mkdir()
-    remove_left_behind(tmp_path, time.time())
+    remove_directories_left(tmp_path, time.time())
     assert left.exists()
     assert empty.exists()
-    remove_left_behind(tmp_path, later)
+    remove_directories_left(tmp_path, later)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -59,7 +59,7 @@ def test_who_makes_one_cleans_up_first(tmp_path: Path, later: float) -> None:
 
 def test_that_of_a_living_client_is_kept(tmp_path: Path, later: float) -> None:
     private = made(tmp_path)
-    remove_left_behind(tmp_path, later)
+    remove_directories_left(tmp_path, later)
     assert (private.path / LOCK).exists()
     private.remove()
 
@@ -68,10 +68,10 @@ def test_that_of_a_server_that_outlives_its_client_is_kept(tmp_path: Path, later
     private = made(tmp_path)
     inherited = os.dup(private.lock)  # as by a child
     os.close(private.lock)
-    remove_left_behind(tmp_path, later)
+    remove_directories_left(tmp_path, later)
     assert (private.path / LOCK).exists()
     os.close(inherited)
-    remove_left_behind(tmp_path, later)
+    remove_directories_left(tmp_path, later)
     assert not private.path.exists()
 
 
@@ -84,7 +84,7 @@ def test_what_is_not_ours_is_kept(tmp_path: Path, later: float) -> None:
     (tmp_path / "target").touch()
     (linked / LOCK).symlink_to(tmp_path / "target")
     before = sorted(tmp_path.rglob("*"))
-    remove_left_behind(tmp_path, later)
+    remove_directories_left(tmp_path, later)
     assert sorted(tmp_path.rglob("*")) == before
 
 
