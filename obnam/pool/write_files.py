@@ -12,10 +12,10 @@ from obnam.errors import HostileEntry, TargetFull
 from obnam.inodes import lacks_inodes
 from obnam.live.apply import NOTHING_MISSED, Missed
 from obnam.live.begun import NewFile, Parts
+from obnam.live.content import write_at
 from obnam.live.metadata import NONE, decode_attributes
 from obnam.live.read import data_ranges, read_into
 from obnam.live.target import TargetTicket
-from obnam.live.content import write_at
 from obnam.live.write import Target
 from obnam.model.entry import Kind, Metadata, printable
 from obnam.pool.checksum import ContentChecksum

@@ -7,8 +7,8 @@ kept made a client of 850 MB).
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
 from typing import Protocol as StructuralType
+from typing import TypeVar, cast
 
 from attrs import define, field
 from twisted.internet.defer import Deferred

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from obnam.live.apply import NOTHING_MISSED
-from obnam.live.overwrite import Overwrite
 from obnam.live.content import write_at
+from obnam.live.overwrite import Overwrite
 from obnam.live.write import Target
 from obnam.model.entry import Kind, Metadata
 from tests.unit.live.trees import (

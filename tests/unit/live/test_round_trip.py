@@ -9,11 +9,11 @@ from typing import NamedTuple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from obnam.live.content import write_at
 from obnam.live.metadata import read_attributes_at, read_link
 from obnam.live.read import data_ranges, open_with_status, read_into
 from obnam.live.scan import Walk
 from obnam.live.target import prepare_target
-from obnam.live.content import write_at
 from obnam.live.write import Target
 from obnam.model.entry import Attributes, Kind, Metadata, kind_of
 from tests.unit.live.trees import ME

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from obnam.live.apply import Missed
+from obnam.live.content import write_at
 from obnam.live.overwrite import Overwrite
 from obnam.live.scan import Listing, Walk
 from obnam.live.target import prepare_target
-from obnam.live.content import write_at
 from obnam.live.write import Target
 from obnam.model.entry import Metadata
 
