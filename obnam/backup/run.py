@@ -18,7 +18,7 @@ from obnam.backup.pipeline import (
     Pipeline,
 )
 from obnam.backup.record import Recorder
-from obnam.backup.scan import Scan, ScanCounts, ScanSettings
+from obnam.backup.scan import Scan, ScanSettings
 from obnam.backup.sender import Sender
 from obnam.backup.uploads import SEALED_SLAB_BYTES, Sent, Uploads
 from obnam.crypto.keys import RepositoryKeys
@@ -132,7 +132,6 @@ class Backup:
             self.progress.stage("commit")
             for path in await self.thread.call(nascent.settle):
                 self._warn(f"{printable(path)}: vanished while it was read")
-            self._report(scan.counts)
             final = facts.counted(scan.counts, sent, partial=False)
             new = await committer.commit(session, nascent, base, previous, final)
             base = await self._bases.kept(base, new)
@@ -161,7 +160,6 @@ class Backup:
             while (batch := await self.thread.call(next, batches, None)) is not None:
                 sent.files += batch.file_count
                 sent.read_bytes += batch.size_bytes
-            self._report(scan.counts)
             return self._result(began_s, None, scan, sent, Healed())
         finally:
             await self.thread.call(_remove, nascent, base)
@@ -174,6 +172,7 @@ class Backup:
             nascent,
             self.settings,
             PLAINTEXT_SLAB_BYTES,
+            lambda message: self.thread.tell(self._warn, message),
             first=before is None or before.partial,
             meanwhile=when,
         )
@@ -265,10 +264,6 @@ class Backup:
             duration_s=self.clock.seconds() - began_s,
             healed_chunks=healed.chunks,
         )
-
-    def _report(self, counts: ScanCounts) -> None:
-        for warning in counts.warnings:
-            self._warn(warning)
 
     def _warn(self, message: str) -> None:
         self._warnings += 1

@@ -5,10 +5,10 @@ generation. Rows of entries without content are written on the way.
 """
 
 import os
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from os.path import join, split
 
-from attrs import define, field, frozen
+from attrs import define, frozen
 
 from obnam.backup.batches import Batch, Batches, Place
 from obnam.backup.meanwhile import Meanwhile
@@ -57,7 +57,6 @@ class ScanCounts:
     entries: int = 0
     unchanged: int = 0
     unchanged_bytes: int = 0
-    warnings: list[str] = field(factory=list)
 
 
 @frozen
@@ -71,13 +70,14 @@ class _Directory:
 
 
 class Scan:
-    """One scan of all roots into a nascent generation."""
+    """One scan of all roots into a nascent generation. ``warn`` is told at once, on its thread."""
 
     def __init__(
         self,
         nascent: NascentGeneration,
         settings: ScanSettings,
         slab_bytes: int,
+        warn: Callable[[str], object],
         *,
         first: bool,
         meanwhile: Meanwhile | None = None,
@@ -85,6 +85,7 @@ class Scan:
         self.counts = ScanCounts()
         self._nascent = nascent
         self._settings = settings
+        self._warn = warn
         self._first = first
         self._meanwhile = meanwhile
         self._batches = Batches(slab_bytes)
@@ -241,7 +242,7 @@ class Scan:
                 self._failed_entry(directory, path, entry.name, error)
                 return None
             # What is in a directory needs its row, though its attributes cannot be read.
-            self._warn(join(path, entry.name) if path else entry.name, error)
+            self._failed(join(path, entry.name) if path else entry.name, error)
             attributes, mark = NONE, Mark(Reason.ERROR, self._nascent.sequence)
         return EntryRow(
             directory,
@@ -283,7 +284,7 @@ class Scan:
         else:
             since = self._nascent.sequence
             if not self._first or inside.keys() - {CACHE_TAG_NAME}:
-                self.counts.warnings.append(
+                self._warn(
                     f"{printable(listing.path)}: a new CACHEDIR.TAG: its files are no longer "
                     f"backed up. If you did not expect that, look who put it there"
                 )
@@ -310,7 +311,7 @@ class Scan:
     def _too_deep(self, directory: int, path: bytes, names: Collection[bytes]) -> None:
         for name in names:
             self._nascent.mark_error(directory, name)
-        self.counts.warnings.append(
+        self._warn(
             f"{printable(path[:_SHOWN_BYTES])}…: {len(names)} directories in it lie too deep (more "
             f"than {DEPTH_MAX} directories, or {PATH_BYTES_MAX} bytes of path): what is in them is "
             f"not backed up. Move them up, or remove them"
@@ -321,22 +322,22 @@ class Scan:
             self._nascent.drop(directory.parent, [directory.name])
             return
         self._nascent.mark_error(directory.parent, directory.name)
-        self._warn(listing.path, listing.error)
+        self._failed(listing.path, listing.error)
 
     def _failed_entry(self, directory: int, path: bytes, name: bytes, error: OSError) -> None:
         if not self._nascent.mark_error(directory, name):
             self._nascent.put([error_row(directory, name, self._nascent.sequence)])
-        self._warn(join(path, name) if path else name, error)
+        self._failed(join(path, name) if path else name, error)
 
     def _warn_of_time(self, path: bytes) -> None:
-        self.counts.warnings.append(
+        self._warn(
             f"{printable(path)}: its modification time is not within the years 1678 to 2261, and "
             f"is stored as the nearest that can be. Set another, if it matters (touch -h)"
         )
 
-    def _warn(self, path: bytes, error: OSError | None) -> None:
+    def _failed(self, path: bytes, error: OSError | None) -> None:
         why = error.strerror if error is not None else "unknown error"
-        self.counts.warnings.append(f"{printable(path)}: cannot be read: {why}")
+        self._warn(f"{printable(path)}: cannot be read: {why}")
 
 
 def _device_of(kind: Kind, status: Status) -> int | None:

@@ -44,6 +44,10 @@ class OwnThread:
         self._calls.put(run)
         return fired
 
+    def tell(self, function: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
+        """For what runs here: call ``function`` on the reactor's thread, before that is done."""
+        self._reactor.callFromThread(function, *arguments, **named)
+
     def close(self) -> None:
         """Wait for the last call, and end the thread. What is called afterwards is never run."""
         self._calls.put(None)

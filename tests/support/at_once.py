@@ -24,6 +24,10 @@ class CallerThread(OwnThread):
         """See `OwnThread`."""
         return maybeDeferred(function, *arguments, **named)
 
+    def tell(self, function: Callable[P, object], *arguments: P.args, **named: P.kwargs) -> None:
+        """See `OwnThread`."""
+        function(*arguments, **named)
+
     def close(self) -> None:
         """See `OwnThread`."""
 

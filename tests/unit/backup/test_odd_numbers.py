@@ -8,6 +8,7 @@ import pytest_twisted  # type: ignore[import-untyped]
 from attrs import evolve
 
 from obnam.backup.plan import Plan
+from obnam.errors import ServerFull
 from obnam.live import scan as live_scan
 from obnam.live.read import open_with_status
 from obnam.model.entry import Reason
@@ -51,6 +52,22 @@ async def test_a_time_far_away_is_kept_as_the_nearest_and_told_once(laptop: Lapt
     assert laptop.warnings == []
     reasons = await laptop.reasons(second)
     assert {reasons[name] for name in names} == {Reason.UNCHANGED}
+
+
+@ensure
+async def test_what_the_scan_finds_is_told_when_it_is_found(laptop: Laptop) -> None:
+    """A backup takes hours, and may fail."""
+    (laptop.root / "file").write_bytes(b"content")
+    _date(laptop.root / "file", YEAR_2300_NS)
+
+    def full() -> None:
+        raise ServerFull("memory")
+
+    laptop.repository.before_store = full
+    with pytest.raises(ServerFull):
+        await laptop.back_up()
+    (warning,) = laptop.warnings
+    assert warning.startswith(f"{laptop.root}/file: its modification time")
 
 
 @ensure

@@ -50,6 +50,19 @@ async def test_what_is_raised_comes_back_and_the_next_call_runs() -> None:
 
 
 @ensure
+async def test_what_it_tells_is_told_on_the_reactors_thread_before_it_ends() -> None:
+    thread, told = OwnThread(reactor, "test"), list[tuple[int, int]]()
+
+    def work() -> None:
+        for number in range(3):
+            thread.tell(lambda each: told.append((each, threading.get_ident())), number)
+
+    await thread.call(work)
+    assert told == [(number, threading.get_ident()) for number in range(3)]
+    thread.close()
+
+
+@ensure
 async def test_what_a_call_was_given_is_let_go() -> None:
     thread = OwnThread(reactor, "test")
     thing = Thing()
