@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
-from obnam.backup.scan import error_row
+from obnam.backup.entry_rows import error_row
 from obnam.generation.nascent import NascentGeneration
 from obnam.generation.rows import EntryRow, ExtentRow, WholeFile
 from obnam.model.entry import Reason

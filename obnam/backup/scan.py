@@ -11,17 +11,13 @@ from os.path import join, split
 from attrs import define, frozen
 
 from obnam.backup.batches import Batch, Batches, Place
+from obnam.backup.entry_rows import error_row, row_of
 from obnam.backup.meanwhile import Meanwhile
-from obnam.backup.plan import Entry, FileToRead, Mark, Plan, Status, plan_directory
+from obnam.backup.plan import Entry, FileToRead, Mark, Plan, plan_directory
 from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
-from obnam.live.metadata import (
-    NONE,
-    encode_attributes,
-    read_attributes,
-    read_attributes_at,
-    read_link,
-)
+from obnam.live.metadata import NONE, read_attributes, read_attributes_at, read_link
+from obnam.live.mounts import devices_of_the_kernel
 from obnam.live.read import identity_of, open_directory
 from obnam.live.scan import (
     CACHE_TAG_NAME,
@@ -32,13 +28,11 @@ from obnam.live.scan import (
     is_cache_directory,
     is_too_deep,
 )
-from obnam.model.entry import LINKED_KINDS, Attributes, Kind, Reason, printable
-from obnam.model.numbers import fits, kept_inode, kept_time
+from obnam.model.entry import Attributes, Kind, Reason, printable
+from obnam.model.numbers import fits, kept_inode
 
 _SHOWN_BYTES = 200
 """So much of a path that is too long is shown."""
-
-_DEVICES = (Kind.CHARACTER_DEVICE, Kind.BLOCK_DEVICE)
 
 
 @frozen
@@ -88,6 +82,7 @@ class Scan:
         self._warn = warn
         self._first = first
         self._meanwhile = meanwhile
+        self._kernel_devices = devices_of_the_kernel()
         self._batches = Batches(slab_bytes)
         # By the path of the directory that they lie in (a root: b""), and their name there: a
         # directory may hold very many, with a very long path.
@@ -129,10 +124,13 @@ class Scan:
             if listing.last:
                 self._leave(above, name)
             if listing.first:
-                after = b""
-                skipping = self._is_skipped(listing)
-                if skipping:
-                    yield from self._skip(listing, directory)
+                after, skipping = b"", True
+                if self._is_of_the_kernel(listing, walk):
+                    self._leave_out(directory)
+                elif self._is_cache(listing):
+                    yield from self._keep_tag(listing, directory)
+                else:
+                    skipping = False
             if skipping:
                 continue
             if listing.error is not None:
@@ -221,9 +219,9 @@ class Scan:
         descriptor: int,
     ) -> EntryRow | None:
         """The row of an entry without content; ``None`` when it vanished or cannot be read."""
-        status, mark, target = entry.status, entry.mark, None
+        target = None
         number = entered[entry.name].number if entry.name in entered else None
-        if not fits(status.st_mtime_ns):
+        if not fits(entry.status.st_mtime_ns):
             self._warn_of_time(join(path, entry.name) if path else entry.name)
         try:
             if directory == ROOT_DIRECTORY:
@@ -243,39 +241,35 @@ class Scan:
                 return None
             # What is in a directory needs its row, though its attributes cannot be read.
             self._failed(join(path, entry.name) if path else entry.name, error)
-            attributes, mark = NONE, Mark(Reason.ERROR, self._nascent.sequence)
-        return EntryRow(
-            directory,
-            entry.name,
-            entry.kind.value,
-            mark.reason,
-            mark.since,
-            status.st_mode & 0o7777,
-            status.st_uid,
-            status.st_gid,
-            None,
-            kept_time(status.st_mtime_ns),
-            kept_time(status.st_ctime_ns),
-            kept_inode(status.st_ino),
-            _device_of(entry.kind, status),
-            None,
-            None,
-            None,
-            number,
-            encode_attributes(attributes) if attributes else None,
-            target,
-        )
+            attributes = NONE
+            entry = entry._replace(mark=Mark(Reason.ERROR, self._nascent.sequence))
+        return row_of(directory, entry, number, attributes, target)
 
-    # Cache directories
+    # What is left out
 
-    def _is_skipped(self, listing: Listing) -> bool:
+    def _is_of_the_kernel(self, listing: Listing, walk: Walk) -> bool:
+        """But for a root that lies in such a file system itself: it was asked for."""
+        if listing.descriptor < 0:
+            return False
+        device = os.fstat(listing.descriptor).st_dev
+        return device in self._kernel_devices and device != walk.root_status.st_dev
+
+    def _leave_out(self, directory: _Directory) -> None:
+        """Store a directory without what is in it, and say so."""
+        known, since = directory.known, self._nascent.sequence
+        if known is not None and known.reason == Reason.SKIPPED:
+            since = known.since
+        self._nascent.drop(directory.number, self._nascent.known(directory.number))
+        self._nascent.set_reason(directory.parent, directory.name, Reason.SKIPPED, since)
+
+    def _is_cache(self, listing: Listing) -> bool:
         return (
             self._settings.skip_cache_directories
             and (not listing.last or CACHE_TAG_NAME in listing.names)
             and is_cache_directory(listing.descriptor)
         )
 
-    def _skip(self, listing: Listing, directory: _Directory) -> Iterator[Batch]:
+    def _keep_tag(self, listing: Listing, directory: _Directory) -> Iterator[Batch]:
         """Store a cache directory with its tag only."""
         known = directory.known
         inside = self._nascent.known(directory.number)
@@ -340,13 +334,6 @@ class Scan:
         self._warn(f"{printable(path)}: cannot be read: {why}")
 
 
-def _device_of(kind: Kind, status: Status) -> int | None:
-    """Of a device node its number; of what has several names the device that it lies on."""
-    if kind in _DEVICES:
-        return status.st_rdev
-    return status.st_dev if kind in LINKED_KINDS and status.st_nlink > 1 else None
-
-
 def root_attributes(path: bytes) -> Attributes:
     """The extended attributes of a root, which has no directory above it."""
     descriptor = open_directory(path)
@@ -354,11 +341,3 @@ def root_attributes(path: bytes) -> Attributes:
         return read_attributes(descriptor)
     finally:
         os.close(descriptor)
-
-
-def error_row(directory: int, name: bytes, sequence: int) -> EntryRow:
-    """The row of a file that is there, and of which nothing could be read."""
-    nothing = (None,) * (len(EntryRow._fields) - 5)
-    return EntryRow._make(
-        (directory, name, Kind.FILE.value, Reason.ERROR.value, sequence, *nothing)
-    )
