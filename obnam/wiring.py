@@ -32,6 +32,7 @@ from obnam.wire.interfaces import IRepository
 if TYPE_CHECKING:
     from obnam.backup.run import Backup
     from obnam.browse.standing import Standing
+    from obnam.live.read import Identity
     from obnam.pool.growing import GrowingPool
     from obnam.repository.embedded import EmbeddedServer
     from obnam.repository.slots import Slots
@@ -114,7 +115,7 @@ class Client:
         if not self.settings.roots:
             path = self.surroundings.places.configuration
             raise ConfigurationError(str(path), "roots: name at least one directory to back up")
-        self._refuse_backing_up_itself()
+        own_directory = self._own_directory()
         return Backup(
             clock=self.surroundings.reactor,
             now_ns=time.time_ns,
@@ -130,20 +131,28 @@ class Client:
                 roots=self.settings.roots,
                 full=full,
                 skip_cache_directories=self.settings.exclude_cache_tag_directories,
+                left_out=own_directory,
             ),
         )
 
-    def _refuse_backing_up_itself(self) -> None:
-        """A repository in a root would hold all it held before once more after each backup."""
+    def _own_directory(self) -> "frozenset[Identity]":
+        """The repository's directory, which must not be backed up into itself."""
+        from obnam.live.read import identity_of
+
         directory = self.credentials.location.directory
+        if directory is None or not directory.is_dir():
+            return frozenset()
+        status = directory.stat()
         for root in self.settings.roots:
             live = Path(os.fsdecode(root))
-            if directory is not None and directory.resolve().is_relative_to(live.resolve()):
+            within = directory.resolve().is_relative_to(live.resolve())
+            if within and live.stat().st_dev == status.st_dev:
                 problem = (
                     f"roots: the repository's directory {directory} lies in {live}, and would be "
-                    f"backed up into itself; move it to another disk, or name other roots"
+                    f"lost together with it; move it to another disk, or name other roots"
                 )
                 raise ConfigurationError(str(self.surroundings.places.configuration), problem)
+        return frozenset({identity_of(status)})
 
     async def estimate_backup(self, is_over: Callable[[], bool]) -> None:
         """Tell the progress about how much a backup will read. For who looks at a display only."""

@@ -18,7 +18,7 @@ from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
 from obnam.live.metadata import NONE, read_attributes, read_attributes_at, read_link
 from obnam.live.mounts import devices_of_the_kernel
-from obnam.live.read import identity_of, open_directory
+from obnam.live.read import Identity, identity_of, open_directory
 from obnam.live.scan import (
     CACHE_TAG_NAME,
     DEPTH_MAX,
@@ -37,11 +37,12 @@ _SHOWN_BYTES = 200
 
 @frozen
 class ScanSettings:
-    """What the user chose about scanning."""
+    """What the user chose about scanning. ``left_out``: directories to be kept without contents."""
 
     roots: tuple[bytes, ...]
     full: bool = False
     skip_cache_directories: bool = True
+    left_out: frozenset[Identity] = frozenset()
 
 
 @define
@@ -125,7 +126,7 @@ class Scan:
                 self._leave(above, name)
             if listing.first:
                 after, skipping = b"", True
-                if self._is_of_the_kernel(listing, walk):
+                if self._is_left_out(listing, walk):
                     self._leave_out(directory)
                 elif self._is_cache(listing):
                     yield from self._keep_tag(listing, directory)
@@ -247,12 +248,14 @@ class Scan:
 
     # What is left out
 
-    def _is_of_the_kernel(self, listing: Listing, walk: Walk) -> bool:
-        """But for a root that lies in such a file system itself: it was asked for."""
+    def _is_left_out(self, listing: Listing, walk: Walk) -> bool:
+        """By identity, or as the kernel's: but for a root that itself lies there, as was asked."""
         if listing.descriptor < 0:
             return False
-        device = os.fstat(listing.descriptor).st_dev
-        return device in self._kernel_devices and device != walk.root_status.st_dev
+        status = os.fstat(listing.descriptor)
+        if identity_of(status) in self._settings.left_out:
+            return True
+        return status.st_dev in self._kernel_devices and status.st_dev != walk.root_status.st_dev
 
     def _leave_out(self, directory: _Directory) -> None:
         """Store a directory without what is in it, and say so."""

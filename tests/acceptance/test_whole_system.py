@@ -1,4 +1,4 @@
-"""A root with file systems mounted below it, those of the kernel among them."""
+"""File systems that are mounted below a root: those of the kernel, and the repository's."""
 
 import subprocess
 from pathlib import Path
@@ -44,3 +44,27 @@ def day(folder: str) -> None:
     computer.configure([live / "proc" / "sys" / "kernel" / "random"])
     computer.backup(code=3)
     assert computer.reasons()["proc/sys/kernel/random/uuid"] == "error"
+
+
+def test_a_disk_with_the_repository_below_a_root(tmp_path: Path) -> None:
+    """As ``/media/usb`` is, with ``/`` as a root: the repository is not backed up into itself."""
+    run_alone(day_with_a_disk, tmp_path)
+
+
+def day_with_a_disk(folder: str) -> None:
+    """What happens, where mounting is for us alone."""
+    computer = Computer.new(Path(folder) / "computer")
+    disk = computer.live / "disk"
+    disk.mkdir()
+    mount(disk, "8m")
+    (disk / "beside").write_text("it")
+    computer.obnam("init", "--repository", str(disk / "repository"), "--no-passphrase")
+    for reason in ("new", "unchanged"):
+        assert computer.backup().err == ""
+        assert computer.reasons() == {
+            ".": reason,
+            "disk": reason,
+            "disk/beside": reason,
+            "disk/repository": "skipped",
+        }
+    assert list((computer.restored() / "disk" / "repository").iterdir()) == []
