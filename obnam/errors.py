@@ -232,12 +232,18 @@ class GenerationKept(ObnamError):
 
 @define(eq=False, repr=False)
 class ServerUnreachable(ObnamError):
-    """No answer from the server, after all tries. ``silent_s``: for so long it was listened for."""
+    """No answer from the server, after all tries. ``silent_s``: for so long it was listened for.
+
+    ``carried_bytes``: so much of the request's and of the answer's body was under way, or through,
+    when the connection broke off. ``whole_chunks``: so many of those asked for had come.
+    """
 
     temporary = True
     server: str
     problem: str
     silent_s: float = 0.0
+    carried_bytes: int = 0
+    whole_chunks: int = 0
 
     def __str__(self) -> str:
         return f"{self.server} cannot be reached: {self.problem}"

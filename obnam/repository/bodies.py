@@ -52,6 +52,11 @@ class MemoryProducer:
         self._consumer: IConsumer | None = None
         self._done: Deferred[None] | None = None
 
+    @property
+    def taken_bytes(self) -> int:
+        """How much of it the transport has taken."""
+        return self._at
+
     def startProducing(self, consumer: IConsumer) -> "Deferred[None]":  # noqa: N802
         """Begin; the Deferred fires when the last piece was handed over."""
         # Kept in a local, because it may be done, and forgotten, before this method returns.
@@ -159,6 +164,11 @@ class FramesInto:
         self._length += size_bytes
         while self._next_header + FRAME_HEADER_BYTES <= self._length:
             self._read_header()
+
+    @property
+    def whole(self) -> int:
+        """How many frames are there to their end."""
+        return len(self.frames) - (self._length < self._next_header)
 
     def _read_header(self) -> None:
         number = len(self.frames)

@@ -112,7 +112,11 @@ class Exchange:
             into = receiver if good else Collected(PROBLEM_MAX)
             await self._receive(response, into, silence)
         except FAILURES as error:
-            raise self._why(error, silence) from error
+            why = self._why(error, silence)
+            if isinstance(why, ServerUnreachable) and not silence.too_slow:
+                sent_bytes = 0 if producer is None else producer.taken_bytes
+                why.carried_bytes = sent_bytes + silence.received_bytes
+            raise why from error
         finally:
             silence.stop()
             if producer is not None:

@@ -7,7 +7,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from zope.interface import implementer
 
-from obnam.errors import NotFound, RequestRefused, ServerMisbehaved, SessionLost
+from obnam.errors import (
+    NotFound,
+    RequestRefused,
+    ServerMisbehaved,
+    ServerUnreachable,
+    SessionLost,
+)
 from obnam.model.ids import ChunkId, GenerationId, SessionId, parse_session_id
 from obnam.repository.answers import Answer, Asked
 from obnam.repository.bodies import Collected, FramesInto
@@ -131,8 +137,13 @@ class HttpRepository:
         if not ids:
             return []
         frames = FramesInto(ids, into)
-        asked = Asked("the chunks")
-        await self._exchange.binary("/v1/chunks/fetch", asked, memoryview(pack_ids(ids)), frames)
+        asked, body = Asked("the chunks"), memoryview(pack_ids(ids))
+        try:
+            await self._exchange.binary("/v1/chunks/fetch", asked, body, frames)
+        except ServerUnreachable as error:
+            if error.carried_bytes:
+                error.whole_chunks = frames.whole
+            raise
         return frames.frames
 
     # IGenerations

@@ -2,7 +2,8 @@
 
 Errors that say of themselves that they are ``temporary`` are met with the same request once more,
 after a wait that doubles each time and is partly random, so that many clients do not come back
-to a server that was restarted all at once. All methods of `IRepository` may be repeated.
+to a server that was restarted all at once. All methods of `IRepository` may be repeated. Chunks
+may be many MiB, and go in portions if need be: `obnam.repository.portions`.
 """
 
 from collections.abc import Callable, Sequence
@@ -17,6 +18,8 @@ from zope.interface import implementer
 from obnam.errors import ObnamError, ServerBusy, ServerUnreachable
 from obnam.model.ids import ChunkId, GenerationId, SessionId
 from obnam.repository.deferring import returns_deferred
+from obnam.repository.news import News
+from obnam.repository.portions import Portions
 from obnam.wire.damage import DamagePage
 from obnam.wire.frames import Frame
 from obnam.wire.interfaces import IRepository
@@ -78,7 +81,10 @@ class Retried:
 
 @implementer(IRepository)
 class RetryingRepository:
-    """Repeats what failed temporarily. ``random`` gives numbers from 0 to 1."""
+    """Repeats what failed temporarily. ``random`` gives numbers from 0 to 1.
+
+    ``report`` is told what failed; of several requests that failed for one reason, of one.
+    """
 
     def __init__(
         self,
@@ -93,21 +99,31 @@ class RetryingRepository:
         self._random = random
         self._report = report
         self._policy = policy
+        self._news = News()
+        self._portions = Portions(repository, self._again)
 
     @returns_deferred
     async def _again(self, attempt: "Callable[[], Deferred[T]]") -> T:
         tries, waited_s = 0, 0.0
         while True:
             try:
-                return await attempt()
+                done = await attempt()
             except ObnamError as error:
+                if isinstance(error, ServerUnreachable):
+                    if error.whole_chunks:  # It was not in vain: what comes now is another request.
+                        tries, waited_s = 0, 0.0
+                    if self._policy.counts_silence:
+                        waited_s += error.silent_s
                 tries += 1
-                if self._policy.counts_silence and isinstance(error, ServerUnreachable):
-                    waited_s += error.silent_s
                 wait_s = self._policy.wait_s(tries, waited_s, error, self._random())
                 if wait_s is None:
                     raise
-                self._report(Retried(error, tries, wait_s))
+                if self._news.is_news(str(error), tries, self._clock.seconds()):
+                    self._report(Retried(error, tries, wait_s))
+            else:
+                if tries:
+                    self._news.went_through()
+                return done
             waited_s += wait_s
             pause: Deferred[None] = deferLater(self._clock, wait_s)
             await pause
@@ -134,11 +150,11 @@ class RetryingRepository:
         self, session: SessionId, body: memoryview, lent: Lent | None = None
     ) -> "Deferred[None]":
         """See `IChunks`."""
-        return self._again(lambda: self._repository.store(session, body, lent))
+        return self._portions.store(session, body, lent)
 
     def fetch(self, ids: Sequence[ChunkId], into: memoryview) -> "Deferred[Sequence[Frame]]":
         """See `IChunks`."""
-        return self._again(lambda: self._repository.fetch(ids, into))
+        return self._portions.fetch(ids, into)
 
     def describe(self) -> "Deferred[RepositoryDescription]":
         """See `IGenerations`."""

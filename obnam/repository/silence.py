@@ -18,7 +18,7 @@ class Silence:
     Or when what is received comes, on average, more slowly than `SLOWEST_BYTES_PER_S`, after twice
     ``limit_s`` of grace: else a server that sends a byte now and then could hold us for ever. What
     is sent goes in so few pieces that silence is limit enough. ``lasted_s``: how long it was
-    listened for when that happened.
+    listened for when that happened. ``received_bytes``: how much came.
     """
 
     clock: IReactorTime
@@ -28,15 +28,15 @@ class Silence:
     too_slow: bool = False
     lasted_s: float = 0.0
     given_up: bool = False
+    received_bytes: int = 0
     _began_s: float = 0.0
-    _received_bytes: int = 0
     _call: IDelayedCall | None = None
     _watched: "Deferred[Any] | None" = None
 
     def watch(self, deferred: "Deferred[Any]") -> None:
         """From now on cancel ``deferred``, instead of any other, and count from now."""
         self._watched = deferred
-        self._began_s, self._received_bytes = self.clock.seconds(), 0
+        self._began_s, self.received_bytes = self.clock.seconds(), 0
         if self._call is None:
             self._call = self.clock.callLater(self.limit_s, self._expire)
         self.heard()
@@ -51,8 +51,8 @@ class Silence:
 
     def received(self, size_bytes: int) -> None:
         """So much of an answer's body came."""
-        self._received_bytes += size_bytes
-        in_time_s = 2 * self.limit_s + self._received_bytes / SLOWEST_BYTES_PER_S
+        self.received_bytes += size_bytes
+        in_time_s = 2 * self.limit_s + self.received_bytes / SLOWEST_BYTES_PER_S
         left_s = self._began_s + in_time_s - self.clock.seconds()
         self.too_slow = left_s < self.limit_s
         self._wait(max(0.0, min(self.limit_s, left_s)))

@@ -74,7 +74,8 @@ class IChunks(Interface):
         """Write the sealed chunks into ``into``, and say where each lies, in the order asked.
 
         Absent ones have length 0. ``into`` must have room for all frames with their headers
-        (each at most ``SEALED_CHUNK_MAX``), else ``ServerMisbehaved``.
+        (each at most ``SEALED_CHUNK_MAX``), else ``ServerMisbehaved``. A ``ServerUnreachable`` says
+        how many ``whole_chunks`` had come; they lie there, as frames, and are good.
         """
 
 

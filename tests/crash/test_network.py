@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Sequence
 
+import pytest
+
 from tests.acceptance.computer import Done, tree
 from tests.crash.world import MIB, World
 from tests.support.relay import Relay
@@ -24,6 +26,27 @@ def test_backup_and_restore(world: World) -> None:
     _over_a_bad_wire(world, (3_000, 20_000, 4 * MIB, 9 * MIB + 1), "restore", "latest", str(target))
     assert tree(target / world.computer.live.relative_to("/")) == tree(world.computer.live)
     shutil.rmtree(target)
+
+
+@pytest.mark.parametrize(("seed", "each_bytes"), [(4, 3 * MIB), (5, 2 * MIB + 200_000)])
+def test_a_link_that_drops_each_connection(world: World, seed: int, each_bytes: int) -> None:
+    """Long before an upload, or an answer, is through: what goes through is made to be enough."""
+    world.write_tree(seed)
+    computer, target = world.computer, world.computer.folder / "target"
+    with Relay(world.operator.port, each_bytes=each_bytes) as relay:
+        computer.configure([computer.live], f"server_url: {relay.url}\n")
+        assert computer.backup().value("status") == "OK"
+        assert relay.dropped > 1
+        relay.dropped = 0
+        (computer.folder / ".cache").rename(computer.folder / "old-cache")
+        computer.obnam("restore", "latest", str(target))
+        assert relay.dropped > 1
+    computer.configure([computer.live], f"server_url: {world.operator.url}\n")
+    assert tree(target / computer.live.relative_to("/")) == tree(computer.live)
+    shutil.rmtree(target)
+    shutil.rmtree(computer.folder / "old-cache")
+    world.check_acknowledged()
+    world.check_restore()
 
 
 def test_a_commit_whose_answer_was_lost(world: World) -> None:

@@ -17,10 +17,16 @@ _PIECE_BYTES = 64 * 1024
 
 @define(eq=False)
 class Relay:
-    """A context manager. Cuts once at each byte number of ``cuts`` (ascending, from 1)."""
+    """A context manager. Cuts once at each byte number of ``cuts`` (ascending, from 1).
+
+    ``each_bytes``: so much, of both directions together, is carried by any one connection before it
+    is cut, as by a link that drops them all the time; ``dropped``: how many were.
+    """
 
     target_port: int
     cuts: Sequence[int] = ()
+    each_bytes: int | None = None
+    dropped: int = 0
     carried: int = 0
     made: int = 0
     _next: int = 0
@@ -80,16 +86,20 @@ class Relay:
     def _pump(self, source: socket.socket, sink: socket.socket, pair: "_Pair") -> None:
         with contextlib.suppress(OSError):
             while piece := source.recv(_PIECE_BYTES):
-                keep = self._count(len(piece))
+                keep = self._count(len(piece), pair)
                 sink.sendall(piece[:keep])
                 if keep < len(piece):
                     break
         pair.done()
 
-    def _count(self, size_bytes: int) -> int:
+    def _count(self, size_bytes: int, pair: "_Pair") -> int:
         """How many of the next bytes pass before a cut."""
         with self._lock:
             start, self.carried = self.carried, self.carried + size_bytes
+            carried, pair.carried = pair.carried, pair.carried + size_bytes
+            if self.each_bytes is not None and pair.carried > self.each_bytes:
+                self.dropped += carried <= self.each_bytes
+                return max(0, self.each_bytes - carried)
             if self.made < len(self.cuts) and self.cuts[self.made] <= self.carried:
                 cut = self.cuts[self.made]
                 self.made += 1
@@ -103,6 +113,7 @@ class _Pair:
 
     near: socket.socket
     far: socket.socket
+    carried: int = 0
     _left: int = 2
     _lock: threading.Lock = field(factory=threading.Lock)
 

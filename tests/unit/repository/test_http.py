@@ -137,6 +137,38 @@ async def test_a_connection_cut_short(scene: Scene) -> None:
     assert caught.value.temporary
 
 
+@pytest.mark.parametrize(
+    ("cut", "whole"), [(0, 0), (36, 0), (37, 0), (39, 0), (40, 1), (77, 1), (79, 1), (80, 2)]
+)
+@ensure
+async def test_what_came_before_the_connection_was_lost_is_counted(
+    scene: Scene, cut: int, whole: int
+) -> None:
+    """In chunks that are whole, and lie where they would."""
+    body = frame(A, b"one") + frame(B, b"two") + frame(A, b"three")
+
+    def send_some(connection: HostileConnection, _: bytes) -> None:
+        connection.send(answer(body[:cut], length=len(body)))
+        connection.close()
+
+    scene.server.reply = send_some
+    into = memoryview(bytearray(2000))
+    with pytest.raises(errors.ServerUnreachable) as caught:
+        await scene.repository.fetch([A, B, A], into)
+    assert caught.value.whole_chunks == whole
+    assert bytes(into[:cut]) == body[:cut]
+    assert caught.value.carried_bytes == 3 * len(A) + cut
+
+
+@ensure
+async def test_how_much_of_a_body_was_under_way_is_told(scene: Scene) -> None:
+    scene.server.reply_to_head = True
+    scene.server.reply = lambda connection, _: connection.transport.abortConnection()  # type: ignore[union-attr]
+    with pytest.raises(errors.ServerUnreachable) as caught:
+        await scene.repository.store(SESSION, memoryview(bytes(limits.UPLOAD_BODY_MAX)))
+    assert 0 < caught.value.carried_bytes < limits.UPLOAD_BODY_MAX
+
+
 @ensure
 async def test_a_connection_cut_before_the_answer(scene: Scene) -> None:
     scene.server.reply = lambda connection, _: connection.close()
@@ -203,6 +235,7 @@ async def test_an_answer_that_dribbles(scene: Scene) -> None:
     scene.clock.advance(limits.SILENCE_S / 2 - 1)
     with pytest.raises(errors.ServerUnreachable, match="more slowly than 1024 bytes/s") as caught:
         await asked
+    assert (caught.value.carried_bytes, caught.value.whole_chunks) == (0, 0)
     assert caught.value.silent_s == pytest.approx(scene.clock.seconds() - began_s)
     await until(lambda: scene.server.lost)
     assert scene.clock.getDelayedCalls() == []

@@ -36,7 +36,9 @@ class Failing:
     def __getattr__(self, name: str) -> Any:
         def method(*args: object) -> "Deferred[Any]":
             self.asked.append((name, *args))
-            return fail(self.errors.pop(0)) if self.errors else succeed(f"{name} done")
+            if self.errors:
+                return fail(self.errors.pop(0))
+            return succeed([] if name == "fetch" else f"{name} done")
 
         return method
 
@@ -117,6 +119,14 @@ def test_retry_after_is_waited_for(status: int) -> None:
     assert result_of(asked) == "describe done"
 
 
+def test_what_ends_several_is_told_once() -> None:
+    s = scene(*[AWAY] * 9)
+    asked = [s.repository.describe() for _ in range(3)]
+    s.clock.pump([0.5] * 20)
+    assert [result_of(each) for each in asked] == ["describe done"] * 3
+    assert [(report.error, report.tries) for report in s.reports] == [(AWAY, n) for n in (1, 2, 3)]
+
+
 def test_cancelling_ends_the_waiting() -> None:
     s = scene(AWAY)
     asked = s.repository.describe()
@@ -164,7 +174,8 @@ def test_every_method_is_repeated_as_it_was(name: str, args: tuple[Any, ...]) ->
     s = scene(AWAY)
     asked = getattr(s.repository, name)(*args)
     s.clock.advance(0.5)
-    assert result_of(asked) == f"{name} done"
+    expected: dict[str, Any] = {"store": None, "fetch": []}
+    assert result_of(asked) == expected.get(name, f"{name} done")
     assert s.failing.asked == [(name, *args)] * 2
 
 
