@@ -5,7 +5,7 @@ send), `broken` reads what kept an answer from coming.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from attrs import define, frozen
 from OpenSSL import SSL
@@ -27,6 +27,8 @@ from twisted.web.client import (
 from obnam import errors
 from obnam.model.ids import ChunkId, parse_chunk_id
 from obnam.repository.bodies import TooLong
+from obnam.repository.certificates import OTHER_NAME
+from obnam.transport.refused import VERIFY_FAILED, CertificateRefused, reason_of
 from obnam.wire import problems
 from obnam.wire.frames import BadFrame
 from obnam.wire.limits import COMMIT_REFUSED_IDS_MAX, TEXT_MAX
@@ -80,10 +82,9 @@ class Asked:
     previous: str | None = None
 
 
-OTHER_NAME = (
-    "its certificate is for another name. Use the one that it is for (`server_url` in the "
-    "configuration), or have its administrator get a certificate for this one"
-)
+WhyRefused = Callable[[int, str], str]
+"""What to say of a certificate that was refused, for OpenSSL's reason and its words: 0 and none are
+those that nobody knows. See `Trust`."""
 
 
 @frozen
@@ -139,11 +140,8 @@ def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
     return errors.ServerMisbehaved(server, f"unexpected HTTP status {status} to {asked.what}")
 
 
-def broken(server: str, error: Exception, untrusted: str) -> errors.ObnamError:
-    """The error behind an exception of twisted.web, of TLS or of the network.
-
-    ``untrusted`` says what was expected of the server's certificate and what to do.
-    """
+def broken(server: str, error: Exception, why_refused: WhyRefused) -> errors.ObnamError:
+    """The error behind an exception of twisted.web, of TLS or of the network."""
     found = list(causes(error))
     said = "; ".join(dict.fromkeys(map(_plainly, found)))[:TEXT_MAX]
     for cause in found:
@@ -151,10 +149,12 @@ def broken(server: str, error: Exception, untrusted: str) -> errors.ObnamError:
             return cause
         if isinstance(cause, VerificationError):
             return errors.UntrustedServer(server, OTHER_NAME)
-        if "certificate" in _openssl_says(cause):
-            return errors.UntrustedServer(server, untrusted)
-        if _openssl_says(cause):
-            return errors.UntrustedServer(server, f"no TLS with it: {_openssl_says(cause)}")
+        if isinstance(cause, CertificateRefused):
+            return errors.UntrustedServer(server, why_refused(cause.code, cause.words))
+        if reason_of(cause) == VERIFY_FAILED:
+            return errors.UntrustedServer(server, why_refused(0, ""))
+        if reason_of(cause):
+            return errors.UntrustedServer(server, f"no TLS with it: {reason_of(cause)}")
     if any(isinstance(cause, _NETWORK) for cause in found):
         return errors.ServerUnreachable(server, said)
     return errors.ServerMisbehaved(server, said)
@@ -175,13 +175,6 @@ def causes(error: BaseException) -> Iterator[BaseException]:
         return
     for reason in reasons:
         yield from causes(reason.value)
-
-
-def _openssl_says(error: BaseException) -> str:
-    """The last reason of an OpenSSL error, such as ``certificate verify failed``."""
-    if not isinstance(error, SSL.Error) or not error.args or not isinstance(error.args[0], list):
-        return ""
-    return str(error.args[0][-1][-1]) if error.args[0] else ""
 
 
 def _document(answer: Answer) -> Json | None:

@@ -156,7 +156,8 @@ def tls_exchange(
     """Requests to ``url`` (checked by `tls.check_url`). Raises `ConfigurationError`."""
     endpoints = TlsEndpoints(connections, tls.policy(trust))
     client = _client(connections, endpoints)
-    return Exchange(client, connections.reactor, url, token=token, untrusted=trust.advice)
+    clock, why_refused = connections.reactor, trust.why_refused
+    return Exchange(client, clock, url, token=token, why_refused=why_refused)
 
 
 def open_tls(reactor: ReactorBase, url: str, token: str, trust: tls.Trust) -> HttpRepository:

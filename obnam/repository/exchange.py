@@ -16,8 +16,18 @@ from twisted.web.http_headers import Headers
 from twisted.web.iweb import UNKNOWN_LENGTH, IResponse
 
 from obnam.errors import ObnamError, RequestRefused, ServerMisbehaved, ServerUnreachable
-from obnam.repository.answers import FAILURES, Answer, Asked, broken, causes, read_json, refusal
+from obnam.repository.answers import (
+    FAILURES,
+    Answer,
+    Asked,
+    WhyRefused,
+    broken,
+    causes,
+    read_json,
+    refusal,
+)
 from obnam.repository.bodies import BodyProtocol, Collected, MemoryProducer, Receiver
+from obnam.repository.certificates import CANNOT_BE_VERIFIED
 from obnam.repository.silence import Silence
 from obnam.wire import limits
 from obnam.wire.messages import BadMessage, Json
@@ -31,8 +41,8 @@ PROBLEM_MAX = 64 * 1024
 class Exchange:
     """Asks one server. ``url`` is ``https://HOST:PORT``, without a path.
 
-    ``token`` is the client's credential; ``untrusted`` is what to tell the user when the server's
-    certificate is not right; ``silence_s`` is how long nothing may be heard. ``gone``: why the
+    ``token`` is the client's credential; ``why_refused`` is what to tell the user when the server's
+    certificate is; ``silence_s`` is how long nothing may be heard. ``gone``: why the
     server will never answer again, if that is known. ``called``: what messages call it, if not
     by its URL.
     """
@@ -44,7 +54,7 @@ class Exchange:
         url: str,
         *,
         token: str | None = None,
-        untrusted: str = "its certificate cannot be verified",
+        why_refused: WhyRefused = lambda code, words: CANNOT_BE_VERIFIED,
         silence_s: float = limits.SILENCE_S,
         gone: Callable[[], ObnamError | None] = lambda: None,
         called: str | None = None,
@@ -54,7 +64,7 @@ class Exchange:
         self._http = http
         self._clock = clock
         self._token = token
-        self._untrusted = untrusted
+        self._why_refused = why_refused
         self._silence_s = silence_s
         self._gone = gone
 
@@ -176,7 +186,7 @@ class Exchange:
         gone = self._gone()
         if gone is not None:
             return gone
-        return broken(self._called, error, self._untrusted)
+        return broken(self._called, error, self._why_refused)
 
 
 class _Url(EncodedURL):

@@ -34,6 +34,7 @@ from twisted.web.iweb import IPolicyForHTTPS
 from zope.interface import implementer
 
 from obnam.errors import ConfigurationError
+from obnam.repository import certificates
 from obnam.wire.hosts import is_host
 
 Pin = NewType("Pin", bytes)
@@ -100,20 +101,13 @@ class Trust:
     pin: Pin | None = None
     trusted_certificates: str | None = None
 
-    @property
-    def advice(self) -> str:
-        """What to say, and to do, when a certificate is not right."""
+    def why_refused(self, code: int, words: str) -> str:
+        """What to say, and to do, when a certificate is refused; for OpenSSL's reason, if known."""
         if self.pin is not None:
-            return (
-                f"its key is not the pinned one, {format_pin(self.pin)}. Someone may be listening "
-                f"in; if the server got a new key, ask its administrator for the new pin"
-            )
-        return (
-            "its certificate has expired, or is not valid yet (is this computer's clock right?), "
-            "or no known authority vouches for it. Have it renewed; or name the authority's "
-            "certificate as `trusted_certificates` in the configuration, or join by an invitation "
-            "with a pin"
-        )
+            return certificates.other_key(format_pin(self.pin))
+        path = self.trusted_certificates
+        authorities = "the authorities this system knows" if path is None else f"those in {path}"
+        return certificates.why_refused(code, words, authorities)
 
 
 def policy(trust: Trust) -> IPolicyForHTTPS:

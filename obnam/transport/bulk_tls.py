@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 
 from obnam.transport.openssl import RECORD_BYTES, Room, allow_large_writes, given, open_into
 from obnam.transport.places import BulkTransport
+from obnam.transport.refused import explained
 from obnam.transport.sending import send_now
 
 SEALED_AT_ONCE = 512 * 1024
@@ -68,6 +69,14 @@ class BulkTlsTransport(BulkTransport, BufferingTLSTransport):
             if self._appSendBuffer:
                 self._unbufferPendingWrites()
             self._flushReceiveBIO()
+
+    def _tlsShutdownFinished(self, reason: Failure | None) -> None:  # noqa: N802
+        """Say of a certificate that is refused why it is."""
+        if reason is not None and isinstance(reason.value, SSL.Error) and not self._handshakeDone:
+            why = explained(self._tlsConnection, reason.value)
+            if why is not reason.value:
+                reason = Failure(why)
+        super()._tlsShutdownFinished(reason)
 
     def _write(self, bytes: bytes | memoryview) -> None:
         """Seal all of it, then send what came of it."""

@@ -322,6 +322,6 @@ NEVER: Any = ResponseNeverReceived
     ],
 )
 def test_what_the_network_did_is_said_plainly(failure: Exception, said: str) -> None:
-    error = broken("https://server", failure, "")
+    error = broken("https://server", failure, lambda code, words: "")
     assert isinstance(error, errors.ServerUnreachable)
     assert error.problem == said

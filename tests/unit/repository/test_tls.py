@@ -1,7 +1,8 @@
 """Whom the client believes to be the server, over real TLS on loopback."""
 
 import datetime
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +10,37 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 import trustme
 from attrs import define, field
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
 from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import Certificate, PrivateCertificate
 from twisted.protocols.tls import TLSMemoryBIOFactory
 
 from obnam.errors import ConfigurationError, ObnamError, ServerUnreachable, UntrustedServer
 from obnam.model.ids import SessionId, parse_chunk_id
+from obnam.repository import connect
 from obnam.repository.connect import open_tls
 from obnam.repository.tls import Pin, Trust, parse_pin, pin_of, policy
+from obnam.transport import refused
 from obnam.wire.limits import ANSWER_HEADER_MAX
 from tests.support.hostile_scene import until
-from tests.support.hostile_server import ENDLESS_HEADS, HostileServer, answer
+from tests.support.hostile_server import (
+    ENDLESS_HEADS,
+    HostileConnection,
+    HostileServer,
+    answer,
+)
 
 ensure = pytest_twisted.ensureDeferred
 reactor: Any = global_reactor
@@ -142,26 +161,91 @@ async def test_a_trusted_authority(servers: Servers, tmp_path: Path) -> None:
     assert await asked(url, Trust(trusted_certificates=str(tmp_path / "ca.pem"))) == [False]
 
 
+NO_AUTHORITY = "vouches for its certificate. Name the authority's certificate as `trusted_"
 UNTRUSTED = {
-    "self-signed": "`trusted_certificates`",
-    "system": "`trusted_certificates`",
+    "self-signed": "nobody but itself vouches for its certificate. Name that as `trusted_",
+    "authority": f"ca.pem {NO_AUTHORITY}",
+    "chain": f"ca.pem {NO_AUTHORITY}",
+    "between": f"ca.pem {NO_AUTHORITY}",
+    "system": f"none of the authorities this system knows {NO_AUTHORITY}",
     "name": "its certificate is for another name. Use the one that it is for (`server_url`",
-    "expired": "has expired",
-    "not yet": "this computer's clock",
+    "expired": "has expired. Have its administrator renew it; or set this computer's clock",
+    "not yet": "is not valid yet. Set this computer's clock",
+    "purpose": "its certificate is not good: unsuitable certificate purpose. Its administrator",
 }
+
+
+SINCE = datetime.datetime(2001, 1, 1, tzinfo=datetime.UTC)
+UNTIL = datetime.datetime(2201, 1, 1, tzinfo=datetime.UTC)
+
+
+def key_of(ca: trustme.CA) -> ec.EllipticCurvePrivateKey:
+    key = load_pem_private_key(ca.private_key_pem.bytes(), None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return key
+
+
+def for_clients(ca: trustme.CA) -> trustme.LeafCert:
+    """A certificate of an authority that does not let its owner be a server."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    above = x509.load_pem_x509_certificate(ca.cert_pem.bytes())
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([]))
+        .issuer_name(above.subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(SINCE)
+        .not_valid_after(UNTIL)
+        .add_extension(alternative, critical=True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH]), critical=True)
+        .sign(key_of(ca), SHA256())
+    )
+    return leaf(key, certificate)
+
+
+def self_signed() -> trustme.LeafCert:
+    """A certificate that is its own authority's."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "alone")])
+    alternative = x509.SubjectAlternativeName([x509.IPAddress(ip_address("127.0.0.1"))])
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(SINCE)
+        .not_valid_after(UNTIL)
+        .add_extension(alternative, critical=False)
+        .sign(key, SHA256())
+    )
+    return leaf(key, certificate)
+
+
+def leaf(key: ec.EllipticCurvePrivateKey, certificate: x509.Certificate) -> trustme.LeafCert:
+    pem = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return trustme.LeafCert(pem, certificate.public_bytes(Encoding.PEM), [])
 
 
 @pytest.mark.parametrize("kind", UNTRUSTED)
 @ensure
 async def test_untrusted(servers: Servers, tmp_path: Path, kind: str) -> None:
-    """What is said leads to what is wrong."""
+    """What is said is what is wrong, and leads to its end."""
     ca = trustme.CA()
-    issued = {
+    middle = ca.create_child_ca()
+    makers: dict[str, Callable[[], trustme.LeafCert]] = {
         "not yet": lambda: not_yet_valid(ca, "127.0.0.1"),
         "name": lambda: ca.issue_cert("elsewhere.example"),
         "expired": lambda: expired(ca, "127.0.0.1"),
-    }.get(kind, lambda: ca.issue_cert("127.0.0.1"))()
-    believed = trustme.CA() if kind == "self-signed" else ca
+        "self-signed": self_signed,
+        "chain": lambda: middle.issue_cert("127.0.0.1"),
+        "between": lambda: without_chain(middle.issue_cert("127.0.0.1")),
+        "purpose": lambda: for_clients(ca),
+    }
+    issued = makers.get(kind, lambda: ca.issue_cert("127.0.0.1"))()
+    believed = trustme.CA() if kind in ("authority", "chain") else ca
     believed.cert_pem.write_to_path(tmp_path / "ca.pem")
     url, server = servers.start(issued)
     path = None if kind == "system" else str(tmp_path / "ca.pem")
@@ -171,6 +255,54 @@ async def test_untrusted(servers: Servers, tmp_path: Path, kind: str) -> None:
     assert not error.temporary
     assert "\n" not in str(error)
     assert server.requests == []
+
+
+def without_chain(issued: trustme.LeafCert) -> trustme.LeafCert:
+    """As its administrator serves it who has left out all others."""
+    key, alone = issued.private_key_pem.bytes(), issued.cert_chain_pems[0].bytes()
+    return trustme.LeafCert(key, alone, [])
+
+
+@pytest.mark.parametrize("trust", [Trust(), Trust(pin=WRONG_PIN)], ids=["authority", "pin"])
+@ensure
+async def test_without_a_reason_it_is_refused_all_the_same(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch, trust: Trust
+) -> None:
+    monkeypatch.setattr(refused, "_known", False)
+    url, server = servers.start(trustme.CA().issue_cert("127.0.0.1"))
+    error = await asked(url, trust)
+    assert isinstance(error, UntrustedServer)
+    said = "not the pinned one" if trust.pin else "its certificate cannot be verified"
+    assert said in str(error)
+    assert server.requests == []
+
+
+@ensure
+async def test_closing_does_not_wait_for_a_goodbye(
+    servers: Servers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """But says it: nobody is to take this for a connection that broke off."""
+    monkeypatch.setattr(connect, "CLOSE_S", 3600.0)
+    issued = trustme.CA().issue_cert("127.0.0.1")
+    url, server = servers.start(issued)
+    endings: list[Any] = []
+    lost = HostileConnection.connectionLost
+
+    def note(connection: HostileConnection, reason: Any) -> None:
+        endings.append(reason.value)
+        lost(connection, reason)
+
+    monkeypatch.setattr(HostileConnection, "connectionLost", note)
+    repository = open_tls(reactor, url, "secret-token", Trust(pin=pin(issued)))
+    assert await repository.missing(SESSION, [CHUNK]) == [False]
+    (connection,) = server.connections
+    below: Any = connection.transport.transport  # type: ignore[union-attr]
+    below.pauseProducing()  # it hears nothing for now
+    await repository.close()
+    assert not endings
+    below.resumeProducing()
+    await until(lambda: endings)
+    assert [type(each) for each in endings] == [ConnectionDone]
 
 
 @pytest.mark.parametrize("head", ENDLESS_HEADS.values(), ids=ENDLESS_HEADS)
