@@ -52,7 +52,7 @@ IDLE_CONNECTION_S = 30
 on a connection that is just being closed fails, and would have to be repeated."""
 
 CLOSE_S = 1.0
-"""How long the other end may take to say goodbye."""
+"""How long our goodbye may take to be handed to the system, behind what waits to be sent."""
 
 
 @define
@@ -84,8 +84,11 @@ class Connections:
             self._open.add(transport)
 
     async def close(self) -> None:
-        """Say goodbye, briefly, and cut what is left."""
+        """Say goodbye, without waiting for the answer to it, and cut what is left."""
         goodbye: Deferred[object] = self.pool.closeCachedConnections()  # type: ignore[no-untyped-call]
+        # TLS waits for the other end's goodbye, which takes a round trip, and tells us nothing.
+        for transport in list(self._open):
+            transport.loseConnection()  # type: ignore[no-untyped-call]
         goodbye.addTimeout(CLOSE_S, self.reactor, lambda result, _: None)
         await goodbye
         for transport in self._open:
