@@ -6,6 +6,7 @@ come of checking them; where they are not, the file is checked again.
 
 import struct
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import xxhash
 from attrs import define
@@ -14,7 +15,10 @@ from obnam.generation.local import LocalGeneration
 from obnam.generation.rows import EntryRow
 from obnam.model.entry import Kind
 from obnam.restore.notes import Notes
-from obnam.restore.tree import Directory, Entries, Problem
+from obnam.restore.tree import Directory, Entries, Parts, Problem
+
+NAMES_TOLD_MAX = 100
+"""Names of damaged files that are told one by one: there may be a million."""
 
 _EXTENT = struct.Struct("<qqqq")
 
@@ -45,6 +49,27 @@ class EachFileOnce:
             return True
         self.names += 1
         return False
+
+
+class DamagedNames(NamedTuple):
+    """Other names of damaged files: how many, and the ``first`` of them, with the name that was
+    checked.
+    """
+
+    total: int
+    first: list[tuple[Parts, Parts]]
+
+
+def damaged_names(notes: Notes) -> DamagedNames:
+    """The names that were left out, of files that were noted as aside."""
+    total = 0
+    first: list[tuple[Parts, Parts]] = []
+    for follower in notes.followers():
+        if not follower.is_first_there:
+            total += 1
+            if total <= NAMES_TOLD_MAX:
+                first.append(((*follower.parts, follower.name), follower.first))
+    return DamagedNames(total, first)
 
 
 def _place_of(row: EntryRow, generation: LocalGeneration) -> bytes | None:

@@ -23,8 +23,9 @@ from obnam.pool.together import all_of
 from obnam.pool.write_files import WRONG_CHECKSUM
 from obnam.progress import IProgress
 from obnam.restore.fetch import fetch_sealed
+from obnam.restore.notes import Notes
 from obnam.restore.plan import SLAB_BYTES, Neighbourhood, Part, Work, find_entry
-from obnam.restore.tree import Problem, path_of
+from obnam.restore.tree import Parts, Problem, path_of
 from obnam.verify.settings import Verified
 from obnam.wire.interfaces import IChunks
 
@@ -51,11 +52,12 @@ class _Pulled(NamedTuple):
 
 @define
 class Pipeline:
-    """Checks what a plan names."""
+    """Checks what a plan names. Damaged files are noted as aside."""
 
     _repository: IChunks
     _pool: IPool
     _thread: OwnThread
+    _notes: Notes
     _checksums: OwnThread
     _progress: IProgress
     _counts: Verified
@@ -112,7 +114,7 @@ class Pipeline:
             checked = await self._pool.run(check_files, None, [], work.groups)
         for index, text in checked.troubles:
             parts, entry = find_entry(work.groups, index)
-            self._damaged(path_of((*parts, entry.name)), text)
+            await self._damaged(parts, entry.name, text)
         self._counts.files += work.file_count
         self._counts.size_bytes += work.size_bytes
         self._progress.advance(work.file_count, work.size_bytes)
@@ -165,7 +167,7 @@ class Pipeline:
             if found != part.file.checksum:
                 large.trouble = WRONG_CHECKSUM
         if large.trouble is not None:
-            self._damaged(path_of((*part.parts, part.file.name)), large.trouble)
+            await self._damaged(part.parts, part.file.name, large.trouble)
         self._counts.files += 1
 
     def _count(self, chunks: Sequence[SealedChunk], broken: Sequence[tuple[int, str]]) -> None:
@@ -174,9 +176,10 @@ class Pipeline:
         self._counts.missing_chunks += missing
         self._counts.damaged_chunks += len(broken) - missing
 
-    def _damaged(self, path: bytes, text: str) -> None:
+    async def _damaged(self, parts: Parts, name: bytes, text: str) -> None:
         self._counts.damaged_files += 1
-        self._warn(path, text)
+        self._warn(path_of((*parts, name)), text)
+        await self._thread.call(self._notes.set_aside, parts, name)
 
     def _warn(self, path: bytes, text: str) -> None:
         self._counts.warnings += 1

@@ -14,6 +14,7 @@ from obnam.errors import DamagedGeneration
 from obnam.model.chunk import ChunkKind
 from obnam.model.entry import Kind
 from obnam.model.ids import ChunkId
+from obnam.verify import names
 from tests.support.memory_scene import Scene, entry_row
 
 LARGE = random.Random(1).randbytes(40 << 20)
@@ -121,6 +122,56 @@ async def test_what_is_lost_is_named(
     assert counts == ((2, 0) if spoil is lose else (0, 2))
     assert (result.damaged_files, result.warnings) == (2, 2)
     assert f"chunk {medium.hex()}" in "".join(scene.warnings)
+
+
+def link_again(root: Path, name: str, numbers: range) -> list[str]:
+    """More names of a file, later in the order of names than its first one."""
+    for number in numbers:
+        os.link(root / name, root / f"{name} again {number}")
+    return [str(root / f"{name} again {number}") for number in numbers]
+
+
+@ensureDeferred
+async def test_all_names_of_a_damaged_file_are_named(scene: Scene, root: Path) -> None:
+    more = link_again(root, "medium", range(3)) + link_again(root, "large", range(2))
+    link_again(root, "sparse", range(2))
+    generation = await scene.back_up(root)
+    (medium,) = chunks_of(scene, (root / "medium").read_bytes())
+    lose(scene, medium)
+    lose(scene, chunks_of(scene, LARGE)[30])
+    result = await scene.verify(generation)
+    named = sorted(warning.split(": ")[0] for warning in scene.warnings)
+    assert named == sorted([*more, str(root / "large"), str(root / "medium")])
+    assert (result.damaged_files, result.warnings) == (7, 7)
+    assert result.files == 24 + 7
+    (line,) = [w for w in scene.warnings if w.startswith(more[0])]
+    assert f"as {root / 'medium'} is" in line
+
+
+@ensureDeferred
+async def test_very_many_names_of_a_damaged_file_are_counted(
+    scene: Scene, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(names, "NAMES_TOLD_MAX", 5)
+    link_again(root, "medium", range(12))
+    generation = await scene.back_up(root)
+    lose(scene, chunks_of(scene, (root / "medium").read_bytes())[0])
+    result = await scene.verify(generation)
+    assert scene.warnings[-1] == "7 more names of damaged files: damaged, too"
+    assert len(scene.warnings) == 1 + 5 + 1
+    assert result.damaged_files == 13
+
+
+@ensureDeferred
+async def test_of_a_sample_names_that_are_known_to_be_damaged_are_named(
+    scene: Scene, root: Path
+) -> None:
+    (again,) = link_again(root, "medium", range(1))
+    generation = await scene.back_up(root)
+    lose(scene, chunks_of(scene, (root / "medium").read_bytes())[0])
+    result = await scene.verify(generation, sample_percent=99.9)
+    assert any(warning.startswith(again) for warning in scene.warnings)
+    assert result.damaged_files <= result.files
 
 
 @ensureDeferred
