@@ -17,13 +17,14 @@ from obnam.live.begun import NewFile
 from obnam.live.overwrite import Overwrite
 from obnam.live.write import Target
 from obnam.pool.open_chunks import SealedChunk
-from obnam.pool.pool import IPool
+from obnam.pool.pool import IPool, WorkerDied
 from obnam.pool.rack import SlabRack
 from obnam.pool.thread import OwnThread
 from obnam.pool.together import all_of
 from obnam.pool.write_files import (
     FAILURES,
     FileToWrite,
+    Group,
     Written,
     finish_file,
     why,
@@ -31,6 +32,7 @@ from obnam.pool.write_files import (
     write_part,
 )
 from obnam.restore.fetch import fetch_sealed
+from obnam.restore.half_written import half_written
 from obnam.restore.notes import Notes
 from obnam.restore.plan import SLAB_BYTES, Neighbourhood, Part, Work, find_entry
 from obnam.restore.report import Report
@@ -86,18 +88,31 @@ class Pipeline:
     _rack: SlabRack = field(init=False, factory=lambda: SlabRack(SLABS, SLAB_BYTES))
     _large: set[LargeFile] = field(init=False, factory=set)
     _newest: LargeFile | None = field(init=False, default=None)
+    _writing: dict[int, list[Group]] = field(init=False, factory=dict)
     _stopping: bool = field(init=False, default=False)
 
     async def run(self, work: Iterator[Work]) -> None:
         """Do all of it. Nothing is under way when this returns or raises."""
         try:
             await all_of([self._lane(work) for _ in range(LANES)])
+        except WorkerDied:
+            await self._pool.settled()
+            await self._tell_half_written()
+            raise
         finally:
             # A lane that was stopped may have left a job to a worker, which writes to such a file.
             try:
                 await self._pool.settled()
             finally:  # A signal while it is waited for.
                 await self._thread.call(self._abandon_all)
+
+    async def _tell_half_written(self) -> None:
+        jobs = list(self._writing.values())
+        paths, total = await self._thread.call(half_written, self._target, jobs)
+        for path in paths:
+            self._report.warn(path, "half of it may be there: a worker died that was to write it")
+        if total > len(paths):
+            self._report.warn(paths[-1], f"and so for {total - len(paths)} more of its files")
 
     def close(self) -> None:
         """Let go of the memory."""
@@ -212,9 +227,13 @@ class Pipeline:
     async def _write(
         self, slab_name: str | None, chunks: list[SealedChunk], work: Neighbourhood
     ) -> Written:
-        return await self._pool.run(
-            write_files, slab_name, chunks, work.groups, self._target.ticket
+        groups = work.groups
+        self._writing[id(groups)] = groups
+        written: Written = await self._pool.run(
+            write_files, slab_name, chunks, groups, self._target.ticket
         )
+        del self._writing[id(groups)]
+        return written
 
     async def _account(self, work: Neighbourhood, written: Written) -> None:
         counts = self._report.counts

@@ -99,5 +99,31 @@ def test_in_a_restore(stored: World, target: Path, fate: str, replaces: bool) ->
     assert tree(top) == tree(computer.live)
 
 
+def test_a_file_that_is_left_half_is_named(stored: World, target: Path) -> None:
+    """It stands under its own name; and what the message says makes it whole.
+
+    So are those of the other workers, which Python ends in the midst of what they do.
+    """
+    computer = stored.computer
+    top = target / computer.live.relative_to("/")
+    process = start(computer, "write_files 1 SIGKILL amid", "restore", "latest", str(target))
+    out, err = process.communicate(timeout=PATIENCE_S)
+    assert (process.returncode, out) == (1, ""), err
+    *named, last = err.splitlines()
+    assert last.startswith("obnam: a worker process died")
+    assert all("half of it may be there" in line for line in named)
+    half = {
+        path
+        for path in top.rglob("*")
+        if path.is_file()
+        and path.read_bytes() != (computer.live / path.relative_to(top)).read_bytes()
+    }
+    assert half
+    assert {target / line.split(": ")[2].lstrip("/") for line in named} == half
+    assert processes_of(computer) == []
+    computer.obnam("restore", "latest", str(target), "--verify", "--overwrite", "if-changed")
+    assert tree(top) == tree(computer.live)
+
+
 def test_in_a_verification(stored: World) -> None:
     check_failed(stored.computer, "open_part 2 SIGKILL after", "verify")

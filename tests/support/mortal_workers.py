@@ -2,7 +2,8 @@
 
 Run as ``python mortal_workers.py FATE ARGUMENTS``. The fate is ``JOB COUNT SIGNAL WHEN``, such as
 ``write_part 2 SIGKILL after``: the worker that does the second such job gets the signal right
-``before`` or ``after`` it does that. All jobs are done by workers, from the first on.
+``before`` or ``after`` it does that, or ``amid`` the first small file it writes. All jobs are done
+by workers, from the first on.
 """
 
 import os
@@ -18,7 +19,16 @@ from obnam.pool.worker import Tools
 def doomed(
     tools: Tools, number: signal.Signals, when: str, job: Callable[..., Any], *arguments: object
 ) -> Any:
-    """Do a job, with a signal before or after it."""
+    """Do a job, with a signal before, after, or in the middle of it."""
+    write = os.pwrite
+
+    def write_half(descriptor: int, data: bytes, offset: int) -> int:
+        write(descriptor, data[: len(data) // 2], offset)
+        os.kill(os.getpid(), number)
+        return len(data)
+
+    if when == "amid":
+        os.pwrite = write_half  # type: ignore[assignment]
     if when == "before":
         os.kill(os.getpid(), number)
     result = job(tools, *arguments)

@@ -1,6 +1,7 @@
 """What fails ends when the jobs are over that it had begun, and cleans up after them."""
 
 import os
+import shutil
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ from twisted.internet import reactor as global_reactor
 from twisted.internet.defer import CancelledError, Deferred
 
 from obnam.errors import TargetFull
+from obnam.live.overwrite import Overwrite
 from obnam.pool.pool import WorkerDied
+from obnam.restore import half_written
 from tests.support.late_pool import LatePool
 from tests.support.memory_scene import Scene
 from tests.unit.pool.conftest import left_open
@@ -80,6 +83,51 @@ async def test_a_restore_abandons_a_file_only_when_nobody_writes_to_it(
     with pytest.raises(TargetFull):
         await restoring.result
     assert os.listdir(inside(target, filled)) == []
+
+
+@ensureDeferred
+async def test_what_a_dead_worker_has_left_half_is_named(
+    scene: Scene, filled: Path, target: Path
+) -> None:
+    """Those that are whole, and those that are not there, are not."""
+    for name in ("not yet", "whole"):
+        (filled / name).write_bytes(b"all of it")
+    generation = await scene.back_up(filled)
+    pool = held(scene, "write_files", "write_part")
+    restoring = await begun(scene, scene.restore(generation, target), pool)
+    half, whole = (inside(target, filled / name) for name in ("small", "whole"))
+    half.write_bytes(b"sm")
+    shutil.copy2(filled / "whole", whole)
+    pool.fail("write_files", WorkerDied())
+    pool.finish("write_part")
+    with pytest.raises(WorkerDied):
+        await restoring.result
+    assert [warning.split(": ")[0] for warning in scene.warnings] == [str(filled / "small")]
+    assert "half of it may be there" in scene.warnings[0]
+
+
+@ensureDeferred
+async def test_not_very_many_are_named(
+    scene: Scene, filled: Path, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that were to be replaced nobody knows which were."""
+    monkeypatch.setattr(half_written, "NAMED_MAX", 3)
+    for number in range(10):
+        (filled / f"{number}").write_bytes(b"new")
+    generation = await scene.back_up(filled)
+    above = inside(target, filled)
+    above.mkdir(parents=True)
+    for number in range(10):
+        (above / f"{number}").write_bytes(b"old one")
+    pool = held(scene, "write_files", "write_part")
+    doing = scene.restore(generation, target, overwrite=Overwrite.ALWAYS)
+    restoring = await begun(scene, doing, pool)
+    pool.fail("write_files", WorkerDied())
+    pool.finish("write_part")
+    with pytest.raises(WorkerDied):
+        await restoring.result
+    assert len(scene.warnings) == 4
+    assert "and so for 7 more" in scene.warnings[-1]
 
 
 @ensureDeferred
