@@ -1,7 +1,7 @@
 """Listening, at once or not at all: on endpoints of ``listen``, and on sockets of our own."""
 
 import os
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -71,6 +71,12 @@ def with_backlog(text: str) -> str:
     if kind not in _WITH_BACKLOG or not rest or ":backlog=" in text:
         return text
     return f"{text}:backlog={BACKLOG}"
+
+
+async def stop_listening(port: IListeningPort) -> None:
+    """Take no more connections. Who has removed the file of a socket has only been quicker."""
+    with suppress(FileNotFoundError):
+        await maybeDeferred(port.stopListening)
 
 
 @define(eq=False)

@@ -8,7 +8,7 @@ from attrs import define, field
 from twisted.application.service import Service
 from twisted.internet.address import UNIXAddress
 from twisted.internet.base import ReactorBase
-from twisted.internet.defer import Deferred, gatherResults, maybeDeferred
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
 from twisted.logger import Logger
 from twisted.web.server import Site
@@ -28,7 +28,7 @@ from obnam_server.monitoring.events import Events
 from obnam_server.monitoring.gauges import UpkeepFigures
 from obnam_server.monitoring.metrics import Counters, MetricsPage
 from obnam_server.monitoring.observing import Observation, webhooks_of
-from obnam_server.ports import listen_on
+from obnam_server.ports import listen_on, stop_listening
 from obnam_server.reload import ServedCertificate, read_anew
 from obnam_server.room import Room
 from obnam_server.services import Repositories, Services
@@ -82,8 +82,8 @@ class ServerService(Service):
     def startService(self) -> None:
         """Open the store and listen. Blocks meanwhile: nothing is served before that anyway.
 
-        Raises the store's errors, `ConfigurationError` when the certificate cannot be used, and
-        `CannotListen`.
+        Raises the store's errors, `ConfigurationError` when the certificate cannot be used,
+        `CannotListen`, and `NoThread`.
         """
         super().startService()
         self._store = Store.open(self._settings.data_directory, self._now_ns, judge=judge)
@@ -93,7 +93,6 @@ class ServerService(Service):
                 "of it, or invite every client again"
             )
         self._work = Work(self._reactor)
-        self._work.start()
         api, services = self._wire()
         self._site = ApiSite(api.app.resource(), services, self._reactor)
         if self._settings.workers:
@@ -118,6 +117,8 @@ class ServerService(Service):
             ),
             self._reactor,
         )
+        # Last of what can fail: a process that is to end waits for its threads.
+        self._work.start()
         self._work.background(self._store.remove_gone).addErrback(
             lambda failure: log.failure("Destroyed repositories were not removed", failure=failure)
         )
@@ -177,8 +178,17 @@ class ServerService(Service):
             log.warn("The certificate {problem}", problem=problem)
 
     async def _stop(self) -> None:
+        try:
+            await self._finish()
+        finally:
+            # Whatever went wrong: else the process waits for them, for ever.
+            self._work.stop()
+        log.info("obnam-server has stopped")
+
+    async def _finish(self) -> None:
         self._store.end_soon()
-        await gatherResults([maybeDeferred(port.stopListening) for port in self._ports])
+        for port in self._ports:
+            await stop_listening(port)
         remove_listening(self._settings.data_directory)
         await self._rounds.stop()
         await self._observation.stop_looking()
@@ -192,8 +202,6 @@ class ServerService(Service):
         await self._work.idle()
         await self._observation.stop()
         await self._work.write(self._store.close)
-        self._work.stop()
-        log.info("obnam-server has stopped")
 
     def stopService(self) -> "Deferred[None]":
         """Take no new requests, finish those under way, close the store."""

@@ -18,6 +18,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from obnam.errors import ObnamError
+
 P = ParamSpec("P")
 T = TypeVar("T")
 R = TypeVar("R")
@@ -26,6 +28,17 @@ READER_THREADS = 4
 """Threads that look up and read: as many as clients' downloads that wait for disks at once."""
 
 log = Logger()
+
+
+class NoThread(ObnamError):
+    """The system starts no thread, and none is there that could do the work."""
+
+    def __str__(self) -> str:
+        return (
+            "no thread can be started; raise the limit on processes (`ulimit -u`), or on memory "
+            "(`ulimit -v`)"
+        )
+
 
 UPLOAD_THREADS = 8
 """Threads that write and fsync uploads. An fsync takes 1 to 100 ms, and they wait in parallel."""
@@ -40,19 +53,28 @@ class Work:
     """
 
     _reactor: ReactorBase | None
-    _writer: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "writer"))
-    _readers: ThreadPool = field(factory=lambda: ThreadPool(0, READER_THREADS, "reader"))
-    _uploads: ThreadPool = field(factory=lambda: ThreadPool(0, UPLOAD_THREADS, "upload"))
-    _upkeep: ThreadPool = field(factory=lambda: ThreadPool(0, 1, "upkeep"))
+    _writer: ThreadPool = field(factory=lambda: ThreadPool(1, 1, "writer"))
+    _readers: ThreadPool = field(factory=lambda: ThreadPool(1, READER_THREADS, "reader"))
+    _uploads: ThreadPool = field(factory=lambda: ThreadPool(1, UPLOAD_THREADS, "upload"))
+    _upkeep: ThreadPool = field(factory=lambda: ThreadPool(1, 1, "upkeep"))
     depths: Counter[str] = field(factory=Counter)
     """Calls that wait or run, by the name of their pool."""
     _under_way: int = 0
     _waiting: list[Deferred[None]] = field(factory=list)
 
     def start(self) -> None:
-        """Make the pools ready; threads begin with the first work."""
-        for pool in (self._writer, self._readers, self._uploads, self._upkeep):
-            pool.start()
+        """Begin a thread in each pool; the others begin when there is work for them.
+
+        `NoThread`: that cannot be; then there is none.
+        """
+        try:
+            for pool in (self._writer, self._readers, self._uploads, self._upkeep):
+                pool.start()
+        except RuntimeError as error:
+            for pool in (self._writer, self._readers, self._uploads, self._upkeep):
+                _forget_unborn(pool)
+                pool.stop()
+            raise NoThread from error
 
     def stop(self) -> None:
         """Wait for what is under way (blocking), and end the threads."""
@@ -95,7 +117,14 @@ class Work:
             return execute(call, *args, **kwargs)
         self._under_way += 1
         self.depths[str(pool.name)] += 1
-        work: Deferred[T] = deferToThreadPool(self._reactor, pool, call, *args, **kwargs)
+        work: Deferred[T]
+        try:
+            work = deferToThreadPool(self._reactor, pool, call, *args, **kwargs)
+        except RuntimeError:
+            # No more threads can be started: so those that there are do it, after what they do now.
+            _forget_unborn(pool)
+            pool.adjustPoolsize(maxthreads=len(pool.threads))
+            work = deferToThreadPool(self._reactor, pool, call, *args, **kwargs)
         return shielded(work.addBoth(self._left, str(pool.name)).addBoth(self._done))
 
     def _left(self, result: R, pool: str) -> R:
@@ -109,6 +138,11 @@ class Work:
             for each in waiting:
                 each.callback(None)
         return result
+
+
+def _forget_unborn(pool: ThreadPool) -> None:
+    """Leave out threads that could not be started, for which nobody can wait."""
+    pool.threads[:] = [thread for thread in pool.threads if thread.ident is not None]
 
 
 def shielded(work: "Deferred[T]") -> "Deferred[T]":

@@ -40,6 +40,7 @@ _PLEA = (
 _WAYS_OUT = {
     errno.EMFILE: "raise the limit on open files (`ulimit -n`)",
     errno.ENOMEM: "free some, or raise the limit on it (`ulimit -v`)",
+    errno.EAGAIN: "raise the limit on processes (`ulimit -u`)",
     errno.EFBIG: "raise the limit on the size of files (`ulimit -f`)",
 }
 """What to do when the system refuses something and it is not plain what."""

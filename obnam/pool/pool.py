@@ -33,7 +33,7 @@ class WorkerDied(ObnamError):
 
     def __str__(self) -> str:
         return (
-            "a worker process died (was it killed, or is memory short?); "
+            "a worker process died (was it killed, is memory short, or `ulimit -u` too low?); "
             "what was done so far is kept: run the command again, "
             "a restore with --overwrite if-changed"
         )

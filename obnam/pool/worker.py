@@ -78,7 +78,10 @@ def start(keys: RepositoryKeys, suite: Suite, compression: Compression) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reuse_buffers()
     collect_seldom()
-    threading.Thread(target=_die_with_client, name="die-with-client", daemon=True).start()
+    try:
+        threading.Thread(target=_die_with_client, name="die-with-client", daemon=True).start()
+    except RuntimeError:  # The limit on processes is reached, as the client will say.
+        os._exit(1)
     _tools[:] = [Tools(keys, suite, compression)]
 
 

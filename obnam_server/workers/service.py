@@ -42,10 +42,9 @@ class WorkerService(Service):
     _ports: list[IListeningPort] = field(init=False, factory=list)
 
     def startService(self) -> None:
-        """Listen. Raises `ConfigurationError` when the certificate cannot be used."""
+        """Listen. Raises `ConfigurationError` when the certificate cannot be used; `NoThread`."""
         super().startService()
         self._work = Work(self._reactor)
-        self._work.start()
         files = certificate_files(self._settings)
         self._certificate = ServedCertificate(server_options(self._settings, files))
         data = self._settings.data_directory
@@ -54,6 +53,8 @@ class WorkerService(Service):
         )
         for descriptor in self._descriptors:
             self._listen(descriptor)
+        # Last of what can fail: a process that is to end waits for its threads.
+        self._work.start()
 
     def _listen(self, descriptor: int) -> None:
         with socket.socket(fileno=os.dup(descriptor)) as inherited:

@@ -5,12 +5,14 @@ import os
 import resource
 import shutil
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from tests.acceptance.computer import COMMANDS, PATIENCE_S, Computer, tree
+from tests.acceptance.computer import COMMANDS, PATIENCE_S, Computer, processes_of, tree
 from tests.support.small_disk import run_alone
 
 OBNAM = str(COMMANDS / "obnam")
@@ -63,6 +65,58 @@ def test_few_open_files(computer: Computer, tmp_path: Path) -> None:
         "obnam: only 20 files may be open at once, and 64 are needed: raise the limit "
         "(`ulimit -n`)\n"
     )
+
+
+@pytest.fixture
+def lonely() -> Iterator[tuple[Computer, list[str]]]:
+    """A computer whose user has no other process, and what runs a command as that one.
+
+    Root may have any number of them. The user may still read what root may, such as the programs.
+    """
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("needs root and setpriv, to be a user with nothing else to do")
+    user, read = 100_000 + os.getpid(), "+dac_override,+dac_read_search"
+    with TemporaryDirectory(dir="/tmp") as folder:
+        computer = Computer.new(Path(folder) / "computer")
+        (computer.live / "file").write_text("live")
+        subprocess.run(["chown", "-R", f"{user}", folder], check=True)
+        yield (
+            computer,
+            [
+                "setpriv",
+                f"--reuid={user}",
+                f"--regid={user}",
+                "--clear-groups",
+                f"--inh-caps={read}",
+                f"--ambient-caps={read}",
+                f"--bounding-set=-all,{read}",
+            ],
+        )
+        # What a command left to end by itself has ended, too.
+        until_s = time.monotonic() + PATIENCE_S
+        while living := processes_of(computer):
+            assert time.monotonic() < until_s, living
+
+
+@pytest.mark.parametrize("most", [2, 4, 6, 8])
+def test_few_processes(lonely: tuple[Computer, list[str]], most: int) -> None:
+    """A thread is one, too. Nothing hangs, and the way out is said."""
+    computer, by_user = lonely
+    disk = computer.folder / "disk"
+    init = run(computer, *by_user, OBNAM, "init", "--repository", str(disk), "--no-passphrase")
+    assert init.returncode == 0, init.stderr
+
+    def few() -> None:
+        resource.setrlimit(resource.RLIMIT_NPROC, (most, most))
+
+    for command in ("backup", "list"):
+        began_s = time.monotonic()
+        done = run(computer, *by_user, OBNAM, command, limit=few)
+        assert time.monotonic() - began_s < 25
+        if done.returncode:
+            assert (done.returncode, done.stdout) == (1, "")
+            assert done.stderr.count("\n") == 1
+            assert "raise the limit on processes (`ulimit -u`)" in done.stderr
 
 
 def test_files_that_may_not_be_large(computer: Computer, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -88,6 +89,17 @@ async def test_the_private_directory(tmp_path: Path, runtime: Path) -> None:
         await embedded.start(reactor, tmp_path / "data", [too_long])
     with pytest.raises(EmbeddedServerFailed, match="no directory for its socket"):
         await embedded.start(reactor, tmp_path / "data", [])
+
+
+@ensure
+async def test_it_ends_although_its_private_directory_is_gone(
+    tmp_path: Path, runtime: Path
+) -> None:
+    """As when a client ends early, which removes it and does not wait."""
+    server = await embedded.start(reactor, tmp_path / "data", [runtime])
+    shutil.rmtree(server._started.private)
+    await server.stop()
+    assert server._started.process.returncode == 0
 
 
 @ensure
