@@ -143,7 +143,8 @@ def refusal(asked: Asked, server: str, answer: Answer) -> errors.ObnamError:
 def broken(server: str, error: Exception, why_refused: WhyRefused) -> errors.ObnamError:
     """The error behind an exception of twisted.web, of TLS or of the network."""
     found = list(causes(error))
-    said = "; ".join(dict.fromkeys(map(_plainly, found)))[:TEXT_MAX]
+    said = "; ".join(filter(None, dict.fromkeys(map(_plainly, found))))[:TEXT_MAX]
+    said = said or type(error).__name__
     for cause in found:
         if isinstance(cause, errors.ObnamError):
             return cause
@@ -164,7 +165,9 @@ def _plainly(cause: BaseException) -> str:
     for kind, said in _PLAINLY:
         if isinstance(cause, kind):
             return said
-    return str(cause) or type(cause).__name__
+    name = type(cause).__name__
+    # One of Twisted's own comes with another that says more: `_DataLoss`, with a lost connection.
+    return str(cause) or ("" if name.startswith("_") else name)
 
 
 def causes(error: BaseException) -> Iterator[BaseException]:

@@ -155,6 +155,7 @@ async def test_what_came_before_the_connection_was_lost_is_counted(
     into = memoryview(bytearray(2000))
     with pytest.raises(errors.ServerUnreachable) as caught:
         await scene.repository.fetch([A, B, A], into)
+    assert caught.value.problem == "the connection was lost"
     assert caught.value.whole_chunks == whole
     assert bytes(into[:cut]) == body[:cut]
     assert caught.value.carried_bytes == 3 * len(A) + cut
