@@ -180,10 +180,13 @@ class ServerService(Service):
     async def _stop(self) -> None:
         try:
             await self._finish()
+        except Exception:
+            log.failure("obnam-server has not stopped well")
+        else:
+            log.info("obnam-server has stopped")
         finally:
-            # Whatever went wrong: else the process waits for them, for ever.
+            # Whatever went wrong: else the process would wait for them, for ever.
             self._work.stop()
-        log.info("obnam-server has stopped")
 
     async def _finish(self) -> None:
         self._store.end_soon()

@@ -166,7 +166,7 @@ def _plainly(cause: BaseException) -> str:
         if isinstance(cause, kind):
             return said
     name = type(cause).__name__
-    # One of Twisted's own comes with another that says more: `_DataLoss`, with a lost connection.
+    # A private one of Twisted's comes with another that says more: the connection's loss, say.
     return str(cause) or ("" if name.startswith("_") else name)
 
 

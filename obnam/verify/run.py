@@ -66,7 +66,9 @@ class Verify:
         once = EachFileOnce(generation, notes)
         try:
             await pipeline.run(self._sample(plan.work(once.of(Tree(generation).entries()))))
-            damaged = await self.thread.call(damaged_names, notes)
+            damaged = DamagedNames(0, [])
+            if counts.damaged_files:
+                damaged = await self.thread.call(damaged_names, notes)
             self._tell(damaged, counts)
             # Of a sample, nobody knows which of the others was the first; but it was of these.
             everything = self.settings.sample_percent >= 100
