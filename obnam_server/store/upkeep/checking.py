@@ -59,8 +59,7 @@ class Checking:
         unknown = set(self._home.segments.list(self._home.name)) - self._index.segments().keys()
         for segment, kind, size_bytes in self._index.segments_after(SegmentNumber(0), -1):
             yield from self._segment(segment, kind, size_bytes)
-        for segment in sorted(self._index.placed().keys() - self._index.segments().keys()):
-            yield _of(segment, "has chunks, and is not known", Repair.FORGET)
+        yield from self._placed_nowhere()
         yield from self._generations()
         # Looked at again: an upload's segment is there before the index knows it.
         for segment in sorted(unknown - self._index.segments().keys()):
@@ -170,19 +169,31 @@ class Checking:
                 problem = f"{error.problem}: the commit of generation {generation}"
                 yield _of(segment, problem, self._mending.repair_of(segment, footer.kind))
             return
-        known, known_set = (
-            self._index.get_generation(generation),
-            self._index.generation_set(generation),
+        known = self._index.get_generation(generation)
+        known_set = self._index.generation_set(generation)
+        if known is None or known_set is None:
+            return  # It was expunged meanwhile.
+        same = (
+            known.summary == record.summary
+            and known.sum == record.sum
+            and known.manifest_id == record.manifest_id
+            and known.manifest == record.manifest
+            and known_set == numbers
         )
-        if known is None:
-            return
-        same = known.manifest == record.manifest and known.sum == record.sum
-        if not same or known.summary != record.summary or known_set != numbers:
+        if not same:
             yield Finding(
                 f"generation {generation}",
                 f"the index says other things of it than its segment {name_of(segment)}; "
                 f"make the index anew: obnam-server rebuild-index",
             )
+
+    def _placed_nowhere(self) -> Iterator[Finding]:
+        lost = self._index.placed().keys() - self._index.segments().keys()
+        if lost:
+            # Looked at again: they may have been compacted away between the two.
+            lost &= self._index.placed().keys()
+        for segment in sorted(lost):
+            yield _of(segment, "has chunks, and is not known", Repair.FORGET)
 
     def _generations(self) -> Iterator[Finding]:
         missing, hurt = self._unknown_numbers(), self._damaged()

@@ -231,6 +231,59 @@ def test_a_set_that_is_not_the_commits(server: Server) -> None:
     assert "rebuild-index" in finding.problem
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        "partial = 1 - partial",
+        "received = received + 1",
+        "previous = id",
+        "chunk_xor = zeroblob(33)",
+        "manifest_id = chunk_xor",
+        "offset = offset + 1",
+    ],
+)
+def test_a_generation_of_which_the_index_says_other_things(server: Server, change: str) -> None:
+    server.sql(f"UPDATE generations SET {change} WHERE id = ?", generation_id("one"))
+    (finding,) = server.find()
+    assert finding.what == f"generation {generation_id('one')}"
+    assert "the index says other things of it" in finding.problem
+    assert server.rebuild() == []
+    assert server.find() == []
+
+
+@pytest.mark.parametrize("more", [1, -1])
+def test_a_set_of_another_size(server: Server, more: int) -> None:
+    server.sql(
+        "UPDATE generations SET chunk_count = chunk_count + ? WHERE id = ?",
+        more,
+        generation_id("one"),
+    )
+    problems = [finding.problem for finding in server.find()]
+    assert f"its set has 3 chunks, and not {3 + more}" in problems
+    assert len(problems) == 2
+
+
+def test_chunks_in_a_segment_that_is_not_known(server: Server) -> None:
+    server.path(CHUNKS_1).unlink()
+    server.sql("DELETE FROM segments WHERE number = ?", CHUNKS_1)
+    (finding,) = server.find()
+    assert (finding.segment, finding.repair) == (CHUNKS_1, Repair.FORGET)
+    assert server.home.change(server.home.checking.repair, finding)
+    assert server.missing("abcd") == "abc"
+    assert not server.home.change(server.home.checking.repair, finding)
+
+
+def test_a_bad_copy_of_what_nobody_needs_is_no_row_that_is_lost(server: Server) -> None:
+    """Its number is gone, and its segment has others."""
+    session = server.home.begin_session(ALICE, None)
+    put(server.home, session, "ef")
+    flip(server.path(7), FIRST + 5)
+    assert scrub_now(server.home) == {chunk_id("e")}
+    server.home.end_session(ALICE, session)
+    assert server.home.change(server.home.collection.forget_damaged) == 1
+    assert server.find() == []
+
+
 def test_other_peoples_files(server: Server) -> None:
     folder = server.path(CHUNKS_1).parent
     for path in (folder / "notes", folder / ("f" * 16), folder.parent / "lost+found"):
