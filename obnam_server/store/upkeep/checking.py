@@ -143,11 +143,11 @@ class Checking:
             and place.segment == footer.segment
             and (chunk.chunk_id, place) not in offsets
         ]
-        if (lacking or elsewhere) and self._index.segment_kind(footer.segment) is None:
-            return [], []  # It was compacted away meanwhile.
         return lacking, elsewhere
 
     def _put_rows(self, segment: SegmentNumber) -> bool:
+        if self._index.segment_kind(segment) is None:
+            return False  # It was replaced meanwhile, and is only waiting to be deleted.
         try:
             footer, entries = read_trailer(self._home, segment)
         except (DamagedSegment, UnknownFormat):

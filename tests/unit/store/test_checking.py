@@ -284,6 +284,70 @@ def test_a_bad_copy_of_what_nobody_needs_is_no_row_that_is_lost(server: Server) 
     assert server.find() == []
 
 
+def test_a_segment_that_is_lost_outlives_the_index(server: Server) -> None:
+    """So that its chunks get their numbers back when they are sent again."""
+    server.path(CHUNKS_1).unlink()
+    server.repair()
+    server.rebuild()
+    assert server.missing("abcd") == "a"  # of the others there are copies
+    put(server.home, server.home.begin_session(ALICE, None), "abc")
+    assert server.home.damaged_chunk_count() == 0
+    server.rebuild()
+    assert server.find() == []
+
+
+def test_a_segment_that_is_there_again(server: Server) -> None:
+    path = server.path(CHUNKS_1)
+    path.rename(server.data / "elsewhere")
+    (finding,) = server.find()
+    assert finding.repair is Repair.FORGET
+    (server.data / "elsewhere").rename(path)
+    assert not server.home.change(server.home.checking.repair, finding)
+    assert server.find() == []
+    assert server.missing("abcd") == ""
+
+
+@pytest.mark.parametrize("repair", [Repair.REWRITE, Repair.FORGET])
+def test_what_is_sound_is_left_alone(server: Server, repair: Repair) -> None:
+    finding = Finding("segment", "was not to be read", repair, SegmentNumber(CHUNKS_1))
+    before = segment_paths(server.data)
+    assert not server.home.change(server.home.checking.repair, finding)
+    assert segment_paths(server.data) == before
+    assert server.find() == []
+
+
+def test_a_segment_that_was_replaced_and_is_still_there(server: Server) -> None:
+    """It could not be deleted: what it lacked was found before."""
+    path = server.path(CHUNKS_1)
+    content = path.read_bytes()
+    rewrite = server.home.collection.rewrite([SegmentNumber(CHUNKS_1)])
+    for _ in rewrite.steps():
+        pass
+    assert server.home.change(server.home.collection.replace, rewrite)
+    path.write_bytes(content)
+    before = server.home.used_bytes()
+    stale = Finding("segment", "is larger", Repair.PUT_ROWS, SegmentNumber(CHUNKS_1))
+    assert not server.home.change(server.home.checking.repair, stale)
+    assert server.home.used_bytes() == before
+    (finding,) = server.find()
+    assert (finding.segment, finding.problem) == (CHUNKS_1, "is not known")
+
+
+def test_what_was_taken_for_gone_and_is_needed(server: Server) -> None:
+    """After a crash: what is neither stored nor absent is gone."""
+    server.store.close()
+    server.path(CHUNKS_2).unlink()
+    server.sql("DELETE FROM chunks WHERE segment = ?", CHUNKS_2)
+    server.sql("DELETE FROM segments WHERE number = ?", CHUNKS_2)
+    server.sql("UPDATE meta SET value = 0 WHERE name = 'clean'")
+    server.start()
+    index = server.home._index
+    (number,) = index.gone()
+    server.repair()
+    assert list(index.absent()) == [number]
+    assert not index.gone()
+
+
 def test_other_peoples_files(server: Server) -> None:
     folder = server.path(CHUNKS_1).parent
     for path in (folder / "notes", folder / ("f" * 16), folder.parent / "lost+found"):

@@ -7,15 +7,21 @@ from pathlib import Path
 import pytest
 
 from obnam.wire.messages import KeyringSlot
+from obnam_server.store.seams.values import SegmentNumber
+from obnam_server.store.segments.format import SegmentKind
+from obnam_server.store.segments.parts import write_parts
+from obnam_server.store.upkeep.damage import DAMAGE
 from obnam_server.store.upkeep.scrubbing import Noted
 from tests.support.scrubbed import (
     CHUNKS_1,
+    CHUNKS_2,
     COMMIT_1,
     COMMIT_2,
     FIRST,
     KEYRING,
     REGISTER,
     SpoiltServer,
+    compact,
     names,
 )
 from tests.support.stored import (
@@ -148,6 +154,57 @@ def test_records_go_when_they_are_of_no_use(server: SpoiltServer) -> None:
     assert not record.exists()
     server.rebuild()
     assert held(server.home, "abcd") == all_right("abcd")
+
+
+def test_a_record_keeps_out_a_bad_copy_that_nobody_needs(server: SpoiltServer) -> None:
+    """As long as the segment with it is there: a new index would take it for good."""
+    session = server.home.begin_session(ALICE, None)
+    put(server.home, session, "ef")
+    server.flip(7, FIRST + 5)
+    server.scrub()
+    server.home.end_session(ALICE, session)
+    assert server.home.change(server.home.collection.forget_damaged) == 1
+    server.scrub()
+    for again in (server.rebuild, server.restart, server.rebuild):
+        assert server.missing("abcdef") == "e"
+        again()
+    assert server.home.change(server.home.collection.forget_damaged) == 1
+    compact(server, 7)
+    server.scrub()
+    server.rebuild()
+    assert server.missing("abcdef") == "ef"
+    # Chunks, commits, keyring and register, and no record.
+    assert len(segment_paths(server.data)) == 6
+
+
+def test_a_record_that_can_neither_be_read_nor_is_needed_goes(server: SpoiltServer) -> None:
+    server.flip(CHUNKS_1, FIRST + 5)
+    server.scrub()
+    server.flip(7, FIRST + 1)
+    put(server.home, server.home.begin_session(ALICE, None), "a")
+    server.restart()
+    assert not [path for path in segment_paths(server.data) if int(path.name, 16) == 7]
+    assert server.home.damaged_chunk_count() == 0
+
+
+def test_a_record_of_an_odd_length_is_named(server: SpoiltServer) -> None:
+    home = server.home._home
+    written = write_parts(home, SegmentKind.DAMAGE, SegmentNumber(7), 0, {DAMAGE: bytes(50)})
+    assert written.summary.segment == 7
+    (problem,) = server.rebuild()
+    assert "0007: is no record of damage" in problem
+    assert server.missing("abcd") == ""
+
+
+def test_more_generations_than_are_told(
+    server: SpoiltServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("obnam_server.store.upkeep.damage.DAMAGE_GENERATIONS_MAX", 1)
+    server.flip(CHUNKS_2, FIRST + 5)
+    server.flip(CHUNKS_1, FIRST + len(sealed("a")) + 37 + 5)
+    server.scrub()
+    (chunk,) = server.home.damage(0).chunks
+    assert (chunk.generations, chunk.generation_count) == ((generation_id("two"),), 2)
 
 
 def test_a_damaged_record_is_written_anew(server: SpoiltServer) -> None:

@@ -8,6 +8,7 @@ import pytest
 from obnam.wire.messages import KeyringSlot
 from obnam_server.store.errors import StoreFull
 from obnam_server.store.index.sqlite import SqliteIndex
+from obnam_server.store.seams.values import SegmentNumber
 from tests.support.scrubbed import (
     CHUNKS_1,
     COMMIT_1,
@@ -71,7 +72,21 @@ def mend(segment: int) -> Callable[[SpoiltServer], Callable[[], object]]:
     return repairing
 
 
+def compacted(server: SpoiltServer) -> Callable[[], object]:
+    def do() -> None:
+        rewrite = server.home.collection.rewrite([SegmentNumber(CHUNKS_1)])
+        for _ in rewrite.steps():
+            pass
+        try:
+            server.home.change(server.home.collection.replace, rewrite)
+        finally:
+            rewrite.abort()
+
+    return do
+
+
 CHANGES = {
+    "compacted": compacted,
     "commit": commit,
     "keyring": keyring,
     "register": decide,
@@ -105,4 +120,7 @@ def test_no_room_in_the_index(
         assert list(server.home.checking.find()) == [] or names == "bcd"
         again()
         assert server.home.problems == []
+        # The numbers that were given are known, too: a segment that is there is never replaced.
+        for name in ("x", "y"):  # The first number is free: that of the failure.
+            put(server.home, server.home.begin_session(ALICE, None), name)
         assert held(server.home, names) == all_right(names)
