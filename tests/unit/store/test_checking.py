@@ -60,6 +60,7 @@ class Server(OneRepository):
                 finding.repair is Repair.PUT_ROWS
             )
         assert [f for f in self.find() if "damaged or lost" not in f.problem] == []
+        assert self.home._index.leaving() == []
 
     def missing(self, names: str) -> str:
         session = self.home.begin_session(ALICE, None)
@@ -184,8 +185,9 @@ def test_rows_that_the_index_has_lost(server: Server) -> None:
     assert held(server.home, "abcd") == all_right("abcd")
 
 
-def test_rows_that_lead_elsewhere(server: Server) -> None:
-    server.sql("UPDATE chunks SET offset = offset + 1 WHERE id = ?", chunk_id("a"))
+@pytest.mark.parametrize("by", [1, -1])
+def test_rows_that_lead_elsewhere(server: Server, by: int) -> None:
+    server.sql("UPDATE chunks SET offset = offset + ? WHERE id = ?", by, chunk_id("a"))
     (finding,) = server.find()
     assert finding.problem == "1 chunks do not lie where the index says"
     server.repair()
