@@ -112,7 +112,8 @@ def list_problem(
         # What there is may have been signed by a key that the server had before.
         return None
     for proof in proofs:
-        if proof is not None and proof.statement.sequence == kept.statement.sequence:
+        # Older ones were given before it, and may be shown.
+        if proof is not None and proof.statement.sequence >= kept.statement.sequence:
             problem = order_problem(kept, proof)
             if problem is not None:
                 return problem

@@ -82,6 +82,34 @@ def test_too_large_to_be_kept(cache: GenerationCache) -> None:
     assert cache.get(generation(1), checksum(b"small"))
 
 
+def test_all_of_it_may_be_used(cache: GenerationCache) -> None:
+    assert put(cache, 1, b"x" * 1000)
+    assert cache.get(generation(1), checksum(b"x" * 1000))
+    for number in (2, 3):
+        assert put(cache, number, b"y" * 500)
+    assert kept(cache) == {f"{generation(number)}.sqlite" for number in (2, 3)}
+
+
+def test_what_was_made_last_was_used_last(cache: GenerationCache) -> None:
+    """Whenever its file was written: a long backup's is old when it is put here."""
+    put(cache, 1, b"x" * 600)
+    made = cache.temporary()
+    made.write_bytes(b"y" * 600)
+    os.utime(made, (5, 5))
+    assert cache.put(generation(2), made)
+    assert kept(cache) == {f"{generation(2)}.sqlite"}
+
+
+def test_what_is_being_made_takes_no_room(cache: GenerationCache) -> None:
+    """It is another run's, and not to be removed under it, however large it is."""
+    others = cache.temporary()
+    others.write_bytes(b"z" * 2000)
+    then = cache.now_s()
+    os.utime(others, (then, then))
+    put(cache, 1, b"x" * 600)
+    assert kept(cache) == {others.name, f"{generation(1)}.sqlite"}
+
+
 def test_a_cache_of_nothing(tmp_path: Path) -> None:
     cache = GenerationCache(tmp_path / "cache", 0, Time())
     made = cache.temporary()

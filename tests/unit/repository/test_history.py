@@ -91,6 +91,19 @@ def test_what_is_listed_and_not_shown_is_hidden(notary: Notary) -> None:
     assert "is in its list, and yet it is not shown as the newest" in str(found)
 
 
+def test_what_is_shown_as_the_newest_is_not_hidden(notary: Notary) -> None:
+    """Something else is wrong then."""
+    assert judged(notary, notary, gone=0) is BROKEN
+
+
+def test_a_receipt_with_our_number_that_is_not_signed(notary: Notary) -> None:
+    """The server's copy is no older than ours, by its numbers."""
+    copy = notary.copy()
+    last = copy.signed[3]
+    copy.signed[3:] = [evolve(last, receipt=evolve(last.receipt, countersigned=None))]
+    assert judged(notary, copy, gone=1) is BROKEN
+
+
 def test_removed_and_not_rolled_back(notary: Notary) -> None:
     """Numbers went on: somebody removed the newest, which no rule does."""
     some = notary.copy()

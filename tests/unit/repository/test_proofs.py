@@ -106,6 +106,24 @@ def test_one_in_the_place_of_another(notary: Notary) -> None:
     assert "two receipts number 4" in (problem or "")
 
 
+def test_what_follows_another_than_the_one_that_is_kept(notary: Notary) -> None:
+    """The other one is left out of the list, as if somebody had removed it."""
+    copy = notary.copy()
+    del copy.signed[3:]
+    copy.commit("pc", 9)
+    copy.commit("pc", 10)
+    listed = [*copy.signed[:3], copy.signed[4]]
+    assert list_problem(notary.identity, None, listed) is None
+    problem = list_problem(notary.identity, notary.proofs()[3], listed)
+    assert "5 does not follow receipt 4" in (problem or "")
+
+
+def test_one_number_twice(notary: Notary) -> None:
+    old = [evolve(e, receipt=evolve(e.receipt, countersigned=None)) for e in notary.signed[:2]]
+    listed = [old[0], evolve(old[1], receipt=evolve(old[1].receipt, sequence=1))]
+    assert "in another order" in (list_problem(notary.identity, None, listed) or "")
+
+
 def test_an_unsigned_one_behind_signed_ones(notary: Notary) -> None:
     last = notary.signed[-1]
     listed = [*notary.signed[:-1], evolve(last, receipt=evolve(last.receipt, countersigned=None))]

@@ -1,5 +1,6 @@
 """The state file: what is written comes back, and what is damaged is not forgotten."""
 
+import fcntl
 import json
 from pathlib import Path
 from typing import Any
@@ -9,7 +10,15 @@ from attrs import evolve
 
 from obnam.errors import ConfigurationError
 from obnam.model.ids import ClientName, parse_generation_id
-from obnam.repository.state import LOSSES_MAX, Loss, Remembered, change, load, remember
+from obnam.repository.state import (
+    LOSSES_MAX,
+    STATE_MAX,
+    Loss,
+    Remembered,
+    change,
+    load,
+    remember,
+)
 from obnam.repository.trust import Link
 from tests.support.receipts import Notary
 
@@ -82,6 +91,13 @@ def test_a_loss_is_accepted(full: Remembered) -> None:
     assert [each.told for each in told] == [True, False, True]
 
 
+def test_of_several_losses_the_last_one_is_shown(full: Remembered) -> None:
+    one, three = full.losses[0], full.receipts[ME]
+    after = full.without(Loss(ME, three.statement.generation, 1, 9, three), None, None)
+    assert after.losses[0] == one
+    assert after.proof_for(ME, "") == three
+
+
 def test_losses_are_bounded(full: Remembered) -> None:
     for number in range(LOSSES_MAX + 5):
         loss = Loss(ME, parse_generation_id(f"{number:032x}"), 1, number + 1)
@@ -107,6 +123,46 @@ def test_damage_is_not_forgotten(path: Path, more: dict[str, Any]) -> None:
     path.write_text(json.dumps({"format": 1, "clients": {}, **more}))
     with pytest.raises(ConfigurationError, match="is damaged"):
         load(path)
+
+
+def test_no_numbers_from_0(path: Path, full: Remembered) -> None:
+    change(path, lambda _: full)
+    text = path.read_text()
+    for found, zero in (('"count": 1', '"count": 0'), ("   3,", "   0,")):
+        assert text.count(found) == 1
+        path.write_text(text.replace(found, zero))
+        with pytest.raises(ConfigurationError, match="is damaged"):
+            load(path)
+
+
+def test_more_than_is_read(path: Path, full: Remembered) -> None:
+    change(path, lambda _: full)
+    size = path.stat().st_size
+    with path.open("ab") as file:
+        file.write(b" " * (STATE_MAX - size))
+    assert load(path) == full
+    with path.open("ab") as file:
+        file.write(b" ")
+    with pytest.raises(ConfigurationError, match="is damaged"):
+        load(path)
+
+
+def test_what_cannot_be_read_is_not_forgotten(path: Path) -> None:
+    path.mkdir()
+    with pytest.raises(ConfigurationError, match="cannot be read: Is a directory"):
+        load(path)
+
+
+def test_nobody_else_writes_between_reading_and_writing(path: Path, full: Remembered) -> None:
+    def changed(memory: Remembered) -> Remembered:
+        with path.with_suffix(".lock").open("ab") as lock, pytest.raises(BlockingIOError):
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return full
+
+    change(path, changed)
+    assert load(path) == full
+    with path.with_suffix(".lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def test_what_others_wrote_meanwhile_stays(path: Path, full: Remembered) -> None:

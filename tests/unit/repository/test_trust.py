@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -84,11 +85,15 @@ def test_what_cannot_be_looked_at_is_counted(seen: int, more: int, data: st.Data
         (None, [shown(8, client=OTHER)]),
         (link(7), [Shown(ME, link(8), None)]),
         (None, [Shown(ME, link(1), (link(0).generation, link(0).manifest_id))]),
+        (evolve(link(7), manifest_id=link(3).manifest_id), [shown(7)]),
+        (link(7), [Shown(ME, link(8), (link(7).generation, link(3).manifest_id))]),
+        (link(6), [Shown(ME, link(9), (link(7).generation, link(7).manifest_id)), shown(7)]),
     ],
     ids=[
         "gone", "older", "much-older", "forked-now", "forked-before", "forked-long-ago",
         "forked-longer-ago", "chain-broken", "one-left-out", "twice", "another-client",
-        "another-client-first", "no-parent", "parent-of-the-first",
+        "another-client-first", "no-parent", "parent-of-the-first", "another-manifest-now",
+        "another-manifest-before", "a-number-left-out",
     ],
 )  # fmt: skip
 def test_broken_histories(remembered: Link | None, server: list[Shown]) -> None:
