@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +104,59 @@ def test_entries_are_counted() -> None:
     assert (len(names(first)), len(names(second))) == (ENTRIES_MAX, 1)
 
 
+def test_chunks_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One request fetches them all."""
+    monkeypatch.setattr("obnam.restore.plan.FETCH_IDS_MAX", 10)
+    files = Files()
+    for _ in range(25):
+        files.in_one(files.chunk(1000), 0, 1000)
+    works = files.plan()
+    assert [len(work.chunks) for work in works if isinstance(work, Neighbourhood)] == [10, 10, 5]
+
+
+def test_what_has_no_content_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("obnam.restore.plan.ENTRIES_MAX", 10)
+    files = Files()
+    links = [entry_row(1, b"%d" % n, Kind.SYMLINK, target=b"there") for n in range(25)]
+    files.entries.append(Entries((b"d",), links))
+    works = files.plan()
+    assert [work.entry_count for work in works if isinstance(work, Neighbourhood)] == [10, 10, 5]
+
+
+def test_small_files_of_one_chunk_many_times_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("obnam.restore.plan.CONTENT_MAX", 100_000)
+    files = Files()
+    chunk = files.chunk(40_000)
+    for _ in range(5):
+        files.in_one(chunk, 0, 40_000)
+    assert [len(names(work)) for work in files.plan()] == [2, 2, 1]
+
+
+def test_extents_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file may be cut to pieces, all of them in one chunk."""
+    monkeypatch.setattr("obnam.restore.plan.EXTENTS_MAX", 10)
+    files = Files()
+    chunk = files.chunk(1000)
+    files.in_several(50, [(2 * at, chunk, at, 1) for at in range(25)])
+    parts = [work for work in files.plan() if isinstance(work, Part)]
+    assert [len(part.extents) for part in parts] == [10, 10, 5]
+    assert [part.last for part in parts] == [False, False, True]
+
+
+def test_what_lies_in_one_extent_and_is_all_of_a_file() -> None:
+    """It is written with one call; with a hole before or behind it, it is not."""
+    files = Files()
+    chunk = files.chunk(1000)
+    files.in_several(100, [(0, chunk, 10, 100)])
+    files.in_several(100, [(50, chunk, 10, 50)])
+    files.in_several(100, [(0, chunk, 10, 50)])
+    (work,) = files.plan()
+    assert isinstance(work, Neighbourhood)
+    ((_, in_chunk, others, _),) = work.groups
+    assert [entry[-2:] for entry in in_chunk] == [(0, 10)]
+    assert [file.extents for file in others] == [((50, 0, 10, 50),), ((0, 0, 10, 50),)]
+
+
 def test_small_and_large_files_do_not_part_a_bundle() -> None:
     files = Files()
     bundle = files.chunk(100_000)
@@ -194,11 +248,24 @@ def test_files_beyond_their_chunks_are_problems() -> None:
     files.in_one(files.chunk(5 * MIB), 0, 10)
     files.in_several(10, [(0, chunk, 0, 6), (5, chunk, 6, 5)])
     files.in_several(10, [(0, chunk, 995, 10)])
+    files.in_several(10, [(0, chunk, -1, 10)])
+    files.in_several(10, [(0, chunk, 5, 0), (0, chunk, 5, 10)])
+    files.in_several(10, [(5, chunk, 5, 6)])
     works = files.plan()
     assert all(isinstance(work, Problem) for work in works)
     assert [work.path for work in works if isinstance(work, Problem)] == [
-        b"/d/%d" % number for number in range(5)
+        b"/d/%d" % number for number in range(8)
     ]
+
+
+def test_a_file_beyond_a_chunk_that_others_are_in() -> None:
+    files = Files()
+    chunk = files.chunk(1000)
+    for start, size in ((500, 500), (500, 501), (1000, 1), (0, 1000)):
+        files.in_one(chunk, start, size)
+    bad, worse, work = files.plan()
+    assert [each.path for each in (bad, worse) if isinstance(each, Problem)] == [b"/d/1", b"/d/2"]
+    assert names(work) == [b"0", b"3"]
 
 
 def _covered(extents: Sequence[Any], chunks: Sequence[ChunkId]) -> list[tuple[Any, ...]]:
