@@ -1,12 +1,16 @@
 """What changed while the previous backup ran is looked at once more: its times may not tell."""
 
+from itertools import chain, repeat
+
 import pytest
+import pytest_twisted  # type: ignore[import-untyped]
 from attrs import evolve
 
 from obnam.backup.meanwhile import Meanwhile
 from obnam.backup.plan import Mark, Plan, plan_directory
 from obnam.generation.rows import KnownRow
 from obnam.model.entry import Kind, Reason
+from tests.unit.backup.laptop import Laptop
 from tests.unit.backup.test_plan import FILE, SEQUENCE
 
 S = 1_000_000_000
@@ -24,6 +28,7 @@ RAN = Meanwhile.between(1_000 * S + 500_000_000, 1_060 * S + 500_000_000)
         (1_030 * S + 1, True),
         (1_060 * S + 500_000_000, True),
         (1_062 * S, True),
+        (1_062 * S + 500_000_000, True),
         (1_063 * S, False),
         (9_999 * S, False),  # by a clock that was wrong: not to be read at every backup
     ],
@@ -40,3 +45,23 @@ def test_when(ctime_ns: int, unsettled: bool) -> None:
 
 def test_a_clock_that_was_set_back_while_it_ran() -> None:
     assert Meanwhile.between(2_000, 1_000) == Meanwhile.between(1_000, 2_000)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_file_that_changed_while_the_backup_before_ran_is_read_again(
+    laptop: Laptop,
+) -> None:
+    """Between its start and its end; by the next one only."""
+    file = laptop.root / "file"
+    file.write_bytes(b"content")
+    changed_ns = file.stat().st_ctime_ns
+    times = chain([changed_ns - 100 * S], repeat(changed_ns + 100 * S))
+    first = laptop.backup()
+    first.now_ns = lambda: next(times)
+    result = await first.run()
+    assert result.generation is not None
+    manifest = (await laptop.generations().get(result.generation)).manifest
+    assert manifest.started_ns < changed_ns < manifest.ended_ns
+    await laptop.back_up()
+    await laptop.back_up()
+    assert [each.sent.files for each in laptop.results] == [1, 0]

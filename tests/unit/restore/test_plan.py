@@ -114,6 +114,16 @@ def test_chunks_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     assert [len(work.chunks) for work in works if isinstance(work, Neighbourhood)] == [10, 10, 5]
 
 
+def test_the_headers_of_frames_take_room_too() -> None:
+    files = Files()
+    for _ in range(1200):
+        files.in_one(files.chunk(16_000), 0, 16_000)
+    frame_bytes = FRAME_HEADER_BYTES + sealed_length_max(16_000)
+    works = files.plan()
+    assert [len(names(work)) for work in works[:1]] == [SLAB_BYTES // frame_bytes]
+    assert SLAB_BYTES // frame_bytes < SLAB_BYTES // (frame_bytes - FRAME_HEADER_BYTES)
+
+
 def test_what_has_no_content_is_counted_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("obnam.restore.plan.ENTRIES_MAX", 10)
     files = Files()
@@ -238,6 +248,15 @@ def test_a_part_after_which_nothing_makes_sense() -> None:
     parts = [work for work in files.plan() if isinstance(work, Part)]
     assert [(part.last, part.problem is None) for part in parts][-1] == (True, False)
     assert sum(part.last for part in parts) == sum(part.first for part in parts) == 1
+
+
+def test_a_part_after_which_a_chunk_is_not_there() -> None:
+    files = Files()
+    chunks = [files.chunk(MIB) for _ in range(39)]
+    extents = [(at * MIB, chunk, 0, MIB) for at, chunk in enumerate([*chunks, 99])]
+    files.in_several(40 * MIB, extents)
+    parts = [work for work in files.plan() if isinstance(work, Part)]
+    assert [(part.last, part.problem is None) for part in parts] == [(False, True), (True, False)]
 
 
 def test_files_beyond_their_chunks_are_problems() -> None:

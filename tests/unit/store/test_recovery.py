@@ -1,5 +1,7 @@
 """What opening a repository makes of segments that the index does not know, and of lost ones."""
 
+import os
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +12,7 @@ from tests.support.scrubbed import (
     CHUNKS_1,
     CHUNKS_2,
     COMMIT_1,
+    FIRST,
     KEYRING,
     SpoiltServer,
     break_chunk,
@@ -25,6 +28,7 @@ from tests.support.stored import (
     held,
     index_path,
     put,
+    sealed,
     segment_paths,
 )
 
@@ -141,6 +145,58 @@ def test_expunged_commits_are_not_called_lost(server: SpoiltServer) -> None:
     server.home.change(server.home.decisions.delete, [generation_id("one")], "admin", "old")
     server.home.change(server.home.decisions.expunge, [generation_id("one")])
     assert server.rebuild() == []
+
+
+def unclean(server: SpoiltServer) -> None:
+    """As after a crash."""
+    connection = sqlite3.connect(index_path(server.data))
+    connection.execute("UPDATE meta SET value = 0 WHERE name = 'clean'")
+    connection.commit()
+    connection.close()
+
+
+def test_a_segment_that_was_cut_is_found_after_a_crash(server: SpoiltServer) -> None:
+    server.store.close()
+    unclean(server)
+    os.truncate(server.path(CHUNKS_1), FIRST + len(sealed("a")) + 40)
+    server.start()
+    (problem,) = server.home.problems
+    assert problem.endswith("; 2 chunks in it are damaged")
+    assert server.missing("abcd") == "bc"
+
+
+def test_what_is_damaged_is_not_gone(server: SpoiltServer) -> None:
+    """It may come back, under its number."""
+    break_chunk(server.data, server.home, chunk_id("a"))
+    server.store.close()
+    unclean(server)
+    server.start()
+    index = server.home._index
+    assert len(index.absent()) == 1
+    assert not index.gone() & index.absent()
+
+
+def test_a_commit_that_was_written_anew_and_not_noted(server: SpoiltServer) -> None:
+    """The server died before the index heard of it: the damaged one goes, not the new one."""
+    server.flip(COMMIT_1, -1)
+    (finding,) = server.home.checking.find()
+    server.store.close()
+    index, old = index_path(server.data).read_bytes(), server.path(COMMIT_1).read_bytes()
+    path = server.path(COMMIT_1)
+    server.start()
+    assert server.home.change(server.home.checking.repair, finding)
+    server.store.close()
+    index_path(server.data).write_bytes(index)
+    path.write_bytes(old)
+    server.start()
+    assert server.home.problems == []
+    assert not path.exists()
+    for again in (server.restart, server.rebuild):
+        assert list(server.home.checking.find()) == []
+        again()
+        assert server.home.problems == []
+        manifest = server.home.get_generation(generation_id("one")).manifest
+        assert manifest == b"manifest of one"
 
 
 # The keyring

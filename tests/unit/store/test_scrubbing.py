@@ -1,12 +1,14 @@
 """The scrub of one repository: what it finds, what it notes, and that it lasts."""
 
 import os
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from obnam.wire.messages import KeyringSlot
+from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.seams.values import SegmentNumber
 from obnam_server.store.segments.format import SegmentKind
 from obnam_server.store.segments.parts import write_parts
@@ -239,6 +241,44 @@ def test_a_damaged_trailer_still_tells_of_its_other_entries(server: SpoiltServer
     assert first.problem is not None
     assert "1 chunks in it cannot be checked" in first.problem
     assert held(server.home, "cd") == all_right("cd")
+
+
+def test_all_damage_of_a_pass_is_counted(server: SpoiltServer) -> None:
+    server.flip(CHUNKS_1, FIRST + 5)
+    server.flip(CHUNKS_2, FIRST + len(sealed("b")) + 37 + len(sealed("c")) + 37 + 5)
+    server.scrub()
+    (scrub,) = server.home.scrubbing.standing().passes
+    assert scrub.damaged == 2
+
+
+@pytest.mark.parametrize("which", range(1, 5))
+def test_a_segment_of_another_version_is_named(server: SpoiltServer, which: int) -> None:
+    server.flip(which, 8)
+    server.scrub()
+    (problem,) = server.home.scrubbing.standing().problems
+    assert "is of version 17" in problem
+
+
+def test_a_segment_of_another_kind_than_the_index_says_is_named(server: SpoiltServer) -> None:
+    connection = sqlite3.connect(index_path(server.data))
+    connection.execute("UPDATE segments SET kind = 2 WHERE number = ?", (CHUNKS_1,))
+    connection.commit()
+    connection.close()
+    server.scrub()
+    (problem,) = server.home.scrubbing.standing().problems
+    assert "is of kind 1, and not of 2" in problem
+
+
+def test_what_readers_met_is_recorded_by_the_next_pass(server: SpoiltServer) -> None:
+    start = FIRST + len(sealed("b")) + 37 + len(sealed("c")) + 37
+    os.truncate(server.path(CHUNKS_2), start + 40)
+    with pytest.raises(DamagedSegment):
+        held(server.home, "abcd")
+    server.scrub()
+    server.rebuild()
+    assert server.home.damaged_chunk_count() == 1
+    put(server.home, server.home.begin_session(ALICE, None), "d")
+    assert server.home.damaged_chunk_count() == 0
 
 
 def test_a_commit_is_named(server: SpoiltServer) -> None:
