@@ -27,6 +27,7 @@ from tests.support.stored import (
     Clock,
     back_up,
     chunk_id,
+    commit_of,
     generation_id,
     index_path,
     put,
@@ -83,6 +84,18 @@ def test_a_commit_counts_against_the_same_clients_one_before(server: Server) -> 
     assert (one.added_count, one.added_bytes, one.removed_count) == (3, size_of("abc"), 0)
     assert (two.added_count, two.added_bytes, two.removed_count) == (2, size_of("dx"), 2)
     assert stored < two.stored_bytes < server.home.used_bytes()
+
+
+def test_a_commit_counts_against_the_one_before_it_and_not_against_its_base(
+    server: Server,
+) -> None:
+    one = back_up(server.home, ALICE, "one", "abc")
+    two = back_up(server.home, ALICE, "two", "cd")
+    session = server.home.begin_session(ALICE, one)
+    ids = {name: chunk_id(name) for name in "abd"}
+    server.home.refer(ALICE, session, [ids["d"]], [ids["a"], ids["b"]])
+    server.home.commit(ALICE, session, commit_of("three", two, "cd"))
+    assert evolve(server.counted()[2], stored_bytes=0) == Counted(0, 0, 0, 0)
 
 
 def test_an_unchanged_generation_adds_nothing(server: Server) -> None:

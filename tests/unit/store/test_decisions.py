@@ -8,6 +8,7 @@ from attrs import define
 
 from obnam.errors import NotFound
 from obnam.model.ids import GenerationId
+from obnam.wire.limits import PIN_REASON_MAX
 from obnam_server.store.errors import Kept
 from obnam_server.store.store import Store
 from tests.support.one_repository import SoundRepository
@@ -169,6 +170,37 @@ def test_the_first_alarm_of_a_client_stays_until_it_is_acknowledged(server: Serv
     assert (alarm.generation, alarm.mark.reason) == (TWO, "all of it changed")
     server.home.change(server.home.decisions.acknowledge, ALICE)
     assert server.home.decisions.register().alarms == {}
+
+
+def test_an_acknowledged_alarm_is_the_only_one_that_ends(server: Server) -> None:
+    server.home.change(server.home.decisions.alarm, ALICE, TWO, "all of it changed")
+    server.home.change(server.home.decisions.alarm, BOB, THEIRS, "all of it changed")
+    server.home.change(server.home.decisions.acknowledge, ALICE)
+    assert list(server.home.decisions.register().alarms) == [BOB]
+
+
+def test_what_is_in_the_trash_already_stays_as_it_is(server: Server) -> None:
+    """It was put there then, and leaves it by that time."""
+    decisions = server.home.decisions
+    server.home.change(decisions.delete, [ONE], "admin", "old")
+    before = decisions.register().trash[ONE]
+    server.home.change(decisions.delete, [ONE, TWO], "another", "older")
+    assert decisions.register().trash[ONE] == before
+    assert decisions.register().trash[TWO].by == "another"
+    # What is gone for good is not in the trash, either.
+    server.home.change(decisions.expunge, [ONE])
+    assert list(decisions.register().trash) == [TWO]
+    server.rebuild()
+    assert list(server.home.decisions.register().trash) == [TWO]
+
+
+def test_a_long_reason_does_not_spoil_the_list(server: Server) -> None:
+    """Clients take reasons up to a limit, and an administrator may have more to say."""
+    reason = "x" * (PIN_REASON_MAX + 1)
+    server.home.change(server.home.decisions.pin, ONE, "admin", reason)
+    first, *_ = server.home.decisions.listed(0, 9)
+    assert first.pinned == reason[:-1]
+    assert server.home.decisions.register().pins[ONE].reason == reason
 
 
 def test_sequence_numbers_are_not_given_twice(server: Server) -> None:

@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from attrs import evolve
 
 from obnam.errors import ChunksMissing, RequestRefused, SessionLost
 from obnam.model.ids import SessionId
 from obnam.wire.frames import BadFrame, pack_header
 from obnam.wire.limits import SESSION_IDLE_S, UPLOAD_BODY_MAX
 from obnam.wire.messages import KeyringSlot
-from obnam_server.store.errors import DamagedSegment
+from obnam_server.store.errors import DamagedSegment, KeyringChanged
 from obnam_server.store.generations.sessions import SESSIONS_PER_CLIENT_MAX
 from obnam_server.store.segments.received import UPLOAD_FRAMES_MAX
 from tests.support.one_repository import OneRepository
@@ -175,6 +176,16 @@ def test_idle_sessions_are_forgotten(server: OneRepository) -> None:
         server.home.missing(session, [])
 
 
+def test_a_session_that_only_asked_questions_is_not_idle(server: OneRepository) -> None:
+    """The index is not told of those."""
+    session = server.home.begin_session(ALICE, None)
+    most = int(SESSION_IDLE_S * 0.9 * 1e9)
+    for _ in range(3):
+        server.clock.now_ns += most
+        server.home.begin_session(BOB, None)  # which forgets what is idle
+        server.home.missing(session, [])
+
+
 def test_a_client_has_a_bounded_number_of_sessions(server: OneRepository) -> None:
     kept = server.home.begin_session(BOB, None)
     first = server.home.begin_session(ALICE, None)
@@ -199,6 +210,46 @@ def test_a_generation_id_is_used_once(server: OneRepository) -> None:
     session = server.home.begin_session(BOB, None)
     with pytest.raises(RequestRefused):
         server.home.commit(BOB, session, commit_of("one", None, ""))
+
+
+@pytest.mark.parametrize("change", ["client", "manifest", "chunks", "previous"])
+def test_another_commit_with_the_same_generation_id(server: OneRepository, change: str) -> None:
+    """Only what went through already is answered with its receipt: all else is refused."""
+    first = back_up(server.home, ALICE, "one", "a")
+    commit = commit_of("two", first, "ab")
+    session = server.home.begin_session(ALICE, None)
+    put(server.home, session, "abc")
+    server.home.refer(ALICE, session, [chunk_id(name) for name in "ab"], [])
+    receipt = server.home.commit(ALICE, session, commit)
+    client = BOB if change == "client" else ALICE
+    other = {
+        "client": commit,
+        "manifest": evolve(commit, manifest_id=chunk_id("another manifest")),
+        "chunks": evolve(commit, chunks=commit_of("two", first, "ac").chunks),
+        "previous": evolve(commit, previous=None),
+    }[change]
+    session = server.home.begin_session(client, None)
+    with pytest.raises(RequestRefused):
+        server.home.commit(client, session, other)
+    assert server.home.commit(ALICE, session, commit) == receipt
+
+
+def test_the_session_of_what_went_through_already_ends(server: OneRepository) -> None:
+    """A client whose first answer was lost may have begun another one since."""
+    first = back_up(server.home, ALICE, "one", "a")
+    session = server.home.begin_session(ALICE, None)
+    server.home.commit(ALICE, session, commit_of("one", None, "a"))
+    assert server.home.session_count() == 0
+    assert server.home.list_generations(0, 9)[-1].receipt.generation == first
+
+
+def test_the_session_of_another_client_is_not_committed(server: OneRepository) -> None:
+    session = server.home.begin_session(ALICE, None)
+    put(server.home, session, "a")
+    server.home.refer(ALICE, session, [chunk_id("a")], [])
+    with pytest.raises(SessionLost):
+        server.home.commit(BOB, session, commit_of("one", None, "a"))
+    server.home.commit(ALICE, session, commit_of("one", None, "a"))
 
 
 def test_generations_in_pages(server: OneRepository) -> None:
@@ -234,6 +285,17 @@ def test_an_old_keyring_is_gone_for_good(server: OneRepository) -> None:
     server.restart()
     assert server.home.problems == []
     assert server.home.get_keyring() == second
+
+
+def test_no_etag_comes_again(server: OneRepository) -> None:
+    """Else who read the first keyring could replace the third one, and never saw the second."""
+    slots = [KeyringSlot("0" * 32, "old", b"sealed")]
+    first = server.home.put_keyring(slots, "0")
+    second = server.home.put_keyring([], first.etag)
+    third = server.home.put_keyring(slots, second.etag)
+    assert third.slots == first.slots
+    with pytest.raises(KeyringChanged):
+        server.home.put_keyring([], first.etag)
 
 
 # Chunks that cannot be read
