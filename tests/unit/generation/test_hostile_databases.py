@@ -119,6 +119,27 @@ def test_paths_that_are_too_long(tmp_path: Path) -> None:
     local.close()
 
 
+def test_directories_that_are_too_deep(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With short names."""
+    path.unlink()
+    rows = [directory_row(n, b"d" if n else b"/d", n + 1) for n in range(8)]
+    local = finished(path, lambda nascent: nascent.put(rows))
+    assert len(list(local.walk())) == 8
+    monkeypatch.setattr("obnam.generation.local._DEPTH_MAX", 7)
+    with pytest.raises(DamagedGeneration, match="too deep"):
+        list(local.walk())
+    local.close()
+
+
+@pytest.mark.parametrize("name", ["x'2f610062'", "'/text'"])
+def test_a_root_that_is_no_path(path: Path, name: str) -> None:
+    change(path, f"UPDATE entry SET name = {name} WHERE directory = 0")
+    local = LocalGeneration(path)
+    with pytest.raises(DamagedGeneration):
+        list(local.walk())
+    local.close()
+
+
 def test_a_tree_of_pages_that_has_one_of_them_again_and_again(tmp_path: Path) -> None:
     """A few such levels would be more rows than can be read in a life."""
     path = tmp_path / "database"
@@ -128,8 +149,9 @@ def test_a_tree_of_pages_that_has_one_of_them_again_and_again(tmp_path: Path) ->
     local = LocalGeneration(path)
     with pytest.raises(DamagedGeneration, match="order"):
         list(local.walk())
-    with pytest.raises(DamagedGeneration, match="order"):
-        list(local.rows_in(1, 8))
+    for at_once in (8, 1):
+        with pytest.raises(DamagedGeneration, match="order"):
+            list(islice(local.rows_in(1, at_once), 1000))
     local.close()
 
 

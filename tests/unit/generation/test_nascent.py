@@ -78,6 +78,16 @@ def test_known_is_by_ranges_of_names(nascent: NascentGeneration) -> None:
     assert nascent.known(9) == {}
 
 
+def test_what_is_to_be_read_again_is_by_ranges_of_names(nascent: NascentGeneration) -> None:
+    assert nascent.to_read_again(1, [b"a", b"b"]) == frozenset()
+    nascent.read_again([(1, b"a"), (1, b"c"), (2, b"b"), (1, b"a")])
+    assert nascent.to_read_again(1, [b"a", b"b", b"c"]) == {b"a", b"c"}
+    assert nascent.to_read_again(1, [b"b", b"c"]) == {b"c"}
+    assert nascent.to_read_again(1, [b"a"]) == {b"a"}
+    assert nascent.to_read_again(2, [b"a", b"b"]) == {b"b"}
+    assert nascent.to_read_again(1, []) == frozenset()
+
+
 def test_known_says_what_planning_needs(nascent: NascentGeneration) -> None:
     columns: dict[str, Any] = {
         "size": 1,

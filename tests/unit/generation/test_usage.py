@@ -87,6 +87,13 @@ def test_numbers_that_are_none(path: Path, column: str, value: str) -> None:
         list(usage.uses(CHUNK))
 
 
+@pytest.mark.parametrize("length", ["'text'", "1.5", "x'01'"])
+def test_a_length_that_is_none(path: Path, length: str) -> None:
+    change(path, f"UPDATE chunk SET length = {length}")
+    with closing(Usage(path, [CHUNK])) as usage, pytest.raises(DamagedGeneration):
+        usage.chunks()
+
+
 @pytest.mark.parametrize("name", ["'text'", "5", "zeroblob(5000)"])
 def test_names_that_are_none(path: Path, name: str) -> None:
     change(path, f"UPDATE entry SET name = {name} WHERE start = 7")

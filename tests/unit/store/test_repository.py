@@ -1,5 +1,6 @@
 """What the store promises of one repository, beyond the contract suite."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -296,6 +297,22 @@ def test_no_etag_comes_again(server: OneRepository) -> None:
     assert third.slots == first.slots
     with pytest.raises(KeyringChanged):
         server.home.put_keyring([], first.etag)
+
+
+def test_the_etag_of_another_copy_of_the_server_is_another(
+    server: OneRepository, tmp_path: Path
+) -> None:
+    """Though as many keyrings came before it: the server may have gone back to an old copy."""
+    first = server.home.put_keyring([], "0")
+    server.store.close()
+    copy = OneRepository(tmp_path / "copy")
+    shutil.copytree(server.data, copy.data)
+    server.start()
+    copy.start()
+    ours = server.home.put_keyring([KeyringSlot("0" * 32, "ours", b"sealed")], first.etag)
+    theirs = copy.home.put_keyring([KeyringSlot("1" * 32, "theirs", b"sealed")], first.etag)
+    copy.store.close()
+    assert ours.etag != theirs.etag
 
 
 # Chunks that cannot be read
