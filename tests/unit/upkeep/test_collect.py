@@ -51,6 +51,11 @@ def test_small_ones_are_put_together_once_there_are_enough() -> None:
     assert plan([*small[1:], share(0, SMALL_BYTES, SMALL_BYTES)], NOW_NS).groups == ()
 
 
+def test_a_group_is_one_change_and_not_too_large() -> None:
+    many = [share(number, 1000, 0) for number in range(1, GROUP_COUNT + 2)]
+    assert [len(group) for group in plan(many, NOW_NS).groups] == [GROUP_COUNT, 1]
+
+
 @given(
     st.lists(
         st.tuples(st.integers(200, BIG), st.floats(0, 1), st.integers(0, 2 * YOUNG_S)),
