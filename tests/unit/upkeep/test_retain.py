@@ -4,18 +4,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from attrs import define, field
+from attrs import define, evolve, field
 from twisted.internet.defer import Deferred
 
 from obnam.errors import NotFound
 from obnam.model.ids import GenerationId
+from obnam_server.store.errors import StoreFull
+from obnam_server.store.generations.decisions import Decisions
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.upkeep.policy import parse_policy
-from obnam_server.upkeep.retain import carry_out, look, retain
+from obnam_server.upkeep.retain import SEEN, carry_out, look, retain
 from tests.support.server_in_memory import WorkByHand
-from tests.support.stored import ALICE, BOB, HOME, START_NS, back_up, generation_id
+from tests.support.stored import ALICE, BOB, HOME, START_NS, back_up, commit_of, generation_id
 
 DAY_NS = 24 * 3600 * 10**9
 
@@ -87,6 +89,39 @@ def test_old_ones_go_to_the_trash_and_then_for_good(house: House) -> None:
     assert house.listed() == kept
     house.run()
     assert house.listed() == kept
+
+
+def test_checkpoints_push_nothing_out(house: House) -> None:
+    """A backup that is interrupted day after day leaves the last good generation where it is."""
+    house.set_policy(daily=1, minimum_age="0d", newest=1)
+    previous = back_up(house.home, ALICE, "good", "ab")
+    for number in range(20):
+        house.now_ns += DAY_NS
+        session = house.home.begin_session(ALICE, previous)
+        name = f"checkpoint {number}"
+        checkpoint = evolve(commit_of(name, previous, "ab"), partial=True)
+        previous = house.home.commit(ALICE, session, checkpoint).generation
+        house.run()
+    assert house.listed()[0] == generation_id("good")
+    assert len(house.listed()) < 5
+
+
+def test_the_time_is_noted_before_anything_goes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Were it not, a run that is cut short again and again would take the same step each time."""
+
+    def fail(*_: object) -> bool:
+        raise StoreFull("disk")
+
+    house.day("one")
+    before = house.home.times()
+    looked = look(house.home, house.now_ns + DAY_NS)
+    with monkeypatch.context() as failing, pytest.raises(StoreFull):
+        failing.setattr(Decisions, "retire", fail)
+        house.home.change(carry_out, house.home, looked)
+    assert house.home.times() != before
+    assert house.home.times()[SEEN] == house.now_ns + DAY_NS
 
 
 def test_what_is_pinned_held_or_alarmed_stays(house: House) -> None:
