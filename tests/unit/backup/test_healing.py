@@ -105,7 +105,11 @@ async def test_a_file_that_was_only_touched_still_has_its_content(laptop: Laptop
 
 
 @ensure
-async def test_what_has_changed_is_lost_and_the_rest_is_read_again(laptop: Laptop) -> None:
+@pytest.mark.parametrize("other", [b"other content", noise(99, 5000)], ids=["size", "content"])
+async def test_what_has_changed_is_lost_and_the_rest_is_read_again(
+    laptop: Laptop, other: bytes
+) -> None:
+    """Though all bytes that the chunk had may be there, their name is not the chunk's."""
     for number in range(20):
         (laptop.root / f"{number:02}").write_bytes(noise(number, 5000))
     (laptop.root / "large").write_bytes(noise(1000, 300_000))
@@ -114,7 +118,7 @@ async def test_what_has_changed_is_lost_and_the_rest_is_read_again(laptop: Lapto
     bundle, *_ = [
         c for c in chunks_of(laptop.server, ChunkKind.DATA) if await uses(laptop, c, "07")
     ]
-    (laptop.root / "07").write_bytes(b"other content")
+    (laptop.root / "07").write_bytes(other)
     laptop.server.break_chunk(bundle)
 
     second = await laptop.back_up()
@@ -127,7 +131,7 @@ async def test_what_has_changed_is_lost_and_the_rest_is_read_again(laptop: Lapto
     assert reasons.pop("07") is CHANGED
     assert set(reasons.values()) == {UNCHANGED}
     found = await laptop.below(second)
-    assert found["07"].content == b"other content"
+    assert found["07"].content == other
     assert found["08"].content == noise(8, 5000)
     assert found["large"].content == noise(1000, 300_000)
     page = await laptop.repository.damage(0)
@@ -208,6 +212,37 @@ async def test_a_changed_file_with_a_piece_that_was_damaged(laptop: Laptop) -> N
     assert laptop.warnings == []
     assert (await laptop.below(second))["large"].content == noise(1, 4_000_000) + b"more"
     assert laptop.server.damaged == set()
+
+
+@ensure
+async def test_a_file_that_is_as_it_was_comes_before_one_that_is_not(laptop: Laptop) -> None:
+    """Both had the chunk, and the first one has other bytes now."""
+    for name in ("a", "b"):
+        (laptop.root / name).write_bytes(noise(1, 300_000))
+    await laptop.back_up()
+    chunks = chunks_of(laptop.server, ChunkKind.DATA)
+    for chunk_id in chunks:
+        laptop.server.break_chunk(chunk_id)
+    (laptop.root / "a").write_bytes(noise(2, 300_000))
+    await laptop.back_up()
+    assert laptop.results[-1].healed_chunks == len(chunks)
+    assert laptop.server.damaged == set()
+
+
+@ensure
+async def test_what_moved_within_a_file_is_sent_again(laptop: Laptop) -> None:
+    """It is not made again, being elsewhere; and the generation before has chunks of that name."""
+    (laptop.root / "large").write_bytes(noise(1, 4_000_000))
+    await laptop.back_up()
+    for chunk_id in chunks_of(laptop.server, ChunkKind.DATA):
+        laptop.server.break_chunk(chunk_id)
+    (laptop.root / "large").write_bytes(b"more" + noise(1, 4_000_000))
+    second = await laptop.back_up()
+    assert laptop.warnings == []
+    assert laptop.results[-1].healed_chunks == 0
+    assert (await laptop.below(second))["large"].content == b"more" + noise(1, 4_000_000)
+    needed = {c.generations for c in (await laptop.repository.damage(0)).chunks}
+    assert second not in {generation for each in needed for generation in each}
 
 
 @ensure

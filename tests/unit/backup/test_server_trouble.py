@@ -7,10 +7,14 @@ from pathlib import Path
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
+from attrs import evolve
 
 from obnam.errors import BadRoot, DamagedGeneration, ServerFull
 from obnam.generation.nascent import NascentGeneration
 from obnam.model.entry import Reason
+from obnam.repository.deferring import returns_deferred
+from obnam.wire.messages import RepositoryDescription
+from tests.support.memory_repository import MemoryRepository
 from tests.unit.backup.laptop import Laptop
 from tests.unit.pool.bench import noise
 
@@ -168,6 +172,58 @@ async def test_chunks_that_the_server_lost_are_stored_anew(laptop: Laptop, what:
     assert (manifest.sequence, manifest.previous and manifest.previous.generation) == (2, first)
     await laptop.back_up()
     assert laptop.warnings == []
+
+
+@ensure
+async def test_a_lost_manifest_is_only_followed_by_who_remembers_it(laptop: Laptop) -> None:
+    (laptop.root / "file").write_bytes(b"content")
+    await laptop.back_up()
+    state = laptop.home / "state.json"
+    older = state.read_bytes()
+    newest = await laptop.back_up()
+    remembered = state.read_bytes()
+    found = laptop.server.generations[newest]
+    lost = evolve(found, committed=evolve(found.committed, manifest=b""))
+    laptop.server.generations[newest] = lost
+    state.write_bytes(older)
+    with pytest.raises(DamagedGeneration, match="invited under another name"):
+        await laptop.back_up()
+    assert len(laptop.server.generations) == 2
+    state.write_bytes(remembered)
+    third = await laptop.back_up()
+    assert "all files are read again" in laptop.warnings[0]
+    manifest = (await laptop.generations().get(third)).manifest
+    assert manifest.previous is not None
+    assert manifest.previous.generation == newest
+
+
+@ensure
+async def test_no_backup_whose_history_cannot_be_noted(laptop: Laptop) -> None:
+    """The next one could not tell whether the server shows the newest."""
+    (laptop.root / "file").write_bytes(b"content")
+    (laptop.home / "state.new").mkdir()
+    with pytest.raises(IsADirectoryError):
+        await laptop.back_up()
+    assert laptop.server.generations == {}
+    (laptop.home / "state.new").rmdir()
+    await laptop.back_up()
+
+
+@ensure
+async def test_a_server_that_does_not_say_whether_it_has_chunks_is_asked(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An older one: it may have what another client has stored."""
+    right = MemoryRepository.describe
+
+    @returns_deferred
+    async def describe(repository: MemoryRepository) -> RepositoryDescription:
+        return evolve(await right(repository), has_chunks=None)
+
+    monkeypatch.setattr(MemoryRepository, "describe", describe)
+    (laptop.root / "file").write_bytes(b"content")
+    await laptop.back_up()
+    assert laptop.repository.asked != []
 
 
 @ensure
