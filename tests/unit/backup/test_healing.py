@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 
+from obnam.backup.heal import _made_again
+from obnam.crypto.names import Namer
 from obnam.crypto.seal import Opener
 from obnam.errors import SealBroken
-from obnam.generation.usage import Usage
+from obnam.generation.usage import Usage, Use
 from obnam.model.chunk import ChunkKind
 from obnam.model.entry import Reason
 from obnam.model.ids import ChunkId
@@ -212,6 +214,16 @@ async def test_a_changed_file_with_a_piece_that_was_damaged(laptop: Laptop) -> N
     assert laptop.warnings == []
     assert (await laptop.below(second))["large"].content == noise(1, 4_000_000) + b"more"
     assert laptop.server.damaged == set()
+
+
+@pytest.mark.parametrize("length", [0, -1, 1 << 50])
+def test_a_chunk_of_a_size_that_none_has_is_not_made(length: int) -> None:
+    """The database says so, which somebody else may have made."""
+
+    def uses() -> list[Use]:
+        raise AssertionError
+
+    assert _made_again(Namer(KEYS), ChunkId(b"\x01" * 33), length, uses) is None
 
 
 @ensure

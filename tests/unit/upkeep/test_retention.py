@@ -188,6 +188,16 @@ def test_without_a_policy_the_trash_is_emptied_after_the_default() -> None:
     assert plan.with_fate(Fate.EXPUNGED) == (DAILY[0].generation,)
 
 
+def test_a_deletion_changes_no_other_ones_time() -> None:
+    """The second came when the clock had gone back: it is as young as the first, deleted or not."""
+    first, second, third = received([NOW - days(5), NOW - days(40), NOW - days(4)])
+    rules = policy(within="10d", newest=1, minimum_age="0d")
+    for deleted in (None, NOW - days(1)):
+        plan = plan_at(NOW, [evolve(first, trashed_ns=deleted), second, third], rules)
+        decision = by_id(plan)[second.generation]
+        assert (decision.fate, "within" in decision.rules) == (Fate.KEPT, True)
+
+
 def test_what_was_pinned_in_the_trash_is_not_expunged() -> None:
     trashed = evolve(DAILY[0], trashed_ns=START, pinned="wait")
     decision = plan_at(NOW, [trashed, *DAILY[1:]], policy(daily=5)).decisions[0]
