@@ -1,11 +1,13 @@
-"""Sessions over a restart of the server: what they refer to is what it was."""
+"""What sessions refer to, and all else that only the index has, outlives a restart."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from obnam.errors import ChunksMissing
+from obnam_server.store.index.sqlite import SqliteIndex
+from obnam_server.store.repository import RepositoryStore
 from tests.support.one_repository import OneRepository
 from tests.support.stored import (
     ALICE,
@@ -66,3 +68,41 @@ def test_many_changes_of_a_base_become_one(
     assert found is not None
     assert set(found) == set(numbers.values())
     assert list(server.home.checking.find()) == []
+
+
+def begin(home: RepositoryStore) -> None:
+    home.begin_session(ALICE, None)
+
+
+def refer(home: RepositoryStore) -> None:
+    home.refer(ALICE, home.begin_session(ALICE, None), [chunk_id("x")], [])
+
+
+def put_keyring(home: RepositoryStore) -> None:
+    home.put_keyring([], "0")
+
+
+def hold(home: RepositoryStore) -> None:
+    home.change(home.decisions.hold, "admin", "case 7")
+
+
+def put_times(home: RepositoryStore) -> None:
+    home.put_times({"retention": 1})
+
+
+@pytest.mark.parametrize("change", [begin, refer, put_keyring, hold, put_times])
+def test_what_only_the_index_has_is_durable_when_it_is_answered(
+    server: OneRepository,
+    monkeypatch: pytest.MonkeyPatch,
+    change: Callable[[RepositoryStore], None],
+) -> None:
+    """Chunks and commits lie in segments, from which the index learns of them again."""
+    real, durable = SqliteIndex.transaction, []
+
+    def noted(index: SqliteIndex, is_durable: bool = False, **named: bool) -> object:
+        durable.append(named.get("durable", is_durable))
+        return real(index, durable[-1])
+
+    monkeypatch.setattr(SqliteIndex, "transaction", noted)
+    change(server.home)
+    assert durable[-1]
