@@ -106,6 +106,20 @@ async def test_holes_stay_holes(laptop: Laptop) -> None:
 
 
 @ensure
+async def test_names_of_one_symbolic_link(laptop: Laptop) -> None:
+    """By device and inode a restore knows that they are one."""
+    (laptop.root / "a").symlink_to("there")
+    os.link(laptop.root / "a", laptop.root / "b", follow_symlinks=False)
+    (laptop.root / "alone").symlink_to("there")
+    entries = await laptop.below(await laptop.back_up())
+    status = (laptop.root / "a").lstat()
+    for name in ("a", "b"):
+        assert (entries[name].row.device, entries[name].row.inode) == (status.st_dev, status.st_ino)
+    assert entries["alone"].row.device is None
+    assert set((await laptop.reasons(await laptop.back_up())).values()) == {UNCHANGED}
+
+
+@ensure
 async def test_a_file_larger_than_a_slab(laptop: Laptop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
     content = noise(7, 9_000_001)

@@ -186,7 +186,39 @@ async def test_a_directory_whose_attributes_cannot_be_read(laptop: Laptop, denie
 
 
 @ensure
-async def test_an_unreadable_link_or_pipe(laptop: Laptop, denied: Denied) -> None:
+async def test_a_known_directory_whose_attributes_cannot_be_read(
+    laptop: Laptop, denied: Denied
+) -> None:
+    """What the generation before has of it is kept: its attributes could be had no more."""
+    (laptop.root / "dir").mkdir(mode=0o710)
+    (laptop.root / "dir" / "file").write_bytes(b"content")
+    await laptop.back_up()
+    (laptop.root / "dir").chmod(0o700)
+    denied.attributes.add(b"dir")
+    entries = await laptop.below(await laptop.back_up())
+    assert (entries["dir"].reason, entries["dir"].row.mode) == (ERROR, 0o710)
+    assert entries["dir/file"].content == b"content"
+    assert laptop.results[-1].warnings == 1
+
+
+@ensure
+async def test_a_directory_that_vanished_since_it_was_listed(
+    laptop: Laptop, denied: Denied
+) -> None:
+    (laptop.root / "dir").mkdir()
+    (laptop.root / "dir" / "file").write_bytes(b"content")
+    (laptop.root / "other").write_bytes(b"other")
+    await laptop.back_up()
+    denied.directories.add(b"dir")
+    denied.code = errno.ENOENT
+    assert await laptop.reasons(await laptop.back_up()) == {"other": UNCHANGED}
+    assert laptop.warnings == []
+
+
+@ensure
+@pytest.mark.parametrize("code", [errno.EACCES, errno.EIO])
+async def test_an_unreadable_link_or_pipe(laptop: Laptop, denied: Denied, code: int) -> None:
+    denied.code = code
     os.mkfifo(laptop.root / "pipe")
     denied.attributes.add(b"pipe")
     entries = await laptop.below(await laptop.back_up())
