@@ -9,14 +9,14 @@ from attrs import define, field
 from twisted.internet.defer import CancelledError, Deferred
 
 from obnam.backup.pipeline import PLAINTEXT_SLABS, SEALED_SLABS
-from obnam.backup.uploads import Sent, Uploads
+from obnam.backup.uploads import Sent, Uploads, _Gathered
 from obnam.errors import ServerFull
 from obnam.model.chunk import ChunkKind
 from obnam.model.ids import ChunkId, ClientName, SessionId
 from obnam.pool.named import Piece
 from obnam.pool.pool import WorkerDied
 from obnam.pool.rack import SlabRack
-from obnam.pool.slabs import Slab
+from obnam.pool.slabs import Slab, make_slab
 from obnam.wire.frames import split
 from obnam.wire.lent import Lent
 from tests.support.inline_pool import InlinePool, tools_of
@@ -272,6 +272,22 @@ async def test_memory_stays_in_doubt_whatever_comes_after(scene: Scene) -> None:
     assert scene.free_slabs() == SLABS
     numbers = {(await scene.sealed.take()).number for _ in range(SLABS)}
     assert first.number not in numbers
+
+
+@pytest.mark.parametrize(
+    ("ends", "sizes"), [([10], [10]), ([10, 11], [10, 1]), ([4, 10, 20, 21], [10, 10, 1])]
+)
+def test_no_body_is_larger_than_it_may_be(
+    monkeypatch: pytest.MonkeyPatch, ends: list[int], sizes: list[int]
+) -> None:
+    monkeypatch.setattr("obnam.backup.uploads.UPLOAD_BODY_MAX", 10)
+    slab = make_slab(30)
+    try:
+        bodies = list(_Gathered(slab, ends).bodies())
+        assert [len(body) for body, _ in bodies] == sizes
+        assert [lent.offset for _, lent in bodies] == [sum(sizes[:n]) for n in range(len(sizes))]
+    finally:
+        slab.remove()
 
 
 def test_there_is_a_slab_to_seal_into_for_each_of_plaintext() -> None:
