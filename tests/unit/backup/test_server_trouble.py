@@ -198,6 +198,25 @@ async def test_a_lost_manifest_is_only_followed_by_who_remembers_it(laptop: Lapt
 
 
 @ensure
+async def test_a_base_that_cannot_be_copied_leaves_nothing_behind(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk is full, say: a file as large as the database would make it worse each time."""
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    (laptop.root / "file").write_bytes(b"content")
+    await laptop.back_up()
+    before = sorted(laptop.cache.iterdir())
+    with monkeypatch.context() as failing, pytest.raises(OSError, match="No space left"):
+        failing.setattr("obnam.backup.base.shutil.copyfile", full)
+        await laptop.back_up()
+    assert [path for path in sorted(laptop.cache.iterdir()) if path not in before] == []
+    await laptop.back_up()
+
+
+@ensure
 async def test_no_backup_whose_history_cannot_be_noted(laptop: Laptop) -> None:
     """The next one could not tell whether the server shows the newest."""
     (laptop.root / "file").write_bytes(b"content")
