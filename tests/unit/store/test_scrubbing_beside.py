@@ -74,6 +74,25 @@ def test_a_chunk_that_is_healed_meanwhile_is_no_damage(server: SpoiltServer) -> 
     assert held(server.home, "abcd") == all_right("abcd")
 
 
+def test_a_chunk_that_is_healed_before_its_damage_is_noted_is_none(server: SpoiltServer) -> None:
+    """Two checks found it, and in between it was sent again: what is stored now is good."""
+    server.flip(CHUNKS_1, FIRST + 5)
+    scrub = server.home.change(server.home.scrubbing.begin)
+    checks = [server.home.scrubbing.check(SegmentNumber(0)) for _ in range(2)]
+    found = []
+    for check in checks:
+        assert check is not None
+        while check.step():
+            pass
+        found.append(check.checked())
+    assert [len(each.bad) for each in found] == [1, 1]
+    assert len(server.home.change(server.home.scrubbing.note, scrub, found[0]).damaged) == 1
+    put(server.home, server.home.begin_session(ALICE, None), "a")
+    assert server.home.change(server.home.scrubbing.note, scrub, found[1]).damaged == ()
+    assert server.missing("abcd") == ""
+    assert held(server.home, "abcd") == all_right("abcd")
+
+
 def test_a_pass_goes_on_after_a_restart(server: SpoiltServer) -> None:
     server.scrub(segments=2)
     (before,) = server.home.scrubbing.standing().passes
