@@ -107,7 +107,7 @@ class Slots:
             if passphrase is None:
                 note.save(master)
             else:
-                slots.append(await self._new(master, passphrase))
+                slots.append(await self._new(master, passphrase, self._label))
             try:
                 await self._repository.put_keyring(slots, found.etag)
             except RequestRefused:
@@ -135,13 +135,16 @@ class Slots:
 
     async def add(self, master: MasterKey, passphrase: str) -> KeyringSlot:
         """One more passphrase. Gives its slot."""
-        slot = await self._new(master, passphrase)
+        slot = await self._new(master, passphrase, self._label)
         await self._change(lambda slots: [*slots, slot])
         return slot
 
     async def replace(self, name: str | None, master: MasterKey, passphrase: str) -> KeyringSlot:
-        """Another passphrase in the place of the one in slot ``name`` (``None``: the only one)."""
-        slot = await self._new(master, passphrase)
+        """Another passphrase in the place of the one in slot ``name`` (``None``: the only one).
+
+        Its label stays.
+        """
+        slot = await self._new(master, passphrase, chosen(await self.list(), name).label)
 
         def changed(slots: Sequence[KeyringSlot]) -> list[KeyringSlot]:
             old = chosen(slots, name)
@@ -163,8 +166,8 @@ class Slots:
         await self._change(changed)
         return gone[0]
 
-    async def _new(self, master: MasterKey, passphrase: str) -> KeyringSlot:
-        return await self._thread.call(new_slot, master, passphrase, self._label, self._cost)
+    async def _new(self, master: MasterKey, passphrase: str, label: str) -> KeyringSlot:
+        return await self._thread.call(new_slot, master, passphrase, label, self._cost)
 
     async def _change(
         self, changed: Callable[[Sequence[KeyringSlot]], Sequence[KeyringSlot]]

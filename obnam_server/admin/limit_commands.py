@@ -11,7 +11,6 @@ from obnam.model.ids import (
     ClientName,
     RepositoryName,
     parse_client_name,
-    parse_generation_id,
     parse_repository_name,
 )
 from obnam_server.admin.context import Context, named
@@ -27,11 +26,6 @@ def _size(context: Any, parameter: Any, value: str) -> int | None:
         return parse_size(value)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from error
-
-
-def _generations(context: Any, parameter: Any, value: tuple[str, ...]) -> tuple[str, ...]:
-    check = named(parse_generation_id)
-    return tuple(check(context, parameter, each) or each for each in value)
 
 
 @click.group()
@@ -51,10 +45,13 @@ def show_quota(context: Context, repository: RepositoryName) -> None:
 
 @quota.command()
 @_REPOSITORY
-@click.argument("generations", nargs=-1, required=True, callback=_generations)
+@click.argument("generations", nargs=-1, required=True)
 @click.pass_obj
 def cost(context: Context, repository: RepositoryName, generations: tuple[str, ...]) -> None:
-    """What GENERATIONS need, and what deleting all of them would free."""
+    """What GENERATIONS need, and what deleting all of them would free.
+
+    A generation is named by its id, or by how that begins.
+    """
     found = context.call("cost", repository=repository, generations=list(generations))
     lines = [f"{each}\tneeds {size:,} bytes" for each, size in found["size_bytes"].items()]
     context.say(found, [*lines, f"deleting frees {found['freed_bytes']:,} bytes"])

@@ -40,6 +40,9 @@ def test_configuration(computer: Computer, text: str, named: str) -> None:
     ("arguments", "named"),
     [
         (["nonsense"], "No such command 'nonsense'"),
+        (["bakup"], "did you mean 'backup'?"),
+        (["backup", "--quiet"], "--quiet stands before the command: obnam --quiet backup"),
+        (["key", "list", "-v"], "-v stands before the command: obnam -v key list"),
         (["backup", "--nonsense"], "No such option"),
         (["restore", "latest"], "Missing argument"),
         (["restore", "latest", "x", "--overwrite", "perhaps"], "--overwrite"),
