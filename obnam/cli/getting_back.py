@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from obnam.wiring import Client
 
 
-@click.command()
+@click.command(short_help="Restore a generation, or PATHs in it, below TARGET.")
 @click.argument("reference", metavar="REF")
 @click.argument("target", type=click.Path())
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
@@ -77,7 +77,7 @@ def restore(
     return DONE_WITH_WARNINGS if warnings else 0
 
 
-@click.command()
+@click.command(short_help="Check all that a restore needs, and write nothing.")
 @click.argument("reference", metavar="[REF]", default="latest")
 @click.option(
     "--sample",

@@ -69,7 +69,7 @@ def show_generation(session: Session, reference: str) -> None:
     session.say(description(opened, verified), description_lines(opened, verified))
 
 
-@click.command("list-files")
+@click.command("list-files", short_help="The entries of a generation: kind, path, reason.")
 @click.argument("reference", metavar="[REF]", default="latest")
 @session
 def list_files(session: Session, reference: str) -> None:
@@ -101,7 +101,7 @@ def _print_entries(session: Session, path: Path) -> None:
         print("\n".join(some))
 
 
-@click.command()
+@click.command(short_help="What is damaged on the server and not healed yet.")
 @click.argument("reference", metavar="[REF]", required=False)
 @session
 def damage(session: Session, reference: str | None) -> int:

@@ -125,9 +125,14 @@ class Slots:
         chosen(await self.list(), name)
 
     async def _check_scope(self, *scopes: str) -> None:
-        if not set(scopes) & set((await self._repository.describe()).scopes):
-            problem = f"to change the keyring so needs the scope {' or '.join(scopes)}"
-            raise AccessDenied("the server", problem)
+        description = await self._repository.describe()
+        if not set(scopes) & set(description.scopes):
+            raise AccessDenied(
+                "the server",
+                f"to change the keyring so needs the scope {' or '.join(scopes)}. Ask the "
+                f"administrator to invite a computer that may: `obnam-server client add NAME "
+                f"--repository {description.repository} --scope restore --scope {scopes[-1]}`",
+            )
 
     async def list(self) -> Sequence[KeyringSlot]:
         """All slots that a passphrase opens."""

@@ -21,7 +21,7 @@ def client() -> None:
     """Who may use the server."""
 
 
-@client.command()
+@client.command(short_help="Invite the computer NAME.")
 @click.argument("name", callback=named(parse_client_name))
 @click.option(
     "--repository",

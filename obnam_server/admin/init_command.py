@@ -54,7 +54,7 @@ data_directory: {data_directory}
 """
 
 
-@click.command()
+@click.command(short_help="Write a new server's configuration.")
 @click.option(
     "--data-directory",
     type=click.Path(path_type=Path),

@@ -33,7 +33,7 @@ def quota() -> None:
     """How large a repository may be, and what takes the room."""
 
 
-@quota.command("show")
+@quota.command("show", short_help="Use and quota of REPOSITORY, and how it grew.")
 @_REPOSITORY
 @click.pass_obj
 def show_quota(context: Context, repository: RepositoryName) -> None:
@@ -57,7 +57,7 @@ def cost(context: Context, repository: RepositoryName, generations: tuple[str, .
     context.say(found, [*lines, f"deleting frees {found['freed_bytes']:,} bytes"])
 
 
-@quota.command("set")
+@quota.command("set", short_help="Let REPOSITORY have at most SIZE, such as 500GB.")
 @_REPOSITORY
 @click.argument("size", metavar="SIZE|none", callback=_size)
 @click.option("--force", is_flag=True, help="Also below its use: nothing can be backed up then.")
@@ -75,7 +75,7 @@ def _quota_line(found: Mapping[str, Any]) -> str:
     return f"{found['repository']}: {used:,} of {limit:,} bytes ({used / limit:.0%})"
 
 
-@click.group()
+@click.group(short_help="Backups that are unlike the others, or do not come.")
 def alarm() -> None:
     """Backups that are unlike the others, and backups that do not come."""
 
@@ -91,7 +91,7 @@ def list_alarms(context: Context) -> None:
         raise click.exceptions.Exit(DONE_WITH_WARNINGS)
 
 
-@alarm.command()
+@alarm.command(short_help="Let the policy decide again: CLIENT was looked at.")
 @_REPOSITORY
 @click.argument("client", callback=named(parse_client_name))
 @click.pass_obj
@@ -101,7 +101,7 @@ def acknowledge(context: Context, repository: RepositoryName, client: ClientName
     context.say(found, [f"acknowledged: {_alarm_line(found)}"])
 
 
-@alarm.command()
+@alarm.command(short_help="When a backup is missed.")
 @_REPOSITORY
 @click.argument("hours", metavar="HOURS|never")
 @click.option("--client", callback=named(parse_client_name), help="Only for this one.")

@@ -78,6 +78,14 @@ def test_clients_are_listed_and_revoked(run: Command) -> None:
     assert len(err.splitlines()) == 1
 
 
+def test_no_sentence_is_cut_off(run: Command) -> None:
+    groups = ["alarm", "client", "generation", "quota", "repository", "retention"]
+    for arguments in ([], *([each] for each in groups)):
+        commands = run(*arguments, "--help")[1].partition("Commands:\n")[2]
+        assert commands
+        assert "..." not in commands
+
+
 def test_an_option_behind_the_command(run: Command) -> None:
     code, out, err = run("client", "list", "--json")
     assert (code, out) == (2, "")
