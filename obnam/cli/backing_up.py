@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @click.argument("paths", metavar="", nargs=-1, type=click.Path())
 @session
 def backup(session: Session, full: bool, dry_run: bool, paths: tuple[str, ...]) -> int:
-    """Back up all roots into a new generation."""
+    """Back up all roots into a new generation. They are named in obnam.yaml."""
     if paths:  # As with other backup programs.
         where = session.places.configuration
         raise UsageError(f"no paths are named here: what is backed up are the `roots` in {where}")

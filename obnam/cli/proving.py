@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from obnam import credentials
+from obnam.cli.commands import REFERENCES
 from obnam.cli.session import Session, session
 from obnam.errors import UsageError
 from obnam.history_errors import AnotherClient, HistoryBroken
@@ -24,7 +25,7 @@ KEPT_PREFIX = re.compile(r"[0-9a-f]{8,32}")
 """What is long enough an id to look for among the receipts that are kept here."""
 
 
-@click.command(short_help="The server's signed receipt for a generation.")
+@click.command(short_help="The server's signed receipt for a generation.", epilog=REFERENCES)
 @click.argument("reference", metavar="[REF]", required=False)
 @session
 def receipt(session: Session, reference: str | None) -> None:
