@@ -81,7 +81,7 @@ def test_no_generations_and_only_partial_ones_are_told_apart() -> None:
         UnknownReference, match="has no generation yet; run `obnam backup`, or name"
     ):
         resolve("latest", [candidate("bb1", "2026-11-01T09:30:59", OTHER)], LAPTOP, UTC)
-    with pytest.raises(UnknownReference, match="has no generation yet; run `obnam backup`$"):
+    with pytest.raises(UnknownReference, match=r"has no generation yet; run `obnam backup`$"):
         resolve("latest", [], LAPTOP, UTC)
     with pytest.raises(UnknownReference, match="only partial"):
         resolve("latest", [candidate("c", "2026-11-02T12:00:00", partial=True)], LAPTOP, UTC)
