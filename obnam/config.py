@@ -53,6 +53,13 @@ roots:
 
 # Space for the databases of generations on this computer, in bytes; 0: none.
 # cache_max_bytes: 1073741824
+
+# Where the server is now, if it has moved; and authorities, other than the system's, to trust.
+# server_url: https://backup.example.org:8443
+# trusted_certificates: /etc/ssl/our-authority.pem
+
+# For so long a repository in a directory is looked after once a day, by `backup` and `forget`.
+# upkeep_minutes: 5
 """
 """What ``obnam init`` writes where there is no configuration yet."""
 

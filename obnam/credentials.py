@@ -147,8 +147,8 @@ def _text_of(credentials: Credentials) -> str:
 
 def already_there(path: Path) -> ConfigurationError:
     """What is said when a computer that has joined is to join again."""
-    problem = "is there already: this computer has joined a repository. To join another one, "
-    return ConfigurationError(str(path), problem + "move it to a safe place first")
+    problem = "is there already: this computer has joined a repository. To join once more, or "
+    return ConfigurationError(str(path), f"{problem}another one, move it to a safe place first")
 
 
 def joining_token(path: Path, code: str, new: str) -> str:

@@ -114,7 +114,10 @@ class Client:
 
         if not self.settings.roots:
             path = self.surroundings.places.configuration
-            raise ConfigurationError(str(path), "roots: name at least one directory to back up")
+            problem = (
+                'name at least one directory to back up (your home directory is "~", in quotes)'
+            )
+            raise ConfigurationError(str(path), f"roots: {problem}")
         own_directory = self._own_directory()
         return Backup(
             clock=self.surroundings.reactor,

@@ -68,7 +68,8 @@ def load(path: Path) -> Settings:
 
     Relative paths in it start from the folder that the file is in.
     """
-    file = SettingsFile.read(path.absolute(), KEYS)
+    advice = "`obnam-server init` makes one; --config names another"
+    file = SettingsFile.read(path.absolute(), KEYS, advice=advice)
     data_directory = file.place("data_directory")
     if data_directory is None:
         raise file.wrong("data_directory", "is missing: the folder to keep data in")

@@ -81,9 +81,11 @@ def public_url(settings: Settings) -> str:
     addresses = running.addresses if running else _expected(settings.listen)
     for address in sorted(addresses, key=lambda each: not each.startswith("https:")):
         return _reachable(address)
+    way_out = "start the server, or set public_url"
+    if not settings.listen:  # a data directory without a configuration
+        way_out = "a computer joins a repository in a directory by `obnam init --repository`"
     raise ConfigurationError(
-        str(settings.path),
-        "the address to put into invitations is not known; start the server, or set public_url",
+        str(settings.path), f"the address to put into invitations is not known; {way_out}"
     )
 
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import click
 
 from obnam.cli.session import Session, session
-from obnam.errors import DONE_WITH_WARNINGS, ObnamError
+from obnam.errors import DONE_WITH_WARNINGS, ObnamError, UsageError
 from obnam.live.estimate import is_much
 
 if TYPE_CHECKING:
@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 @click.command()
 @click.option("--full", is_flag=True, help="Read every file, even if it seems unchanged.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
+@click.argument("paths", metavar="", nargs=-1, type=click.Path())
 @session
-def backup(session: Session, full: bool, dry_run: bool) -> int:
-    """Back up all roots into a new generation."""
+def backup(session: Session, full: bool, dry_run: bool, paths: tuple[str, ...]) -> int:
+    """Back up all roots into a new generation. They are named in obnam.yaml."""
+    if paths:  # As with other backup programs.
+        where = session.places.configuration
+        raise UsageError(f"no paths are named here: what is backed up are the `roots` in {where}")
 
     async def run(client: "Client") -> "BackupResult":
         backup = client.backup(full=full)

@@ -41,6 +41,10 @@ MODULES = {
 """Command -> module of `obnam.cli` that has it, in the order of ``--help``."""
 
 
+REFERENCES = "REF: latest, latest~1, an id or how it begins, @2026-11-01, or @2026-11-01T09:30."
+"""Below the help of each command that takes one."""
+
+
 @define
 class Options:
     """What stands before the command, and the way to the reactor."""

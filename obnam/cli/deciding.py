@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from obnam.cli.commands import REFERENCES
 from obnam.cli.session import Session, session
 from obnam.errors import UsageError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from obnam.wiring import Client
 
 
-@click.command()
+@click.command(short_help="Put generations into the trash.", epilog=REFERENCES)
 @click.argument("references", metavar="REF...", nargs=-1, required=True)
 @click.option("--dry-run", is_flag=True, help="Only say what would be done.")
 @session
@@ -40,7 +41,7 @@ def forget(session: Session, references: tuple[str, ...], dry_run: bool) -> int:
     return session.code
 
 
-@click.command()
+@click.command(short_help="Take generations out of the trash.")
 @click.argument("ids", metavar="ID...", nargs=-1, required=True)
 @session
 def undelete(session: Session, ids: tuple[str, ...]) -> int:
@@ -56,7 +57,7 @@ def undelete(session: Session, ids: tuple[str, ...]) -> int:
     return session.code
 
 
-@click.command()
+@click.command(short_help="Keep a generation, whatever the policy says.", epilog=REFERENCES)
 @click.argument("reference", metavar="REF")
 @click.option("--reason", metavar="TEXT", required=True, help="Why; the server can read it.")
 @session
@@ -77,7 +78,7 @@ def pin(session: Session, reference: str, reason: str) -> int:
     return session.code
 
 
-@click.command()
+@click.command(short_help="Let a generation be deleted again.", epilog=REFERENCES)
 @click.argument("reference", metavar="REF")
 @session
 def unpin(session: Session, reference: str) -> int:

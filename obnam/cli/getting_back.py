@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from obnam.cli.commands import REFERENCES
 from obnam.cli.session import Session, session
 from obnam.errors import DONE_WITH_WARNINGS, FAILED, UsageError
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from obnam.wiring import Client
 
 
-@click.command()
+@click.command(short_help="Restore a generation, or PATHs in it, below TARGET.", epilog=REFERENCES)
 @click.argument("reference", metavar="REF")
 @click.argument("target", type=click.Path())
 @click.argument("paths", metavar="[PATH]...", nargs=-1, type=click.Path())
@@ -77,7 +78,7 @@ def restore(
     return DONE_WITH_WARNINGS if warnings else 0
 
 
-@click.command()
+@click.command(short_help="Check all that a restore needs, and write nothing.", epilog=REFERENCES)
 @click.argument("reference", metavar="[REF]", default="latest")
 @click.option(
     "--sample",
@@ -89,7 +90,10 @@ def restore(
 )
 @session
 def verify(session: Session, reference: str, sample_percent: float) -> int:
-    """Fetch, open and check all that a restore of REF needs, and write nothing."""
+    """Fetch, open and check all that a restore of REF needs, and write nothing.
+
+    Without REF: of the latest generation.
+    """
 
     async def run(client: "Client") -> "Verified":
         from obnam.verify.settings import VerifySettings

@@ -31,9 +31,15 @@ if TYPE_CHECKING:
     help="Take the invitation from the first line of this file.",
 )
 @click.option(
-    "--passphrase-file", type=click.Path(path_type=Path), help="Do not ask: its first line."
+    "--passphrase-file",
+    type=click.Path(path_type=Path),
+    help="Do not ask for the passphrase: it is the first line of this file.",
 )
-@click.option("--no-passphrase", is_flag=True, help="Make none: secrets.yaml is the only key.")
+@click.option(
+    "--no-passphrase",
+    is_flag=True,
+    help="Make none: then secrets.yaml is the only copy of the key.",
+)
 @session
 def init(
     session: Session,

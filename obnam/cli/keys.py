@@ -23,7 +23,7 @@ _file = click.option(
 )
 
 
-@click.group()
+@click.group(short_help="Passphrases, and this computer's token.")
 def key() -> None:
     """The passphrases that bring the master key back, and this computer's token."""
 
@@ -58,7 +58,7 @@ def add(session: Session, label: str | None, passphrase_file: Path | None) -> No
     _say(session, "added", session.with_client(run))
 
 
-@key.command()
+@key.command(short_help="Another passphrase in the place of that of SLOT.")
 @click.argument("slot", required=False)
 @_file
 @session
@@ -88,7 +88,7 @@ def remove(session: Session, slot: str) -> None:
     _say(session, "removed", session.with_client(run))
 
 
-@key.command("rotate-token")
+@key.command("rotate-token", short_help="Another token for this computer.")
 @session
 def rotate_token(session: Session) -> None:
     """Another token for this computer; the server refuses the old one from then on."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from obnam.cli.commands import REFERENCES
 from obnam.cli.session import Session, session
 from obnam.errors import FAILED
 
@@ -40,7 +41,7 @@ def list_(session: Session, trash: bool) -> int:
     return session.code
 
 
-@click.command()
+@click.command(epilog=REFERENCES)
 @click.argument("reference", metavar="REF")
 @session
 def resolve(session: Session, reference: str) -> None:
@@ -53,11 +54,14 @@ def resolve(session: Session, reference: str) -> None:
     session.say({"generation": generation}, [generation])
 
 
-@click.command("show-generation")
+@click.command("show-generation", epilog=REFERENCES)
 @click.argument("reference", metavar="[REF]", default="latest")
 @session
 def show_generation(session: Session, reference: str) -> None:
-    """What a generation knows about itself."""
+    """What a generation knows about itself.
+
+    Without REF: the latest.
+    """
 
     async def run(client: "Client") -> "tuple[OpenedGeneration, bool | None]":
         opened = await client.generations.get(await session.find(client, reference))
@@ -69,11 +73,16 @@ def show_generation(session: Session, reference: str) -> None:
     session.say(description(opened, verified), description_lines(opened, verified))
 
 
-@click.command("list-files")
+@click.command(
+    "list-files", short_help="The entries of a generation: kind, path, reason.", epilog=REFERENCES
+)
 @click.argument("reference", metavar="[REF]", default="latest")
 @session
 def list_files(session: Session, reference: str) -> None:
-    """The entries of a generation: kind, path, and in brackets the reason."""
+    """The entries of a generation: kind, path, and in brackets the reason.
+
+    Without REF: of the latest.
+    """
 
     async def run(client: "Client") -> None:
         opened = await client.generations.get(await session.find(client, reference))
@@ -101,7 +110,7 @@ def _print_entries(session: Session, path: Path) -> None:
         print("\n".join(some))
 
 
-@click.command()
+@click.command(short_help="What is damaged on the server and not healed yet.", epilog=REFERENCES)
 @click.argument("reference", metavar="[REF]", required=False)
 @session
 def damage(session: Session, reference: str | None) -> int:

@@ -38,21 +38,32 @@ class _Given:
 
 def _asked(*, new: bool) -> str | None:
     """Ask at the terminal; a new one twice, since nobody sees what is typed."""
-    from obnam.cli.endings import raising_signals
-
     if sys.stdin is None or not sys.stdin.isatty():  # None: it is closed, `<&-`
         raise UsageError(
             "a passphrase is needed, and there is no terminal to ask at; use --passphrase-file"
         )
-    with raising_signals():
-        for _ in range(TRIES):
-            if not new:
-                return getpass.getpass("Passphrase of the repository: ")
-            first = getpass.getpass("New passphrase: ")
-            if first and first == getpass.getpass("The same again: "):
-                return first
-            print("They differ." if first else "It must not be empty.", file=sys.stderr)
+    if not new:
+        return _typed("Passphrase of the repository: ")
+    for _ in range(TRIES):
+        first = _typed("New passphrase: ")
+        if first and first == _typed("The same again: "):
+            return first
+        print("They differ." if first else "It must not be empty.", file=sys.stderr)
     raise UsageError("no passphrase was given")
+
+
+def _typed(prompt: str) -> str:
+    """A line that somebody types, unseen. `UsageError`: there is none, be it by Ctrl-D."""
+    from obnam.cli.endings import raising_signals
+
+    try:
+        with raising_signals():
+            return getpass.getpass(prompt)
+    except BaseException as error:
+        print(file=sys.stderr)  # What comes next does not stand behind the prompt.
+        if isinstance(error, EOFError):
+            raise UsageError("nothing was typed, and the input has ended; try again") from error
+        raise
 
 
 def read_invitation(file: Path | None) -> str:
@@ -60,16 +71,13 @@ def read_invitation(file: Path | None) -> str:
 
     Raises `ConfigurationError`, `UsageError`.
     """
-    from obnam.cli.endings import raising_signals
-
     if file is not None:
         return first_line(file, "the invitation")
     if sys.stdin is None:
         raise UsageError("an invitation is needed, and standard input is closed")
     if not sys.stdin.isatty():
         return _checked("standard input", sys.stdin.readline(LENGTH_MAX + 2), "the invitation")
-    with raising_signals():
-        return getpass.getpass("Invitation (it is not shown): ")
+    return _typed("Invitation (it is not shown): ")
 
 
 def first_line(path: Path, what: str) -> str:

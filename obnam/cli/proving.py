@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from obnam import credentials
+from obnam.cli.commands import REFERENCES
 from obnam.cli.session import Session, session
 from obnam.errors import UsageError
 from obnam.history_errors import AnotherClient, HistoryBroken
@@ -24,7 +25,7 @@ KEPT_PREFIX = re.compile(r"[0-9a-f]{8,32}")
 """What is long enough an id to look for among the receipts that are kept here."""
 
 
-@click.command()
+@click.command(short_help="The server's signed receipt for a generation.", epilog=REFERENCES)
 @click.argument("reference", metavar="[REF]", required=False)
 @session
 def receipt(session: Session, reference: str | None) -> None:
@@ -67,7 +68,7 @@ def _asked(session: Session, reference: str | None) -> "Proof":
     return proof
 
 
-@click.command("accept-history")
+@click.command("accept-history", short_help="Go on with the generations that the server has.")
 @click.option("--yes", is_flag=True, help="Do it; without this, only say what is not as it was.")
 @session
 def accept_history(session: Session, yes: bool) -> None:
@@ -103,7 +104,7 @@ def accept_history(session: Session, yes: bool) -> None:
     )
 
 
-@click.command("accept-server")
+@click.command("accept-server", short_help="Trust a server that has another key.")
 @click.argument("key")
 @session
 def accept_server(session: Session, key: str) -> None:

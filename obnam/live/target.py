@@ -38,6 +38,9 @@ def prepare_target(path: bytes, overwrite: Overwrite | None = None) -> TargetTic
         os.mkdir(path)
     except FileExistsError:
         pass
+    except FileNotFoundError as error:
+        problem = "cannot be made: make the directory above it first"
+        raise BadTarget(printable(path), problem) from error
     except OSError as error:
         raise BadTarget(printable(path), f"cannot be made: {_text(error)}") from error
     descriptor = _open(path)

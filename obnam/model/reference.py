@@ -99,7 +99,10 @@ def resolve(
     if back < len(found):
         return found[-1 - back].generation
     if not own:
-        raise UnknownReference(text, f"client {client} has no generation yet; run `obnam backup`")
+        problem = f"client {client} has no generation yet; run `obnam backup`"
+        if candidates:
+            problem += ", or name one of another client by its id, as `obnam list` shows it"
+        raise UnknownReference(text, problem)
     if not found and not isinstance(reference, Before):
         raise UnknownReference(
             text,

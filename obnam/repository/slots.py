@@ -107,7 +107,7 @@ class Slots:
             if passphrase is None:
                 note.save(master)
             else:
-                slots.append(await self._new(master, passphrase))
+                slots.append(await self._new(master, passphrase, self._label))
             try:
                 await self._repository.put_keyring(slots, found.etag)
             except RequestRefused:
@@ -125,9 +125,14 @@ class Slots:
         chosen(await self.list(), name)
 
     async def _check_scope(self, *scopes: str) -> None:
-        if not set(scopes) & set((await self._repository.describe()).scopes):
-            problem = f"to change the keyring so needs the scope {' or '.join(scopes)}"
-            raise AccessDenied("the server", problem)
+        description = await self._repository.describe()
+        if not set(scopes) & set(description.scopes):
+            raise AccessDenied(
+                "the server",
+                f"to change the keyring so needs the scope {' or '.join(scopes)}. Ask the "
+                f"administrator to invite a computer that may: `obnam-server client add NAME "
+                f"--repository {description.repository} --scope restore --scope {scopes[-1]}`",
+            )
 
     async def list(self) -> Sequence[KeyringSlot]:
         """All slots that a passphrase opens."""
@@ -135,13 +140,16 @@ class Slots:
 
     async def add(self, master: MasterKey, passphrase: str) -> KeyringSlot:
         """One more passphrase. Gives its slot."""
-        slot = await self._new(master, passphrase)
+        slot = await self._new(master, passphrase, self._label)
         await self._change(lambda slots: [*slots, slot])
         return slot
 
     async def replace(self, name: str | None, master: MasterKey, passphrase: str) -> KeyringSlot:
-        """Another passphrase in the place of the one in slot ``name`` (``None``: the only one)."""
-        slot = await self._new(master, passphrase)
+        """Another passphrase in the place of the one in slot ``name`` (``None``: the only one).
+
+        Its label stays.
+        """
+        slot = await self._new(master, passphrase, chosen(await self.list(), name).label)
 
         def changed(slots: Sequence[KeyringSlot]) -> list[KeyringSlot]:
             old = chosen(slots, name)
@@ -163,8 +171,8 @@ class Slots:
         await self._change(changed)
         return gone[0]
 
-    async def _new(self, master: MasterKey, passphrase: str) -> KeyringSlot:
-        return await self._thread.call(new_slot, master, passphrase, self._label, self._cost)
+    async def _new(self, master: MasterKey, passphrase: str, label: str) -> KeyringSlot:
+        return await self._thread.call(new_slot, master, passphrase, label, self._cost)
 
     async def _change(
         self, changed: Callable[[Sequence[KeyringSlot]], Sequence[KeyringSlot]]

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from obnam.errors import DONE_WITH_WARNINGS
 from obnam.model.ids import RepositoryName, parse_repository_name
 from obnam_server.admin.context import Context, named
 from obnam_server.store.accounts.audit import AUDIT_NAME
@@ -42,13 +43,19 @@ def audit(
 
 
 def _verify(context: Context, folder: Path) -> None:
-    count, digest = 0, FIRST_PREVIOUS
+    first, count, digest = 1, 0, FIRST_PREVIOUS
     for event, digest in verified(folder):  # noqa: B007  # the last one is wanted
+        first = first if count else event["sequence"]
         count = event["sequence"]
-    context.say(
-        {"events": count, "last": digest},
-        [f"{count} events, all as they were written", f"SHA-256 of the last line: {digest}"],
-    )
+    lines = [f"{count} events, all as they were written", f"SHA-256 of the last line: {digest}"]
+    if first > 1:
+        lines[:1] = [
+            f"events {first} to {count}, all as they were written",
+            f"those before {first} are not there: were the files with them moved away?",
+        ]
+    context.say({"events": count, "first": first, "last": digest}, lines)
+    if first > 1:
+        raise click.exceptions.Exit(DONE_WITH_WARNINGS)
 
 
 def _line(event: Mapping[str, Any]) -> str:

@@ -9,6 +9,9 @@ from obnam.wire.messages import SCOPES
 from obnam_server.admin.clients import client_line, invite
 from obnam_server.admin.context import Context, named
 
+SCOPES_AT_FIRST = ("backup", "restore")
+"""Of a client that was never invited: it can delete nothing."""
+
 EXPIRES_HOURS = 24.0
 """How long an invitation can be used, unless said otherwise."""
 
@@ -18,19 +21,20 @@ def client() -> None:
     """Who may use the server."""
 
 
-@client.command()
+@client.command(short_help="Invite the computer NAME.")
 @click.argument("name", callback=named(parse_client_name))
 @click.option(
-    "--repository", callback=named(parse_repository_name), help="Join this one.  [default: NAME]"
+    "--repository",
+    callback=named(parse_repository_name),
+    help="Join this one.  [default: that which it had, or NAME]",
 )
 @click.option(
     "--scope",
     "scopes",
     type=click.Choice(SCOPES),
     multiple=True,
-    default=("backup", "restore"),
-    show_default=True,
-    help="What the client may do; may be given several times.",
+    help="What the client may do; may be given several times.  [default: what it could before, "
+    "or backup, restore]",
 )
 @click.option(
     "--expires-hours",
@@ -47,11 +51,16 @@ def add(
     scopes: tuple[str, ...],
     expires_hours: float,
 ) -> None:
-    """Invite the computer NAME: prints the line that `obnam init` wants there."""
+    """Invite the computer NAME: prints the line that `obnam init` wants there.
+
+    One that was invited before, even if it was revoked, is invited as what it was.
+    """
     expires_ns = time.time_ns() + round(expires_hours * 3600e9)
-    invitation = invite(
-        context.settings, name, repository or RepositoryName(name), scopes, expires_ns
-    )
+    if repository is None or not scopes:
+        known = {each["name"]: each for each in context.call("client-list")["clients"]}
+        before = known.get(name, {"repository": name, "scopes": SCOPES_AT_FIRST})
+        repository, scopes = repository or before["repository"], scopes or before["scopes"]
+    invitation = invite(context.settings, name, repository, scopes, expires_ns)
     context.say(invitation.to_json(), [str(invitation)])
 
 

@@ -1,7 +1,9 @@
 """What all commands share: the configuration, how to ask the server, how to print."""
 
 import json
+import sys
 from collections.abc import Callable, Sequence
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -39,12 +41,25 @@ class Context:
         return call(self.settings, operation, arguments)
 
     def say(self, value: Any, lines: Sequence[str]) -> None:
-        """Print a result, as JSON or as lines."""
+        """Print a result, as JSON or as lines. What stands between tabs is a column."""
         if self.as_json:
             click.echo(json.dumps(value, indent=2))
         else:
-            for line in lines:
+            for line in aligned(lines) if sys.stdout.isatty() else lines:
                 click.echo(line)
+
+
+def aligned(lines: Sequence[str]) -> list[str]:
+    """Lines for people: columns under each other. Programs get the tabs."""
+    rows = [line.split("\t") for line in lines]
+    columns = zip_longest(*(row for row in rows if len(row) > 1), fillvalue="")
+    widths = [max(map(len, column)) for column in columns]
+    return [
+        "  ".join(part.ljust(width) for part, width in zip(row, widths, strict=False)).rstrip()
+        if len(row) > 1
+        else row[0]
+        for row in rows
+    ]
 
 
 def named(parse: Callable[[str], str]) -> Callable[[Any, Any, str | None], str | None]:

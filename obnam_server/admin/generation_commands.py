@@ -20,7 +20,7 @@ def generation() -> None:
     """The generations of a repository: kept, deleted, pinned."""
 
 
-@generation.command("list")
+@generation.command("list", short_help="All generations of REPOSITORY, oldest first.")
 @_REPOSITORY
 @click.pass_obj
 def list_(context: Context, repository: RepositoryName) -> None:
@@ -36,7 +36,7 @@ def list_(context: Context, repository: RepositoryName) -> None:
     context.say(found, lines)
 
 
-@generation.command()
+@generation.command(short_help="Put GENERATIONS of REPOSITORY into the trash.")
 @_REPOSITORY
 @_GENERATIONS
 @click.option("--reason", default="deleted by hand", show_default=True, help="Why.")

@@ -3,6 +3,9 @@
 import json
 import os
 import pwd
+import shlex
+import shutil
+import sys
 import time
 from pathlib import Path
 
@@ -51,7 +54,7 @@ data_directory: {data_directory}
 """
 
 
-@click.command()
+@click.command(short_help="Write a new server's configuration.")
 @click.option(
     "--data-directory",
     type=click.Path(path_type=Path),
@@ -98,13 +101,20 @@ def init(
         [
             f"configuration: {path}",
             f"data directory: {data}, for a server that runs as {owner}",
-            f"start it: twistd --nodaemon --pidfile= obnam-server --config {path}",
+            f"start it: {_twistd()} --nodaemon --pidfile= obnam-server "
+            f"--config {shlex.quote(str(path))}",
         ],
     )
 
 
 def _line(key: str, value: str | None, example: str) -> str:
     return f"#{key}: {example}" if value is None else f"{key}: {json.dumps(value)}"
+
+
+def _twistd() -> str:
+    """That of this installation, as a shell finds it: with its whole path, if need be."""
+    ours = Path(sys.executable).with_name("twistd")
+    return "twistd" if shutil.which("twistd") == str(ours) else shlex.quote(str(ours))
 
 
 def _user(uid: int) -> str:

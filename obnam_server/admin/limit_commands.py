@@ -11,7 +11,6 @@ from obnam.model.ids import (
     ClientName,
     RepositoryName,
     parse_client_name,
-    parse_generation_id,
     parse_repository_name,
 )
 from obnam_server.admin.context import Context, named
@@ -29,17 +28,12 @@ def _size(context: Any, parameter: Any, value: str) -> int | None:
         raise click.BadParameter(str(error), context, parameter) from error
 
 
-def _generations(context: Any, parameter: Any, value: tuple[str, ...]) -> tuple[str, ...]:
-    check = named(parse_generation_id)
-    return tuple(check(context, parameter, each) or each for each in value)
-
-
 @click.group()
 def quota() -> None:
     """How large a repository may be, and what takes the room."""
 
 
-@quota.command("show")
+@quota.command("show", short_help="Use and quota of REPOSITORY, and how it grew.")
 @_REPOSITORY
 @click.pass_obj
 def show_quota(context: Context, repository: RepositoryName) -> None:
@@ -51,16 +45,19 @@ def show_quota(context: Context, repository: RepositoryName) -> None:
 
 @quota.command()
 @_REPOSITORY
-@click.argument("generations", nargs=-1, required=True, callback=_generations)
+@click.argument("generations", nargs=-1, required=True)
 @click.pass_obj
 def cost(context: Context, repository: RepositoryName, generations: tuple[str, ...]) -> None:
-    """What GENERATIONS need, and what deleting all of them would free."""
+    """What GENERATIONS need, and what deleting all of them would free.
+
+    A generation is named by its id, or by how that begins.
+    """
     found = context.call("cost", repository=repository, generations=list(generations))
     lines = [f"{each}\tneeds {size:,} bytes" for each, size in found["size_bytes"].items()]
     context.say(found, [*lines, f"deleting frees {found['freed_bytes']:,} bytes"])
 
 
-@quota.command("set")
+@quota.command("set", short_help="Let REPOSITORY have at most SIZE, such as 500GB.")
 @_REPOSITORY
 @click.argument("size", metavar="SIZE|none", callback=_size)
 @click.option("--force", is_flag=True, help="Also below its use: nothing can be backed up then.")
@@ -78,7 +75,7 @@ def _quota_line(found: Mapping[str, Any]) -> str:
     return f"{found['repository']}: {used:,} of {limit:,} bytes ({used / limit:.0%})"
 
 
-@click.group()
+@click.group(short_help="Backups that are unlike the others, or do not come.")
 def alarm() -> None:
     """Backups that are unlike the others, and backups that do not come."""
 
@@ -94,7 +91,7 @@ def list_alarms(context: Context) -> None:
         raise click.exceptions.Exit(DONE_WITH_WARNINGS)
 
 
-@alarm.command()
+@alarm.command(short_help="Let the policy decide again: CLIENT was looked at.")
 @_REPOSITORY
 @click.argument("client", callback=named(parse_client_name))
 @click.pass_obj
@@ -104,7 +101,7 @@ def acknowledge(context: Context, repository: RepositoryName, client: ClientName
     context.say(found, [f"acknowledged: {_alarm_line(found)}"])
 
 
-@alarm.command()
+@alarm.command(short_help="When a backup is missed.")
 @_REPOSITORY
 @click.argument("hours", metavar="HOURS|never")
 @click.option("--client", callback=named(parse_client_name), help="Only for this one.")

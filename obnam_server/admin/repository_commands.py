@@ -26,7 +26,7 @@ def list_(context: Context) -> None:
     context.say(found, [_line(each) for each in found])
 
 
-@repository.command()
+@repository.command(short_help="One repository, its clients, and what is wrong with it.")
 @click.argument("name", callback=named(parse_repository_name))
 @click.pass_obj
 def show(context: Context, name: RepositoryName) -> None:

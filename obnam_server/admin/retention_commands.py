@@ -17,7 +17,7 @@ def retention() -> None:
     """What is kept, and for how long."""
 
 
-@retention.command()
+@retention.command(short_help="The policy, what keeps each generation, and what goes.")
 @_REPOSITORY
 @click.pass_obj
 def show(context: Context, repository: RepositoryName) -> None:
@@ -28,9 +28,11 @@ def show(context: Context, repository: RepositoryName) -> None:
     context.say(found, [f"policy: {text}", *found["lines"]])
 
 
-@retention.command("set")
+@retention.command("set", short_help="Let the policy in FILE be in force in REPOSITORY.")
 @_REPOSITORY
-@click.argument("file", type=click.Path(path_type=Path, allow_dash=True))
+@click.argument(
+    "file", type=click.Path(path_type=Path, exists=True, dir_okay=False, allow_dash=True)
+)
 @click.pass_obj
 def set_(context: Context, repository: RepositoryName, file: Path) -> None:
     """Let the policy in FILE (JSON; `-`: standard input) be in force in REPOSITORY."""

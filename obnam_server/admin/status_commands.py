@@ -26,7 +26,7 @@ def rebuild_index_(context: Context, repository: RepositoryName | None) -> None:
         raise click.exceptions.Exit(DONE_WITH_WARNINGS)
 
 
-@click.command("status")
+@click.command("status", short_help="Whether the server runs, and how much it keeps.")
 @click.pass_obj
 def status_(context: Context) -> None:
     """Whether the server runs, where it listens, and how much it keeps."""

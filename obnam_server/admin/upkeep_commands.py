@@ -37,7 +37,7 @@ def compact(context: Context, repository: RepositoryName) -> None:
         raise click.exceptions.Exit(DONE_WITH_WARNINGS)
 
 
-@click.command()
+@click.command(short_help="Read all there is, and note what is damaged.")
 @_REPOSITORY
 @click.pass_obj
 def scrub(context: Context, repository: RepositoryName) -> None:
@@ -55,7 +55,7 @@ def scrub(context: Context, repository: RepositoryName) -> None:
         raise click.exceptions.Exit(DONE_WITH_WARNINGS)
 
 
-@click.command()
+@click.command(short_help="Whether segments, index and generations agree.")
 @_REPOSITORY
 @click.option("--repair", is_flag=True, help="Repair what can be repaired.")
 @click.pass_obj

@@ -45,7 +45,7 @@ def _mark(mark: Mark | None) -> Json | None:
 
 def delete(store: Store, arguments: Arguments) -> Json:
     """``generations`` of a ``repository`` into the trash, for a ``reason``."""
-    repository, found = _chosen(store, arguments)
+    repository, found = chosen_of(store, arguments)
     reason = arguments.text("reason")
     repository.change(repository.decisions.delete, found, arguments.by, reason)
     return {"deleted": found}
@@ -53,14 +53,14 @@ def delete(store: Store, arguments: Arguments) -> Json:
 
 def undelete(store: Store, arguments: Arguments) -> Json:
     """``generations`` out of the trash."""
-    repository, found = _chosen(store, arguments)
+    repository, found = chosen_of(store, arguments)
     repository.change(repository.decisions.undelete, found)
     return {"undeleted": found}
 
 
 def pin(store: Store, arguments: Arguments) -> Json:
     """Keep ``generations``, for a ``reason``, whatever the policy says."""
-    repository, found = _chosen(store, arguments)
+    repository, found = chosen_of(store, arguments)
     reason = arguments.text("reason")
     for generation in found:
         repository.change(repository.decisions.pin, generation, arguments.by, reason)
@@ -69,7 +69,7 @@ def pin(store: Store, arguments: Arguments) -> Json:
 
 def unpin(store: Store, arguments: Arguments) -> Json:
     """Let the policy decide over ``generations`` again."""
-    repository, found = _chosen(store, arguments)
+    repository, found = chosen_of(store, arguments)
     for generation in found:
         repository.change(repository.decisions.unpin, generation)
     return {"unpinned": found}
@@ -89,7 +89,7 @@ def release(store: Store, arguments: Arguments) -> Json:
     return {"released": repository.name}
 
 
-def _chosen(store: Store, arguments: Arguments) -> tuple[RepositoryStore, list[GenerationId]]:
+def chosen_of(store: Store, arguments: Arguments) -> tuple[RepositoryStore, list[GenerationId]]:
     """The repository, and the generations that are named, by their ids or how those begin."""
     repository = repository_of(store, arguments)
     known = [each.summary.receipt.generation for each in repository.decisions.all()]

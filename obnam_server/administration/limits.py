@@ -2,8 +2,9 @@
 
 from typing import Any
 
-from obnam.model.ids import parse_client_name, parse_generation_id, parse_repository_name
+from obnam.model.ids import parse_client_name, parse_repository_name
 from obnam.wire.members import BadMessage, Json
+from obnam_server.administration.generations import chosen_of
 from obnam_server.administration.operation import Access, Arguments, Operation
 from obnam_server.store import alarms, quotas
 from obnam_server.store.generations.register import Alarm
@@ -33,15 +34,10 @@ def cost(store: Store, arguments: Arguments) -> Json:
 
     `NotFound`.
     """
-    name = arguments.parsed("repository", parse_repository_name)
-    try:
-        wanted = [parse_generation_id(text) for text in arguments.texts("generations")]
-    except ValueError as error:
-        raise BadMessage(str(error)) from error
-    quotas.show(store, name)  # there is such a repository
-    accounting = store.repository(name).accounting
+    repository, wanted = chosen_of(store, arguments)
+    accounting = repository.accounting
     return {
-        "repository": name,
+        "repository": repository.name,
         "size_bytes": {each: accounting.size_bytes(each) for each in wanted},
         "freed_bytes": accounting.freed_bytes(wanted),
     }

@@ -40,6 +40,10 @@ def test_configuration(computer: Computer, text: str, named: str) -> None:
     ("arguments", "named"),
     [
         (["nonsense"], "No such command 'nonsense'"),
+        (["bakup"], "did you mean 'backup'?"),
+        (["backup", "/some/where"], "what is backed up are the `roots` in /"),
+        (["backup", "--quiet"], "--quiet stands before the command: obnam --quiet backup"),
+        (["key", "list", "-v"], "-v stands before the command: obnam -v key list"),
         (["backup", "--nonsense"], "No such option"),
         (["restore", "latest"], "Missing argument"),
         (["restore", "latest", "x", "--overwrite", "perhaps"], "--overwrite"),
@@ -66,6 +70,8 @@ def test_help_needs_nothing(tmp_path: Path) -> None:
     for command in ("init", "backup", "restore", "verify", "list-files", "chunkify", "key"):
         assert f"  {command} " in overview
         assert computer.obnam(command, "--help").out.startswith(f"Usage: obnam {command}")
+    for text in (overview, computer.obnam("key", "--help").out):
+        assert "..." not in text.partition("Commands:\n")[2]  # a sentence that is cut off
 
 
 def test_nothing_to_back_up(joined: Computer) -> None:

@@ -222,7 +222,7 @@ def test_keyring(joined: Computer, server: ServerProcess, name: str, passphrase:
     joined.obnam("key", "change", "safe", "--passphrase-file", passphrase)
     joined.obnam("key", "remove", "spare")
     slots = joined.obnam("--json", "key", "list").json
-    assert [slot["label"] for slot in slots] == [name]
+    assert [slot["label"] for slot in slots] == ["safe"]
 
 
 def test_nobody_is_asked_for_a_passphrase_in_vain(

@@ -75,6 +75,12 @@ def test_a_policy(own: ServerProcess, laptop: Computer, tmp_path: Path) -> None:
         found = administrator.json("retention", *command)
         assert [each["fate"] for each in found["report"]["generations"]] == ["kept"]
     assert administrator.json("retention", "show", HOME)["policy"]["daily"] == 14
+    (line,) = [
+        each
+        for each in administrator.run("retention", "run", HOME, "--dry-run").stdout.splitlines()
+        if "kept (" in each
+    ]
+    assert "; frees " in line
     policy.write_text("null")
     administrator.run("retention", "set", HOME, str(policy))
     assert administrator.json("retention", "show", HOME)["policy"] is None

@@ -181,17 +181,22 @@ def events(folder: Path) -> Iterator[dict[str, Any]]:
 def verified(folder: Path) -> Iterator[tuple[dict[str, Any], str]]:
     """All events and the digests of their lines, as long as each fits the one before.
 
-    `DamagedAudit` names the first that does not.
+    The log may begin with any event: files of months long past may have been moved away.
+    `DamagedAudit` names the first that does not fit.
     """
+    expected: int | None = None
     previous = FIRST_PREVIOUS
-    for sequence, (where, line) in enumerate(read_lines(folder), 1):
+    for where, line in read_lines(folder):
         event = _decoded(where, line)
-        if event["sequence"] != sequence:
-            problem = f"is number {event['sequence']}, and {sequence} should come here"
+        if expected is None and event["sequence"] > 1:
+            expected, previous = event["sequence"], event["previous"]
+        expected = expected or 1
+        if event["sequence"] != expected:
+            problem = f"is number {event['sequence']}, and {expected} should come here"
             raise DamagedAudit(where, problem)
         if event["previous"] != previous:
             raise DamagedAudit(where, "does not fit: it, or the line before it, was changed")
-        previous = digest_of(line)
+        expected, previous = expected + 1, digest_of(line)
         yield event, previous
 
 

@@ -7,6 +7,10 @@
     DATA/server.sqlite                     clients, tokens, invitations
     DATA/server-key                        signs receipts
     DATA/reserve                           room for administrators when the disk is full
+    DATA/audit/YYYY-MM.jsonl               what was done, by whom
+    DATA/events.sqlite                     events that webhooks were not told yet
+    DATA/certificate.pem, private-key.pem  TLS, when the server made them itself
+    DATA/admin.socket, workers.socket, listening.json   while it runs
     DATA/repositories/NAME/repository      JSON: format, id
     DATA/repositories/NAME/index.sqlite
     DATA/repositories/NAME/segments/…

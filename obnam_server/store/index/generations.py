@@ -127,6 +127,12 @@ class GenerationIndex:
             ):
                 yield GenerationId(name), BitMap64.deserialize(chunks)
 
+    def all_sets(self) -> Iterator[tuple[GenerationId, BitMap64]]:
+        """See `IGenerationIndex`."""
+        with database_errors(self._database.path):
+            for name, chunks in self._database.get().execute("SELECT id, chunks FROM generations"):
+                yield GenerationId(name), BitMap64.deserialize(chunks)
+
     def without_generations(self, numbers: BitMap64, but: Collection[GenerationId]) -> BitMap64:
         """See `IGenerationIndex`."""
         left = BitMap64(numbers)

@@ -257,6 +257,9 @@ class IGenerationIndex(Interface):
     def listed_sets() -> Iterator[tuple[GenerationId, BitMap64]]:
         """The chunks of each generation that is not in the trash, newest first."""
 
+    def all_sets() -> Iterator[tuple[GenerationId, BitMap64]]:
+        """The same of every generation, trash included, in no order."""
+
     def newest(client: ClientName) -> set[GenerationId]:
         """Of one client the newest generation, and the newest that is no checkpoint.
 

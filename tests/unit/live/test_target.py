@@ -39,7 +39,11 @@ def test_one_with_something_in_it_needs_a_word_about_it(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "why"),
-    [("file", "not a directory"), ("file/below", "not a directory"), ("none/below", "no such")],
+    [
+        ("file", "not a directory"),
+        ("file/below", "not a directory"),
+        ("none/below", "above it first"),
+    ],
 )
 def test_what_cannot_be_a_target(tmp_path: Path, name: str, why: str) -> None:
     (tmp_path / "file").touch()

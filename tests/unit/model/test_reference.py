@@ -77,8 +77,12 @@ def test_what_stands_for_nothing(text: str, problem: str) -> None:
 
 
 def test_no_generations_and_only_partial_ones_are_told_apart() -> None:
-    with pytest.raises(UnknownReference, match="has no generation yet"):
+    with pytest.raises(
+        UnknownReference, match="has no generation yet; run `obnam backup`, or name"
+    ):
         resolve("latest", [candidate("bb1", "2026-11-01T09:30:59", OTHER)], LAPTOP, UTC)
+    with pytest.raises(UnknownReference, match=r"has no generation yet; run `obnam backup`$"):
+        resolve("latest", [], LAPTOP, UTC)
     with pytest.raises(UnknownReference, match="only partial"):
         resolve("latest", [candidate("c", "2026-11-02T12:00:00", partial=True)], LAPTOP, UTC)
 

@@ -198,6 +198,15 @@ def test_add_replace_remove(server: MemoryServer) -> None:
     assert list(server.slots) == [only]
 
 
+def test_another_passphrase_leaves_the_label(server: MemoryServer) -> None:
+    """Whatever the computer is called that changes it."""
+    result_of(slots_of(server.client()).add(OURS, "one"))
+    other = Slots(server.client(), CallerThread(), "desktop", MINIMAL)
+    changed = result_of(other.replace("laptop", OURS, "two"))
+    assert changed.label == "laptop"
+    assert list(server.slots) == [changed]
+
+
 def test_a_change_beside_another_keeps_both(server: MemoryServer) -> None:
     contested = Contested(server, server.client().name)
     contested.slot = new_slot(OURS, "theirs", "other", MINIMAL)

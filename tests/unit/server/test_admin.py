@@ -9,6 +9,7 @@ import pytest
 
 from obnam import __version__
 from obnam.model.ids import ClientName, RepositoryName
+from obnam_server.admin.context import aligned
 from obnam_server.config import Settings, load
 from obnam_server.listening import (
     public_url,
@@ -44,6 +45,16 @@ def test_an_invitation_is_one_line(run: Command) -> None:
     assert (dot, len(pin)) == (".", 43)
 
 
+def test_columns_are_under_each_other() -> None:
+    assert aligned(["home\t1.0 MB\tnew", "a word", "holidays\t12.5 MB", ""]) == [
+        "home      1.0 MB   new",
+        "a word",
+        "holidays  12.5 MB",
+        "",
+    ]
+    assert aligned([]) == []
+
+
 def test_clients_are_listed_and_revoked(run: Command) -> None:
     run("client", "add", "laptop", "--repository", "home", "--scope", "backup")
     run("client", "add", "desktop")
@@ -65,6 +76,40 @@ def test_clients_are_listed_and_revoked(run: Command) -> None:
     assert code == 1
     assert "nobody" in err
     assert len(err.splitlines()) == 1
+
+
+def test_no_sentence_is_cut_off(run: Command) -> None:
+    groups = ["alarm", "client", "generation", "quota", "repository", "retention"]
+    for arguments in ([], *([each] for each in groups)):
+        commands = run(*arguments, "--help")[1].partition("Commands:\n")[2]
+        assert commands
+        assert "..." not in commands
+
+
+def test_an_option_behind_the_command(run: Command) -> None:
+    code, out, err = run("client", "list", "--json")
+    assert (code, out) == (2, "")
+    said = json.loads(err)["message"]
+    assert said.startswith("--json stands before the command: obnam-server --json client list;")
+
+
+def test_who_is_invited_again_is_what_it_was(run: Command, config: Path) -> None:
+    """Unless another repository, or other scopes, are named. A revoked one, too."""
+
+    def joined(*arguments: str) -> tuple[str, list[str]]:
+        code = json.loads(run("--json", "client", "add", "laptop", *arguments)[1])["code"]
+        clients = Clients.open(load(config).data_directory, lambda: 1)
+        clients.enrol(code, sha256(code.encode()).hexdigest())
+        clients.close()
+        (found,) = json.loads(run("--json", "client", "list")[1])
+        return found["repository"], found["scopes"]
+
+    assert joined("--repository", "home", "--scope", "restore") == ("home", ["restore"])
+    assert joined() == ("home", ["restore"])
+    run("client", "revoke", "laptop")
+    assert joined() == ("home", ["restore"])
+    assert joined("--scope", "manage") == ("home", ["manage"])
+    assert joined("--repository", "new") == ("new", ["manage"])
 
 
 def test_the_last_that_may_manage_is_not_revoked_by_mistake(run: Command, config: Path) -> None:

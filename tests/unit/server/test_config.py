@@ -91,7 +91,7 @@ def test_a_folder_of_nobody(tmp_path: Path) -> None:
 
 
 def test_a_missing_file_and_one_that_is_no_text(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError, match="No such file"):
+    with pytest.raises(ConfigurationError, match="does not exist; `obnam-server init` makes one"):
         load(tmp_path / "none.yaml")
     path = tmp_path / "server.yaml"
     path.write_bytes(b"\xff\xfe\xff")

@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import stat
+import sys
 from pathlib import Path
 
 import pytest
@@ -33,6 +35,19 @@ def test_a_new_server_can_be_used_at_once(run: Command, config: Path, tmp_path: 
     assert stat.S_IMODE(settings.data_directory.stat().st_mode) == 0o700
     assert json.loads(run("--json", "repository", "list")[1]) == []
     assert list(config.parent.iterdir()) == [config]
+
+
+def test_how_to_start_it_is_said(
+    run: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ours = Path(sys.executable).with_name("twistd")
+    for number, (path, program) in enumerate([(str(ours.parent), "twistd"), ("/", str(ours))]):
+        monkeypatch.setenv("PATH", path)
+        config = tmp_path / f"a {number}.yaml"
+        data = str(tmp_path / str(number))
+        said = run("--config", str(config), "init", "--data-directory", data)[1].splitlines()[-1]
+        wanted = [program, "--nodaemon", "--pidfile=", "obnam-server", "--config", str(config)]
+        assert shlex.split(said.removeprefix("start it: ")) == wanted
 
 
 def test_what_is_said_is_written(run: Command, config: Path, tmp_path: Path) -> None:

@@ -43,6 +43,9 @@ def test_growth_and_cost(run: Command) -> None:
     code, out, _ = run("quota", "cost", "home", one)
     assert code == 0
     assert out == f"{one}\tneeds {size:,} bytes\ndeleting frees {size:,} bytes\n"
+    assert run("quota", "cost", "home", one[:6])[1] == out
+    code, _, err = run("quota", "cost", "home", "ffff")
+    assert (code, "generation 'ffff'" in err) == (1, True)
 
 
 def test_a_quota_below_use_is_refused(run: Command) -> None:
@@ -85,7 +88,7 @@ def test_missed_backups(run: Command, tmp_path: Path) -> None:
         (("quota", "set", "none", "1GB"), 1, "none"),
         (("quota", "cost", "none", "0" * 32), 1, "none"),
         (("quota", "cost", "home", "0" * 32), 1, "0" * 32),
-        (("quota", "cost", "home", "latest"), 2, "latest"),
+        (("quota", "cost", "home", "latest"), 1, "latest"),
         (("quota", "set", "home", "much"), 2, "write a size"),
         (("quota", "set", "home", "0"), 2, "size"),
         (("alarm", "missed", "home", "soon"), 2, "hours"),

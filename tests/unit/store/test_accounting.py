@@ -168,6 +168,24 @@ def test_what_deleting_would_free(server: Server) -> None:
         freed(server, one, generation_id("none"))
 
 
+def test_what_each_one_alone_would_free(server: Server) -> None:
+    """The same as of one after another; what two or three of them have is in none."""
+    names = {
+        back_up(server.home, ALICE, "one", "abc"): "a",
+        back_up(server.home, ALICE, "two", "bcd"): "",
+        back_up(server.home, BOB, "theirs", "cdx"): "x",
+        back_up(server.home, ALICE, "three", "cde"): "e",
+    }
+    assert server.home.accounting.alone_bytes() == {each: size_of(names[each]) for each in names}
+    one = next(iter(names))
+    server.home.change(server.home.decisions.delete, [one], "admin", "old")
+    session = server.home.begin_session(BOB, None)
+    server.home.refer(BOB, session, [chunk_id("e")], [])
+    found = server.home.accounting.alone_bytes()
+    assert found == {each: freed(server, each) for each in names}
+    assert (found[one], sum(found.values())) == (size_of("a"), size_of("ax"))
+
+
 def test_a_running_backup_keeps_what_it_needs(server: Server) -> None:
     one = back_up(server.home, ALICE, "one", "abcd")
     two = back_up(server.home, ALICE, "two", "x")

@@ -121,6 +121,33 @@ def test_only_a_torn_line_or_an_empty_file(tmp_path: Path) -> None:
     assert names(tmp_path) == ["audit-mended", "event", "event"]
 
 
+def test_files_of_months_past_may_be_moved_away(tmp_path: Path) -> None:
+    """What is left is checked as before, and begins where they end."""
+    time = Time()
+    audit = Audit.open(tmp_path, time)
+    for time.now_ns in (SEPTEMBER, SEPTEMBER, OCTOBER, OCTOBER):
+        audit.record("event")
+    september, october = sorted((tmp_path / "audit").iterdir())
+    september.unlink()
+    found = [event["sequence"] for event, _ in verified(tmp_path / "audit")]
+    assert found == [3, 4]
+    assert Audit.open(tmp_path, time).record("after") == 5
+    october.write_bytes(october.read_bytes().replace(b':"event"', b':"evont"', 1))
+    with pytest.raises(DamagedAudit, match="line 2: does not fit"):
+        names(tmp_path)
+    lines = october.read_bytes().splitlines(keepends=True)
+    october.write_bytes(b"".join(lines[::2]))
+    with pytest.raises(DamagedAudit, match="is number 5, and 4 should come here"):
+        names(tmp_path)
+
+
+def test_the_first_event_follows_none(tmp_path: Path) -> None:
+    path = logged(tmp_path, 1)
+    path.write_bytes(path.read_bytes().replace(b'"previous":"0', b'"previous":"1'))
+    with pytest.raises(DamagedAudit, match="line 1: does not fit"):
+        names(tmp_path)
+
+
 @pytest.mark.parametrize("torn", [False, True])
 def test_dies_at_each_operation(tmp_path: Path, torn: bool) -> None:
     """What was acknowledged is there; the chain goes on."""
@@ -231,7 +258,11 @@ def swapped(lines: list[bytes]) -> list[bytes]:
     [
         (lambda lines: [lines[0].replace(b"event-0", b"event-9"), *lines[1:]], 2, "does not fit"),
         (lambda lines: [*lines[:2], *lines[3:]], 3, "is number 4, and 3 should come"),
-        (lambda lines: lines[1:], 1, "is number 2, and 1 should come"),
+        (
+            lambda lines: [lines[0].replace(b'"sequence":1', b'"sequence":0'), *lines[1:]],
+            1,
+            "is number 0",
+        ),
         (swapped, 2, "is number 3"),
         (lambda lines: [*lines[:2], lines[1], *lines[2:]], 3, "is number 2"),
         (lambda lines: [*lines[:2], b"{}\n", *lines[2:]], 3, "is no line of"),
@@ -252,11 +283,10 @@ def test_a_changed_line_is_named(
 def test_a_lost_file_is_noticed(tmp_path: Path) -> None:
     time = Time()
     audit = Audit.open(tmp_path, time)
-    audit.record("event")
-    time.now_ns = OCTOBER
-    audit.record("event")
-    logged(tmp_path, 0).unlink()
-    with pytest.raises(DamagedAudit, match="is number 2, and 1 should come here"):
+    for time.now_ns in (SEPTEMBER, OCTOBER, OCTOBER + 31 * 86400 * 10**9):
+        audit.record("event")
+    (tmp_path / "audit" / "2026-10.jsonl").unlink()
+    with pytest.raises(DamagedAudit, match="is number 3, and 2 should come here"):
         names(tmp_path)
 
 
