@@ -12,6 +12,7 @@ from obnam.live import scan as live_scan
 from obnam.live.read import Identity, open_with_status
 from obnam.model.entry import Attributes, Kind, Reason
 from tests.unit.backup.laptop import Laptop
+from tests.unit.pool.bench import noise
 
 ensure = pytest_twisted.ensureDeferred
 NEW, CHANGED, UNCHANGED, ERROR = Reason.NEW, Reason.CHANGED, Reason.UNCHANGED, Reason.ERROR
@@ -153,9 +154,10 @@ async def test_an_unreadable_directory_keeps_what_was_there(laptop: Laptop, deni
     denied.directories.clear()
 
     assert await laptop.reasons(await laptop.back_up()) == {
-        "dir": CHANGED, "dir/deep": UNCHANGED, "dir/deep/file": UNCHANGED, "other": UNCHANGED,
+        "dir": CHANGED, "dir/deep": CHANGED, "dir/deep/file": CHANGED, "other": UNCHANGED,
     }  # fmt: skip
     assert laptop.warnings == []
+    assert set((await laptop.reasons(await laptop.back_up())).values()) == {UNCHANGED}
 
 
 @ensure
@@ -182,7 +184,8 @@ async def test_a_directory_whose_attributes_cannot_be_read(laptop: Laptop, denie
         assert laptop.results[-1].warnings == 1
     denied.attributes.clear()
     entries = await laptop.below(await laptop.back_up())
-    assert (entries["dir"].reason, entries["dir/file"].reason) == (CHANGED, UNCHANGED)
+    assert (entries["dir"].reason, entries["dir/file"].reason) == (CHANGED, CHANGED)
+    assert set((await laptop.reasons(await laptop.back_up())).values()) == {UNCHANGED}
 
 
 @ensure
@@ -245,11 +248,75 @@ async def test_the_first_of_several_links_vanished(laptop: Laptop, denied: Denie
     (laptop.root / "b").hardlink_to(laptop.root / "a")
     denied.files.add(b"a")
     denied.code = errno.ENOENT
-    assert await laptop.reasons(await laptop.back_up()) == {}
-    (warning,) = laptop.warnings
-    assert warning.startswith(f"{laptop.root}/b: vanished")
+    entries = await laptop.below(await laptop.back_up())
+    assert (entries["b"].content, entries["b"].reason, "a" in entries) == (b"content", NEW, False)
+    assert laptop.warnings == []
     (laptop.root / "a").unlink()
-    assert await laptop.reasons(await laptop.back_up()) == {"b": NEW}
+    assert await laptop.reasons(await laptop.back_up()) == {"b": CHANGED}
+
+
+@ensure
+async def test_all_of_several_links_vanished(laptop: Laptop, denied: Denied) -> None:
+    (laptop.root / "a").write_bytes(b"content")
+    (laptop.root / "b").hardlink_to(laptop.root / "a")
+    (laptop.root / "dir").mkdir()
+    (laptop.root / "dir" / "c").hardlink_to(laptop.root / "a")
+    denied.files |= {b"a", b"b", b"c"}
+    denied.code = errno.ENOENT
+    assert await laptop.reasons(await laptop.back_up()) == {"dir": NEW}
+    assert laptop.warnings == []
+
+
+@ensure
+@pytest.mark.parametrize("size", [7, 200_000])
+@pytest.mark.parametrize("known", [False, True])
+async def test_the_first_of_several_links_is_renamed_over(
+    laptop: Laptop, size: int, known: bool
+) -> None:
+    """Between the scan and the reading: the others are not what is there then."""
+    a, b, c = (laptop.root / name for name in "abc")
+    a.write_bytes(noise("old", size))
+    b.hardlink_to(a)
+    if known:
+        await laptop.back_up()
+    c.hardlink_to(a)
+
+    def replace(_name: str, _arguments: tuple[object, ...]) -> None:
+        if a.stat().st_nlink == 3:
+            (laptop.home / "new").write_bytes(b"new content of a alone")
+            (laptop.home / "new").rename(a)
+
+    backup = laptop.backup()
+    laptop.pool.before = replace
+    generation = (await backup.run()).generation
+    assert generation is not None
+    entries = await laptop.below(generation)
+    assert entries["a"].content == b"new content of a alone"
+    assert entries["b"].content == entries["c"].content == b.read_bytes()
+    assert entries["b"].row.inode == entries["c"].row.inode == b.stat().st_ino
+    assert laptop.warnings == []
+    assert set((await laptop.reasons(await laptop.back_up())).values()) == {UNCHANGED}
+
+
+@ensure
+async def test_a_link_cannot_be_read_when_its_first_has_vanished(
+    laptop: Laptop, denied: Denied
+) -> None:
+    a, b = laptop.root / "a", laptop.root / "b"
+    a.write_bytes(b"content")
+    b.hardlink_to(a)
+    await laptop.back_up()
+    (laptop.root / "c").hardlink_to(a)
+    denied.files |= {b"b"}
+    backup = laptop.backup()
+    laptop.pool.before = lambda _name, _arguments: a.unlink(missing_ok=True)
+    generation = (await backup.run()).generation
+    assert generation is not None
+    entries = await laptop.below(generation)
+    assert (entries["b"].reason, entries["b"].content) == (ERROR, b"content")
+    assert (entries["c"].reason, entries["c"].content) == (NEW, b"content")
+    (warning,) = laptop.warnings
+    assert warning.startswith(f"{b}: cannot be read")
 
 
 @ensure
@@ -333,14 +400,16 @@ async def test_a_huge_file_that_shrinks_while_it_is_read(
 
 
 @ensure
-async def test_a_link_whose_first_name_vanished_is_named_by_its_path(
+async def test_a_link_whose_first_name_vanished_is_read_where_it_is(
     laptop: Laptop, denied: Denied
 ) -> None:
     (laptop.root / "y" / "z").mkdir(parents=True)
     (laptop.root / "a").write_bytes(b"content")
     (laptop.root / "y" / "z" / "b").hardlink_to(laptop.root / "a")
     denied.files, denied.code = {b"a"}, errno.ENOENT
-    assert set(await laptop.reasons(await laptop.back_up())) == {"y", "y/z"}
-    assert laptop.warnings == [f"{laptop.root}/y/z/b: vanished while it was read"]
+    entries = await laptop.below(await laptop.back_up())
+    assert entries["y/z/b"].content == b"content"
+    assert "a" not in entries
+    assert laptop.warnings == []
     denied.files.clear()
     assert set(await laptop.reasons(await laptop.back_up())) == {"a", "y", "y/z", "y/z/b"}
