@@ -44,6 +44,7 @@ from obnam_server.store.disk.database import is_damaged
 from obnam_server.store.errors import (
     BadDataDirectory,
     DamagedIndex,
+    DamagedKeyring,
     Kept,
     KeyringChanged,
     SetDiffers,
@@ -114,6 +115,8 @@ def refusal_of(error: BaseException | None) -> Refused | None:
             return Refused(UNAUTHENTICATED, error.problem)
         case BadDataDirectory(path=path) | DamagedIndex(path=path):
             return Refused(UNUSABLE, _without_directory(str(error), path))
+        case DamagedKeyring():
+            return Refused(UNUSABLE, str(error))
         case UnknownFormat(what=what):
             path = what if what.startswith("/") else ""
             return Refused(UNUSABLE, _without_directory(str(error), path))
