@@ -1,4 +1,4 @@
-"""A keyring that cannot be read: told of, given up by a rebuild, and made anew by who has the key."""
+"""A keyring that cannot be read: told of, given up by a rebuild, made anew by who has the key."""
 
 import json
 from pathlib import Path
