@@ -8,6 +8,7 @@ import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from attrs import define, field
 
+from obnam.errors import ServerUnreachable
 from obnam.live import scan as live_scan
 from obnam.live.read import Identity, open_with_status
 from obnam.model.entry import Attributes, Kind, Reason
@@ -157,6 +158,44 @@ async def test_an_unreadable_directory_keeps_what_was_there(laptop: Laptop, deni
         "dir": CHANGED, "dir/deep": CHANGED, "dir/deep/file": CHANGED, "other": UNCHANGED,
     }  # fmt: skip
     assert laptop.warnings == []
+    assert set((await laptop.reasons(await laptop.back_up())).values()) == {UNCHANGED}
+
+
+@ensure
+async def test_a_directory_that_can_be_read_again_by_a_backup_that_is_cut_off(
+    laptop: Laptop, denied: Denied, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies in it is read again, by the next one."""
+    monkeypatch.setattr("obnam.backup.run.PLAINTEXT_SLAB_BYTES", 2 << 20)
+    monkeypatch.setattr("obnam.backup.uploads.ENOUGH_BYTES", 1)  # each batch by itself
+    monkeypatch.setattr("obnam.backup.pipeline.LANES", 2)  # a checkpoint waits for them all
+
+    def write(which: str) -> None:
+        for number in range(24):
+            (laptop.root / f"{number:02}").write_bytes(noise((which, number), 700_000))
+
+    write("before")
+    (laptop.root / "dir").mkdir()
+    (laptop.root / "dir" / "file").write_bytes(b"content")
+    await laptop.back_up()
+    denied.directories.add(b"dir")
+    await laptop.back_up()
+    denied.directories.clear()
+    write("after")
+    uploads = iter(range(7))
+
+    def store() -> None:
+        laptop.clock.advance(1)
+        if next(uploads, None) is None:
+            raise ServerUnreachable("memory", "gone")
+
+    laptop.repository.before_store, laptop.checkpoint_s = store, 2
+    with pytest.raises(ServerUnreachable):
+        await laptop.back_up()
+    assert laptop.repository.commits
+    laptop.repository.before_store, laptop.checkpoint_s = lambda: None, 1e9
+
+    assert (await laptop.reasons(await laptop.back_up()))["dir/file"] is CHANGED
     assert set((await laptop.reasons(await laptop.back_up())).values()) == {UNCHANGED}
 
 
