@@ -2,67 +2,19 @@
 
 import errno
 import os
-from collections.abc import Iterator
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
-from attrs import define, field
 
 from obnam.errors import ServerUnreachable
-from obnam.live import scan as live_scan
 from obnam.live.read import Identity, open_with_status
-from obnam.model.entry import Attributes, Kind, Reason
+from obnam.model.entry import Kind, Reason
+from tests.unit.backup.denied import Denied
 from tests.unit.backup.laptop import Laptop
 from tests.unit.pool.bench import noise
 
 ensure = pytest_twisted.ensureDeferred
 NEW, CHANGED, UNCHANGED, ERROR = Reason.NEW, Reason.CHANGED, Reason.UNCHANGED, Reason.ERROR
-
-
-@define
-class Denied:
-    """Names that cannot be opened, or whose attributes cannot be read: as root nothing is denied.
-
-    ``code`` is the errno that opening gives.
-    """
-
-    files: set[bytes] = field(factory=set)
-    directories: set[bytes] = field(factory=set)
-    attributes: set[bytes] = field(factory=set)
-    code: int = errno.EACCES
-
-    def refuse(self, name: bytes) -> None:
-        raise OSError(self.code, os.strerror(self.code), name)
-
-
-@pytest.fixture
-def denied(monkeypatch: pytest.MonkeyPatch) -> Iterator[Denied]:
-    denied = Denied()
-    names = live_scan._names
-
-    def open_file(
-        name: bytes, directory: int | None = None, expected: Identity | None = None
-    ) -> tuple[int, os.stat_result]:
-        if name in denied.files:
-            denied.refuse(name)
-        return open_with_status(name, directory, expected)
-
-    def list_names(descriptor: int) -> tuple[list[bytes], OSError | None]:
-        name = os.path.basename(os.readlink(b"/proc/self/fd/%d" % descriptor))
-        if name in denied.directories:
-            return [], OSError(denied.code, os.strerror(denied.code))
-        return names(descriptor)
-
-    def attributes(directory: int, name: bytes) -> Attributes:
-        if name in denied.attributes:
-            denied.refuse(name)
-        return ()
-
-    monkeypatch.setattr("obnam.pool.reading.open_with_status", open_file)
-    monkeypatch.setattr("obnam.pool.read_files.open_with_status", open_file)
-    monkeypatch.setattr("obnam.live.scan._names", list_names)
-    monkeypatch.setattr("obnam.backup.scan.read_attributes_at", attributes)
-    yield denied
 
 
 @ensure
@@ -237,40 +189,6 @@ async def test_an_unreadable_link_or_pipe(laptop: Laptop, denied: Denied) -> Non
 
 
 @ensure
-async def test_links_of_an_unreadable_file(laptop: Laptop, denied: Denied) -> None:
-    (laptop.root / "a").write_bytes(b"content")
-    (laptop.root / "b").hardlink_to(laptop.root / "a")
-    await laptop.back_up()
-    (laptop.root / "a").chmod(0)
-    (laptop.root / "c").hardlink_to(laptop.root / "a")
-    denied.files.add(b"a")  # the first of them is the one that is read
-    entries = await laptop.below(await laptop.back_up())
-    assert {entries[name].reason for name in "abc"} == {ERROR}
-    assert {entries[name].content for name in "abc"} == {b"content"}
-
-
-@ensure
-async def test_a_file_that_became_a_link_of_an_unreadable_one(
-    laptop: Laptop, denied: Denied
-) -> None:
-    """Each keeps what it had: that is more than the other's content under its name."""
-    a, b, c = (laptop.root / name for name in "abc")
-    a.write_bytes(b"content of a")
-    b.write_bytes(b"content of b")
-    await laptop.back_up()
-    a.unlink()
-    a.hardlink_to(b)
-    c.hardlink_to(b)
-    denied.files.add(b"a")
-
-    entries = await laptop.below(await laptop.back_up())
-
-    assert {entries[name].reason for name in "abc"} == {ERROR}
-    assert (entries["a"].content, entries["b"].content) == (b"content of a", b"content of b")
-    assert entries["c"].content is None
-
-
-@ensure
 async def test_a_file_that_vanished_since_it_was_listed(laptop: Laptop, denied: Denied) -> None:
     (laptop.root / "file").write_bytes(b"content")
     await laptop.back_up()
@@ -279,83 +197,6 @@ async def test_a_file_that_vanished_since_it_was_listed(laptop: Laptop, denied: 
     denied.code = errno.ENOENT
     assert await laptop.reasons(await laptop.back_up()) == {}
     assert laptop.warnings == []
-
-
-@ensure
-async def test_the_first_of_several_links_vanished(laptop: Laptop, denied: Denied) -> None:
-    (laptop.root / "a").write_bytes(b"content")
-    (laptop.root / "b").hardlink_to(laptop.root / "a")
-    denied.files.add(b"a")
-    denied.code = errno.ENOENT
-    entries = await laptop.below(await laptop.back_up())
-    assert (entries["b"].content, entries["b"].reason, "a" in entries) == (b"content", NEW, False)
-    assert laptop.warnings == []
-    (laptop.root / "a").unlink()
-    assert await laptop.reasons(await laptop.back_up()) == {"b": CHANGED}
-
-
-@ensure
-async def test_all_of_several_links_vanished(laptop: Laptop, denied: Denied) -> None:
-    (laptop.root / "a").write_bytes(b"content")
-    (laptop.root / "b").hardlink_to(laptop.root / "a")
-    (laptop.root / "dir").mkdir()
-    (laptop.root / "dir" / "c").hardlink_to(laptop.root / "a")
-    denied.files |= {b"a", b"b", b"c"}
-    denied.code = errno.ENOENT
-    assert await laptop.reasons(await laptop.back_up()) == {"dir": NEW}
-    assert laptop.warnings == []
-
-
-@ensure
-@pytest.mark.parametrize("size", [7, 200_000])
-@pytest.mark.parametrize("known", [False, True])
-async def test_the_first_of_several_links_is_renamed_over(
-    laptop: Laptop, size: int, known: bool
-) -> None:
-    """Between the scan and the reading: the others are not what is there then."""
-    a, b, c = (laptop.root / name for name in "abc")
-    a.write_bytes(noise("old", size))
-    b.hardlink_to(a)
-    if known:
-        await laptop.back_up()
-    c.hardlink_to(a)
-
-    def replace(_name: str, _arguments: tuple[object, ...]) -> None:
-        if a.stat().st_nlink == 3:
-            (laptop.home / "new").write_bytes(b"new content of a alone")
-            (laptop.home / "new").rename(a)
-
-    backup = laptop.backup()
-    laptop.pool.before = replace
-    generation = (await backup.run()).generation
-    assert generation is not None
-    entries = await laptop.below(generation)
-    assert entries["a"].content == b"new content of a alone"
-    assert entries["b"].content == entries["c"].content == b.read_bytes()
-    assert entries["b"].row.inode == entries["c"].row.inode == b.stat().st_ino
-    assert laptop.warnings == []
-    assert set((await laptop.reasons(await laptop.back_up())).values()) == {UNCHANGED}
-
-
-@ensure
-async def test_a_link_cannot_be_read_when_its_first_has_vanished(
-    laptop: Laptop, denied: Denied
-) -> None:
-    a, b = laptop.root / "a", laptop.root / "b"
-    a.write_bytes(b"content")
-    b.hardlink_to(a)
-    await laptop.back_up()
-    (laptop.root / "c").hardlink_to(a)
-    denied.files |= {b"b"}
-    backup = laptop.backup()
-    laptop.pool.before = lambda _name, _arguments: a.unlink(missing_ok=True)
-    generation = (await backup.run()).generation
-    assert generation is not None
-    entries = await laptop.below(generation)
-    assert (entries["b"].reason, entries["b"].content) == (ERROR, b"content")
-    assert (entries["c"].reason, entries["c"].content) == (NEW, b"content")
-    (warning,) = laptop.warnings
-    assert warning.startswith(f"{b}: cannot be read")
 
 
 @ensure
@@ -436,19 +277,3 @@ async def test_a_huge_file_that_shrinks_while_it_is_read(
     assert entry.content is not None
     assert content.startswith(entry.content)
     assert len(entry.content) > 1 << 20
-
-
-@ensure
-async def test_a_link_whose_first_name_vanished_is_read_where_it_is(
-    laptop: Laptop, denied: Denied
-) -> None:
-    (laptop.root / "y" / "z").mkdir(parents=True)
-    (laptop.root / "a").write_bytes(b"content")
-    (laptop.root / "y" / "z" / "b").hardlink_to(laptop.root / "a")
-    denied.files, denied.code = {b"a"}, errno.ENOENT
-    entries = await laptop.below(await laptop.back_up())
-    assert entries["y/z/b"].content == b"content"
-    assert "a" not in entries
-    assert laptop.warnings == []
-    denied.files.clear()
-    assert set(await laptop.reasons(await laptop.back_up())) == {"a", "y", "y/z", "y/z/b"}
