@@ -45,6 +45,7 @@ from obnam_server.store.errors import (
     BadDataDirectory,
     DamagedIndex,
     DamagedKeyring,
+    DamagedSegment,
     Kept,
     KeyringChanged,
     SetDiffers,
@@ -141,6 +142,10 @@ def answer_to(failure: Failure) -> Answer:
     refused = refusal_of(failure.value)
     if failure.check(ClientGone):
         log.info("A client went away, or took no bytes, before its answer was whole")
+        refused = Refused(INTERNAL)
+    elif failure.check(DamagedSegment) and refused is None:
+        # Of a disk that is going bad there would be many, and the place says nothing.
+        log.error("What a client asked for cannot be read: {error}", error=failure.value)
         refused = Refused(INTERNAL)
     if refused is None:
         log.failure("A request failed", failure=failure)
