@@ -330,10 +330,10 @@ class OverQuota(ObnamError):
 
     def __str__(self) -> str:
         return (
-            f"the repository on {self.server} has {self.used_bytes:,} bytes of at most "
-            f"{self.quota_bytes:,}: no room for more. What was sent so far is kept; ask the "
-            f"server's administrator for a larger quota or to delete generations, and run the "
-            f"command again"
+            f"{self.server} has no room for what was to come: the repository has "
+            f"{self.used_bytes:,} bytes of at most {self.quota_bytes:,}. What was sent so far is "
+            f"kept; ask the server's administrator for a larger quota or to delete generations, "
+            f"and run the command again"
         )
 
 

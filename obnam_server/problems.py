@@ -44,6 +44,8 @@ from obnam_server.store.disk.database import is_damaged
 from obnam_server.store.errors import (
     BadDataDirectory,
     DamagedIndex,
+    DamagedKeyring,
+    DamagedSegment,
     Kept,
     KeyringChanged,
     SetDiffers,
@@ -114,6 +116,8 @@ def refusal_of(error: BaseException | None) -> Refused | None:
             return Refused(UNAUTHENTICATED, error.problem)
         case BadDataDirectory(path=path) | DamagedIndex(path=path):
             return Refused(UNUSABLE, _without_directory(str(error), path))
+        case DamagedKeyring():
+            return Refused(UNUSABLE, str(error))
         case UnknownFormat(what=what):
             path = what if what.startswith("/") else ""
             return Refused(UNUSABLE, _without_directory(str(error), path))
@@ -138,6 +142,10 @@ def answer_to(failure: Failure) -> Answer:
     refused = refusal_of(failure.value)
     if failure.check(ClientGone):
         log.info("A client went away, or took no bytes, before its answer was whole")
+        refused = Refused(INTERNAL)
+    elif failure.check(DamagedSegment) and refused is None:
+        # Of a disk that is going bad there would be many, and the place says nothing.
+        log.error("What a client asked for cannot be read: {error}", error=failure.value)
         refused = Refused(INTERNAL)
     if refused is None:
         log.failure("A request failed", failure=failure)

@@ -1,7 +1,7 @@
 """The generation that a backup starts from, and the one that the next backup will start from."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from attrs import define, frozen
@@ -79,18 +79,19 @@ class Bases:
     async def nascent(self, previous: Link | None, base: Base | None) -> NascentGeneration:
         """The generation behind ``previous``: a copy of its base, or empty.
 
-        When that fails there is nothing to begin with, and the base's file is removed.
+        When that fails there is nothing to begin with, and no file of either is left.
         """
         sequence = 1 if previous is None else previous.sequence + 1
+        files = [] if base is None else [base.path]
         try:
             path = self._generations.temporary()
+            files.append(path)
             if base is None:
                 return await self._thread.call(NascentGeneration.create, path, sequence)
             await self._thread.call(shutil.copyfile, base.path, path)
             return await self._thread.call(NascentGeneration.begin_from, path, sequence)
         except BaseException:
-            if base is not None:
-                base.path.unlink(missing_ok=True)
+            await self._thread.call(_remove, files)  # behind what may still write to them
             raise
 
     async def kept(self, old: Base | None, new: Base) -> Base:
@@ -115,3 +116,8 @@ class Bases:
         if old is not None:
             old.path.unlink(missing_ok=True)
         return new
+
+
+def _remove(files: Iterable[Path]) -> None:
+    for file in files:
+        file.unlink(missing_ok=True)

@@ -15,7 +15,8 @@ from attrs import define, evolve, field, frozen
 
 from obnam import __version__
 from obnam.backup.base import Base
-from obnam.backup.scan import ScanCounts
+from obnam.backup.meanwhile import NEVER, Meanwhile
+from obnam.backup.scan import Scan, ScanCounts
 from obnam.backup.uploads import Sent
 from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.names import Namer
@@ -50,7 +51,13 @@ class Facts:
     counts: Mapping[str, int] = field(factory=dict)
     partial: bool = False
 
-    def counted(self, scan: ScanCounts, sent: Sent, *, partial: bool) -> "Facts":
+    unsettled: Meanwhile = NEVER
+
+    def so_far(self, scan: Scan, sent: Sent) -> "Facts":
+        """The same, of a checkpoint."""
+        return evolve(self.counted(scan.counts, sent), partial=True, unsettled=scan.unsettled)
+
+    def counted(self, scan: ScanCounts, sent: Sent) -> "Facts":
         """The same, with the counts as they are now."""
         counts = {
             "entries": scan.entries,
@@ -61,7 +68,7 @@ class Facts:
             "sent_chunks": sent.chunks,
             "sent_bytes": sent.sent_bytes,
         }
-        return evolve(self, counts=counts, partial=partial)
+        return evolve(self, counts=counts)
 
 
 @define
@@ -163,6 +170,7 @@ class Committer:
             "ended_ns": self._now_ns(),
             "counts": dict(facts.counts),
             "partial": int(facts.partial),
+            "unsettled": list(facts.unsettled.runs),
             "obnam_version": __version__,
             "algorithms": {"chunk_id": "blake3", "checksum": "xxh3-128", "cutter": "fastcdc"},
         }

@@ -11,7 +11,7 @@ from typing import NamedTuple, Protocol
 
 from attrs import define, field
 
-from obnam.backup.meanwhile import Meanwhile
+from obnam.backup.meanwhile import NEVER, Meanwhile
 from obnam.generation.rows import KnownRow
 from obnam.model.entry import KIND_BY_FORMAT, LINKED_KINDS, Kind, Reason
 from obnam.model.numbers import kept_inode, kept_time
@@ -83,8 +83,6 @@ class Plan:
 
 _REGULAR = stat.S_IFREG >> 12
 
-_NEVER = Meanwhile(1 << 100, 1 << 100)
-
 _LOOK_AGAIN = (Reason.ERROR, Reason.SKIPPED)
 """Entries with these reasons are never taken for unchanged."""
 
@@ -98,7 +96,7 @@ def plan_directory(
     full: bool = False,
     again: Container[bytes] = frozenset(),
     complete: bool = True,
-    meanwhile: Meanwhile | None = None,
+    meanwhile: Meanwhile = NEVER,
 ) -> Plan:
     """Compare what is there with the previous generation's rows of the same names.
 
@@ -110,7 +108,6 @@ def plan_directory(
     get = known.get
     new, changed = Mark(Reason.NEW.value, sequence), Mark(Reason.CHANGED.value, sequence)
     # Most files are older: they cost a comparison.
-    meanwhile = meanwhile or _NEVER
     settled_ns, is_unsettled = meanwhile.earliest_ns, meanwhile.has
     read: list[FileToRead] = []
     entries: Iterable[tuple[bytes, Status | OSError]] = zip(names, stats, strict=True)

@@ -1,6 +1,7 @@
 """The whole order of a backup, on one screen."""
 
 from collections.abc import Callable
+from math import inf
 
 from attrs import define, field, frozen
 from twisted.internet.interfaces import IReactorTime
@@ -10,7 +11,8 @@ from obnam.backup.base import Base, Bases
 from obnam.backup.commit import Committer, Facts
 from obnam.backup.heal import Healed, Healer
 from obnam.backup.large import LargeFileReader
-from obnam.backup.meanwhile import Meanwhile
+from obnam.backup.meanwhile import NEVER, Meanwhile
+from obnam.backup.orphans import batches_of
 from obnam.backup.pipeline import (
     PLAINTEXT_SLAB_BYTES,
     PLAINTEXT_SLABS,
@@ -25,7 +27,6 @@ from obnam.crypto.keys import RepositoryKeys
 from obnam.crypto.seal import Sealer
 from obnam.errors import ChunksMissing
 from obnam.generation.nascent import NascentGeneration
-from obnam.model.entry import printable
 from obnam.model.ids import GenerationId, SessionId
 from obnam.pool.pool import IPool
 from obnam.pool.rack import SlabRack
@@ -122,17 +123,18 @@ class Backup:
             batches = ScanAhead(self.thread, scan.batches())
             self.progress.stage("backup")
             while not await pipeline.run(batches, self.clock.seconds() + self.checkpoint_s):
-                so_far = facts.counted(scan.counts, sent, partial=True)
+                so_far = facts.so_far(scan, sent)
                 new = await self._checkpoint(committer, session, nascent, base, previous, so_far)
                 base = await self._bases.kept(base, new)
                 previous = base.opened.shown().link
                 session = await self._begin(base)
                 pipeline.go_on_in(session)
+            if orphans := await self.thread.call(nascent.settle):
+                again = batches_of(orphans, PLAINTEXT_SLAB_BYTES)
+                await pipeline.run(ScanAhead(self.thread, again), inf)
             self.pool.rest()
             self.progress.stage("commit")
-            for path in await self.thread.call(nascent.settle):
-                self._warn(f"{printable(path)}: vanished while it was read")
-            final = facts.counted(scan.counts, sent, partial=False)
+            final = facts.counted(scan.counts, sent)
             new = await committer.commit(session, nascent, base, previous, final)
             base = await self._bases.kept(base, new)
             near = quota_warning(description, sent.sent_bytes)
@@ -167,14 +169,14 @@ class Backup:
     def _scan(self, nascent: NascentGeneration, base: Base | None) -> Scan:
         # Where a checkpoint ended, nothing is known of what lies behind it.
         before = None if base is None else base.opened.manifest
-        when = None if before is None else Meanwhile.between(before.started_ns, before.ended_ns)
+        ran = NEVER if before is None else Meanwhile.between(before.started_ns, before.ended_ns)
         return Scan(
             nascent,
             self.settings,
             PLAINTEXT_SLAB_BYTES,
             lambda message: self.thread.tell(self._warn, message),
             first=before is None or before.partial,
-            meanwhile=when,
+            before=ran,
         )
 
     async def _begin(self, base: Base | None) -> SessionId:

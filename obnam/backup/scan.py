@@ -12,7 +12,7 @@ from attrs import define, frozen
 
 from obnam.backup.batches import Batch, Batches, Place
 from obnam.backup.entry_rows import error_row, row_of
-from obnam.backup.meanwhile import Meanwhile
+from obnam.backup.meanwhile import EVER, NEVER, Meanwhile
 from obnam.backup.plan import Entry, FileToRead, Mark, Plan, plan_directory
 from obnam.generation.nascent import ROOT_DIRECTORY, NascentGeneration
 from obnam.generation.rows import EntryRow, KnownRow
@@ -62,6 +62,8 @@ class _Directory:
     name: bytes
     number: int
     known: KnownRow | None
+    stale: bool = False
+    """What the generation before has of it, or of what it lies in, is of one before that."""
 
 
 class Scan:
@@ -75,14 +77,16 @@ class Scan:
         warn: Callable[[str], object],
         *,
         first: bool,
-        meanwhile: Meanwhile | None = None,
+        before: Meanwhile = NEVER,
     ) -> None:
         self.counts = ScanCounts()
         self._nascent = nascent
         self._settings = settings
         self._warn = warn
         self._first = first
-        self._meanwhile = meanwhile
+        self._before = before
+        self._meanwhile = before
+        self._has_met_stale = False
         self._kernel_devices = devices_of_the_kernel()
         self._batches = Batches(slab_bytes)
         # By the path of the directory that they lie in (a root: b""), and their name there: a
@@ -94,6 +98,8 @@ class Scan:
 
         Raises ``BadRoot`` before anything is given when a root cannot be walked.
         """
+        told = Meanwhile.told(self._nascent.member("unsettled"))
+        self._meanwhile = self._before.and_before(told)
         walks = [Walk(root) for root in self._settings.roots]
         try:
             yield from self._roots(walks)
@@ -101,6 +107,11 @@ class Scan:
             for walk in walks:
                 walk.close()
         yield from self._batches.rest()
+
+    @property
+    def unsettled(self) -> Meanwhile:
+        """What the next backup is to look at again, should this one end before it has."""
+        return EVER if self._has_met_stale else self._meanwhile
 
     def _roots(self, walks: Sequence[Walk]) -> Iterator[Batch]:
         known = self._nascent.known(ROOT_DIRECTORY)
@@ -144,11 +155,12 @@ class Scan:
                 full=self._settings.full,
                 again=self._nascent.to_read_again(directory.number, listing.names),
                 complete=listing.error is None,
-                meanwhile=self._meanwhile,
+                meanwhile=EVER if directory.stale else self._meanwhile,
             )
             after = listing.names[-1] if listing.names else after
             self.counts.entries += len(listing.names)
-            walk.enter(self._apply(plan, directory.number, listing.path, listing.descriptor))
+            where = directory.number, listing.path, listing.descriptor
+            walk.enter(self._apply(plan, *where, stale=directory.stale))
             yield from self._read(plan, directory.number, listing)
 
     def _leave(self, above: bytes, name: bytes) -> None:
@@ -187,7 +199,9 @@ class Scan:
                 continue
             yield name, status.st_size
 
-    def _apply(self, plan: Plan, directory: int, path: bytes, descriptor: int) -> list[bytes]:
+    def _apply(
+        self, plan: Plan, directory: int, path: bytes, descriptor: int, *, stale: bool = False
+    ) -> list[bytes]:
         """Write what the plan says but for content; gives the directories to enter."""
         self.counts.unchanged += plan.unchanged
         self.counts.unchanged_bytes += plan.unchanged_bytes
@@ -200,7 +214,9 @@ class Scan:
             number = known.number if known is not None else None
             if number is None:
                 number = self._nascent.new_directory()
-            entered[name] = _Directory(directory, name, number, known)
+            in_error = known is not None and known.reason == Reason.ERROR
+            self._has_met_stale = self._has_met_stale or in_error
+            entered[name] = _Directory(directory, name, number, known, stale or in_error)
         if plan.write:
             rows = [self._row(directory, path, entry, entered, descriptor) for entry in plan.write]
             self._nascent.put(row for row in rows if row is not None)

@@ -15,7 +15,7 @@ from pathlib import Path
 from obnam.errors import DamagedGeneration
 from obnam.generation import schema
 from obnam.generation.insert import insert_entries, insert_whole
-from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow, KnownRow, WholeFile
+from obnam.generation.rows import ChunkRow, EntryRow, ExtentRow, KnownRow, Orphan, WholeFile
 from obnam.model.entry import Kind, Reason
 from obnam.model.ids import ChunkId
 
@@ -69,6 +69,11 @@ class NascentGeneration:
             (directory, after, upto),
         )
         return {row[0]: KnownRow._make(row) for row in rows}
+
+    def member(self, name: str) -> object:
+        """What it says of itself by that name; ``None``: nothing."""
+        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
+        return None if row is None else row[0]
 
     def read_again(self, entries: Iterable[tuple[int, bytes]]) -> None:
         """Note files, by directory and name, whose stored content is lost."""
@@ -208,8 +213,13 @@ class NascentGeneration:
         )
         return True
 
-    def _resolve_followers(self) -> list[bytes]:
-        lost: list[bytes] = []
+    def settle(self) -> list[Orphan]:
+        """Give hard links the content of the first of them, before the chunks are asked for.
+
+        Returns those whose first vanished before it was read, or was another file by then: they
+        are to be read, each by itself. What their rows have is that of the generation before.
+        """
+        orphans: list[Orphan] = []
         paths = {ROOT_DIRECTORY: b""}
         followers = self._connection.execute("SELECT * FROM temp.follower").fetchall()
         for directory, name, reason, since, inode, leader_directory, leader_name in followers:
@@ -218,20 +228,21 @@ class NascentGeneration:
                 (leader_directory, leader_name),
             ).fetchone()
             leader = None if found is None else EntryRow._make(found)
-            if leader is not None and leader.reason == Reason.ERROR:
+            if leader is None or leader.kind != Kind.FILE:
+                leader = None
+            elif leader.reason == Reason.ERROR:
                 # What the leader keeps is of an earlier time, when it may have been another file.
                 if self.mark_error(directory, name):
                     continue
                 reason, since = Reason.ERROR, self.sequence
                 if leader.inode != inode:
                     leader = EntryRow._make((*leader[:5], *(None,) * (len(leader) - 5)))
-            self.release(directory, [name])
-            if leader is None or leader.kind != Kind.FILE:
-                lost.append(join(self._path(directory, paths), name))
-                self._connection.execute(
-                    "DELETE FROM entry WHERE directory = ? AND name = ?", (directory, name)
-                )
+            elif leader.inode != inode:
+                leader = None
+            if leader is None:
+                orphans.append(Orphan(directory, self._path(directory, paths), name, reason, since))
                 continue
+            self.release(directory, [name])
             number = leader.number
             if leader.chunk is not None:
                 self.count_uses({leader.chunk: 1})
@@ -253,7 +264,7 @@ class NascentGeneration:
             )
         self._connection.execute("DELETE FROM temp.follower")
         self._connection.execute("DELETE FROM temp.leader")
-        return lost
+        return orphans
 
     def _path(self, number: int, paths: dict[int, bytes]) -> bytes:
         """The path of a directory, by reading the whole table; ``paths`` are those known so far."""
@@ -328,13 +339,6 @@ class NascentGeneration:
             ],
         )
 
-    def settle(self) -> list[bytes]:
-        """Give hard links the content of the first of them, before the chunks are asked for.
-
-        Returns paths of links whose first vanished while it was read; they have no row now.
-        """
-        return self._resolve_followers()
-
     def finish(self) -> None:
         """Forget chunks that nothing refers to, and write everything down. `close` it then.
 
@@ -364,10 +368,10 @@ class NascentGeneration:
         self._connection.close()
 
     def _counter(self, name: str) -> int:
-        row = self._connection.execute("SELECT value FROM meta WHERE name = ?", (name,)).fetchone()
-        if row is None or not isinstance(row[0], int):
+        number = self.member(name)
+        if not isinstance(number, int):
             raise DamagedGeneration(str(self.path), f"{name} is missing")
-        return int(row[0])
+        return number
 
     def _take(self, name: str) -> int:
         number = self._next[name]

@@ -68,3 +68,16 @@ class KnownRow(NamedTuple):
     inode: int | None
     device: int | None
     number: int | None
+
+
+class Orphan(NamedTuple):
+    """A link to a file that was not read under its first name: where it is, and its mark.
+
+    Number and path of its directory, its name there; reason and sequence number.
+    """
+
+    directory: int
+    path: bytes
+    name: bytes
+    reason: int
+    since: int

@@ -117,6 +117,16 @@ class DamagedSegment(StoreError):
         return f"segment {self.segment}: {self.problem}"
 
 
+class DamagedKeyring(DamagedSegment):
+    """The keyring cannot be read. Whoever has the key can make another one, without this one."""
+
+    def __str__(self) -> str:
+        return (
+            f"the keyring is damaged ({super().__str__()}); run: obnam-server rebuild-index, which "
+            f"gives it up; then `obnam key add` on a computer that has the key"
+        )
+
+
 @define(eq=False)
 class QuotaBelowUse(UsageError):
     """A quota is not set, because the repository has more already."""

@@ -5,7 +5,7 @@ PRAGMA application_id = 0x4F424E4D;  -- "OBNM"
 
 -- What the generation knows of itself: schema_version_major, schema_version_minor, generation,
 -- sequence, client, host, roots (JSON), started_ns, ended_ns, counts (JSON), obnam_version,
--- algorithms, next_directory, next_file, next_chunk.
+-- algorithms, unsettled (JSON), next_directory, next_file, next_chunk.
 CREATE TABLE meta (
     name   TEXT PRIMARY KEY NOT NULL,
     value  NOT NULL

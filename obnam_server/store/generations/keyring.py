@@ -9,7 +9,7 @@ from attrs import frozen
 from obnam.model.ids import ClientName
 from obnam.wire.messages import BadMessage, Keyring, KeyringSlot
 from obnam_server.store.accounts.audit import RepositoryAudit
-from obnam_server.store.errors import DamagedSegment, KeyringChanged
+from obnam_server.store.errors import DamagedKeyring, DamagedSegment, KeyringChanged
 from obnam_server.store.generations.commits import SERVER
 from obnam_server.store.seams.index import IIndex
 from obnam_server.store.seams.values import Location, SegmentNumber
@@ -19,7 +19,6 @@ from obnam_server.store.segments.parts import (
     RepositoryHome,
     known_or_gone,
     read,
-    read_entry,
     write_parts,
 )
 
@@ -40,29 +39,29 @@ class KeyringStore:
     _audit: RepositoryAudit
 
     def get(self) -> Keyring:
-        """All slots. `DamagedSegment`."""
+        """All slots. `DamagedKeyring`."""
         found = self._index.get_keyring()
         if found is None:
             return NO_KEYRING
         location, _ = found
         try:
             return _parse(read(self._home, location), location.segment)[0]
-        except DamagedSegment:
+        except DamagedSegment as error:
             if self._index.get_keyring() == found:
-                raise
+                raise DamagedKeyring(error.segment, error.problem) from error
             return self.get()  # replaced since it was looked up
 
     def put(
         self, slots: Sequence[KeyringSlot], etag: str, client: ClientName | None = None
     ) -> Keyring:
-        """Replace all slots, for ``client``. `KeyringChanged`, `StoreFull`."""
+        """Replace all slots, for ``client``. `KeyringChanged`, `DamagedKeyring`, `StoreFull`."""
         found = self._index.get_keyring()
         if etag != self.get().etag:
             raise KeyringChanged(SERVER, "the keyring was changed meanwhile; try again")
         return self._replace(slots, found, client)
 
     def renew(self) -> None:
-        """Write the same slots into a new segment. `DamagedSegment`, `StoreFull`."""
+        """Write the same slots into a new segment. `DamagedKeyring`, `StoreFull`."""
         self._replace(self.get().slots, self._index.get_keyring(), None)
 
     def _replace(
@@ -98,11 +97,15 @@ class KeyringStore:
 def read_keyring(
     home: RepositoryHome, segment: SegmentNumber, entries: Sequence[Entry]
 ) -> tuple[Location, int]:
-    """Where a keyring's segment has the slots, and their version. `DamagedSegment`."""
+    """Where a keyring's segment has the slots, and their version. `DamagedSegment`.
+
+    A flipped bit spoils one slot, as its passphrase will tell, and the others are good.
+    """
     for entry in entries:
         if entry.chunk_id == SLOTS:
-            _, version = _parse(read_entry(home, segment, entry), segment)
-            return location_of(segment, entry), version
+            location = location_of(segment, entry)
+            _, version = _parse(read(home, location), segment)
+            return location, version
     raise DamagedSegment(name_of(segment), "is no keyring")
 
 

@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
+from twisted.logger import capturedLogs, formatEvent
 
 from obnam.model.ids import ClientName, RepositoryName, SessionId
 from obnam.wire.frames import pack_header
@@ -31,7 +32,7 @@ from obnam_server.services import Repositories, Services
 from obnam_server.sharing.failures import Failures
 from obnam_server.sharing.queues import Queues
 from obnam_server.sockets import WORKERS_SOCKET_NAME
-from obnam_server.store.errors import DamagedSegment, StoreFull
+from obnam_server.store.errors import StoreFull
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
 from obnam_server.work import Work
@@ -279,18 +280,19 @@ async def test_strangers_are_too_many(scene: Scene) -> None:
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_chunk_that_cannot_be_read(
-    scene: Scene, flush_logged_errors: FlushLoggedErrors
-) -> None:
+async def test_a_chunk_that_cannot_be_read(scene: Scene) -> None:
     """The owner looks at it; asked again, it is absent, and the others are there."""
     for number in (1, 2):
         await scene.ask("POST", "/v1/chunks", frames(number))
     path = sorted(scene.store.data.glob("repositories/home/segments/*/*"))[0]
     path.write_bytes(path.read_bytes()[:100])
     ids = pack_ids([chunk_id(1), chunk_id(2)])
-    answer = await scene.ask("POST", "/v1/chunks/fetch", ids)
+    with capturedLogs() as events:
+        answer = await scene.ask("POST", "/v1/chunks/fetch", ids)
     assert answer.startswith(b"HTTP/1.1 500")
-    assert len(flush_logged_errors(DamagedSegment)) == 1
+    (line,) = [text for text in map(formatEvent, events) if "cannot be read" in text]
+    assert f"segment {path.name}: ends before byte" in line
+    assert not [event for event in events if "log_failure" in event]  # a line, and no traceback
     answer = await scene.ask("POST", "/v1/chunks/fetch", ids)
     assert answer.partition(b"\r\n\r\n")[2] == chunk_id(1) + bytes(4) + frames(2)
     await scene.until(lambda: scene.nothing_is_held)

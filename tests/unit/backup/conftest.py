@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.unit.backup.denied import denied
 from tests.unit.backup.laptop import Laptop, laptop_at
+
+__all__ = ["denied"]
 
 
 @pytest.fixture

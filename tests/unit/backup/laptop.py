@@ -45,6 +45,7 @@ class Laptop:
     results: list[BackupResult] = field(factory=list)
     settings: ScanSettings = field(init=False)
     checkpoint_s: float = 1e9
+    now_ns: int = 1_800_000_000_000_000_000
 
     def __attrs_post_init__(self) -> None:
         self.settings = ScanSettings((bytes(self.root),))
@@ -69,7 +70,7 @@ class Laptop:
         self.warnings = progress.warnings
         return Backup(
             self.clock,
-            lambda: 1_800_000_000_000_000_000,
+            lambda: self.now_ns,
             self.repository,
             self.generations(),
             KEYS,

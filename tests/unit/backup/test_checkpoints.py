@@ -284,6 +284,40 @@ async def test_a_huge_file_over_a_checkpoint(
     assert {entry.reason for entry in entries.values()} <= {Reason.NEW, Reason.UNCHANGED}
 
 
+HOUR_NS = 3_600_000_000_000
+
+
+@ensure
+@pytest.mark.parametrize("times", [1, 3])
+async def test_what_changed_while_an_earlier_one_ran_is_looked_at_behind_checkpoints(
+    busy: Laptop, times: int
+) -> None:
+    """A backup that is cut off does not look at all that the one before it left to look at."""
+    busy.checkpoint_s = 1e9
+    last = busy.root / "z" / "file"
+    last.parent.mkdir()
+    last.write_bytes(b"written again in the tick in which it is read")
+    busy.now_ns = last.stat().st_ctime_ns
+    await busy.back_up()
+    busy.checkpoint_s = 2
+    for attempt in range(1, times + 1):
+        busy.now_ns += HOUR_NS
+        for number in range(FILES):
+            (busy.root / f"{number:02}").write_bytes(content(1000 * attempt + number))
+        cut_off(busy, after=9)
+        with pytest.raises(ServerUnreachable):
+            await busy.back_up()
+        assert busy.repository.commits
+    busy.repository.before_store = lambda: None
+
+    busy.now_ns += HOUR_NS
+    reasons = await busy.reasons(await busy.back_up())
+    assert reasons["z/file"] is Reason.CHANGED
+    busy.now_ns += HOUR_NS
+    reasons = await busy.reasons(await busy.back_up())
+    assert reasons["z/file"] is Reason.UNCHANGED
+
+
 @pytest.fixture(autouse=True)
 def _clock_stands(laptop: Laptop) -> Iterator[None]:
     yield

@@ -73,6 +73,30 @@ async def test_what_is_committed_stays_so_when_it_cannot_be_noted_here(
 
 
 @ensure
+@pytest.mark.parametrize("when", ["copied", "begun"])
+async def test_a_disk_too_full_to_begin_has_nothing_left_on_it(
+    laptop: Laptop, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def half(_: Path, target: Path) -> None:
+        target.write_bytes(b"half of it")
+        raise OSError(errno.ENOSPC, "No space left on device", str(target))
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    await laptop.back_up()
+    if when == "copied":
+        monkeypatch.setattr("obnam.backup.base.shutil.copyfile", half)
+    else:
+        monkeypatch.setattr("obnam.backup.base.NascentGeneration.begin_from", full)
+    with pytest.raises(OSError, match="No space left"):
+        await laptop.backup().run()
+    assert list(laptop.cache.glob("*.new")) == []
+    monkeypatch.undo()
+    await laptop.back_up()
+
+
+@ensure
 async def test_a_generation_knows_what_it_is(laptop: Laptop) -> None:
     (laptop.root / "file").write_bytes(b"1234")
     first = await laptop.back_up()

@@ -11,7 +11,7 @@ from obnam.errors import DamagedGeneration
 from obnam.generation import pages
 from obnam.generation.local import LocalGeneration
 from obnam.generation.nascent import NascentGeneration
-from obnam.generation.rows import EntryRow, ExtentRow
+from obnam.generation.rows import EntryRow, ExtentRow, Orphan
 from obnam.model.entry import Kind, Reason
 from tests.unit.generation.rows import (
     ERROR,
@@ -49,15 +49,17 @@ def end(nascent: NascentGeneration) -> LocalGeneration:
     return LocalGeneration(nascent.path)
 
 
-def put_file(nascent: NascentGeneration, directory: int, name: bytes, chunk: int) -> None:
-    nascent.put([row(directory, name, chunk=chunk, start=0)])
+def put_file(
+    nascent: NascentGeneration, directory: int, name: bytes, chunk: int, inode: int = 9
+) -> None:
+    nascent.put([row(directory, name, chunk=chunk, start=0, inode=inode)])
     nascent.count_uses({chunk: 1})
 
 
 def put_large(nascent: NascentGeneration, directory: int, name: bytes, *chunks: int) -> int:
     number = nascent.new_file()
     nascent.put_extents(number, [ExtentRow(at * 10, c, 0, 10) for at, c in enumerate(chunks)])
-    nascent.put([row(directory, name, number=number)])
+    nascent.put([row(directory, name, number=number, inode=9)])
     return number
 
 
@@ -274,14 +276,27 @@ def test_a_link_lets_go_of_what_it_was(nascent: NascentGeneration, path: Path) -
 
 
 def test_the_first_of_the_links_vanished(nascent: NascentGeneration, path: Path) -> None:
-    put_file(nascent, 0, b"b", 5)
-    nascent.follow(1, 9, 0, b"a", 1, 1)
-    nascent.follow(1, 9, 0, b"b", 2, 1)
-    assert nascent.settle() == [b"b"]
+    nascent.put([directory_row(0, b"/live", 1)])
+    put_file(nascent, 1, b"b", 5)
+    nascent.follow(1, 9, 1, b"a", 1, 1)
+    nascent.follow(1, 9, 1, b"b", 2, 1)
+    assert nascent.settle() == [Orphan(1, b"/live", b"b", 2, 1)]
+    assert nascent.settle() == []
     local = end(nascent)
-    assert rows_of(local) == {}
+    assert rows_of(local)[b"/live/b"].chunk == 5
     local.close()
-    assert uses(path) == {}
+    assert uses(path) == {5: 1}
+
+
+def test_the_first_of_the_links_was_another_file(nascent: NascentGeneration, path: Path) -> None:
+    """What was renamed over it is not what the others have."""
+    nascent.put([directory_row(0, b"/live", 1)])
+    nascent.follow(1, 9, 1, b"a", 1, 1)
+    nascent.follow(1, 9, 1, b"b", 1, 1)
+    put_file(nascent, 1, b"a", 1, inode=10)
+    assert nascent.settle() == [Orphan(1, b"/live", b"b", 1, 1)]
+    end(nascent).close()
+    assert uses(path) == {1: 1}
 
 
 def test_the_first_of_the_links_is_in_error(nascent: NascentGeneration, path: Path) -> None:
