@@ -1,8 +1,6 @@
 """A server that is not what it was: restored from an old copy, gone on from one, or another one."""
 
-import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +8,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tests.acceptance.computer import COMMANDS, TWISTD, Computer, Done, tree
+from tests.acceptance.administrator import Administrator
+from tests.acceptance.computer import TWISTD, Computer, Done, tree
 from tests.support.server_process import ServerProcess
 
 
@@ -72,14 +71,7 @@ def check_proof(done: Done, key: str) -> None:
 
 def server_key(server: ServerProcess) -> str:
     """As the server's administrator sees it."""
-    status = subprocess.run(
-        [COMMANDS / "obnam-server", "--config", server.config, "--json", "status"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return str(json.loads(status.stdout)["server_key"])
+    return str(Administrator(server.config).json("status")["server_key"])
 
 
 def test_restored_from_an_old_copy(old_server: ServerProcess, laptop: Computer) -> None:
