@@ -23,15 +23,12 @@ def old_server(tmp_path: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def laptop(old_server: ServerProcess, tmp_path: Path) -> Computer:
     """One that has joined repository home."""
-    return join(old_server, tmp_path, "laptop")
+    return join(old_server, tmp_path, "laptop", "--no-passphrase")
 
 
-def join(server: ServerProcess, folder: Path, name: str) -> Computer:
-    passphrase = folder / "passphrase"
-    passphrase.write_text("correct horse battery staple\n")
+def join(server: ServerProcess, folder: Path, name: str, *options: str) -> Computer:
     computer = Computer.new(folder / name)
-    invitation = server.invite(name, "home")
-    computer.obnam("init", invitation, "--passphrase-file", str(passphrase))
+    computer.obnam("init", server.invite(name, "home"), *options)
     (computer.live / "file").write_text("the first content")
     return computer
 
@@ -134,7 +131,11 @@ def test_gone_on_from_an_old_copy(
     old_server: ServerProcess, laptop: Computer, tmp_path: Path
 ) -> None:
     """With the backups of another client, which notices nothing."""
-    other = join(old_server, tmp_path, "other")
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse battery staple\n")
+    option = ("--passphrase-file", str(passphrase))
+    laptop.obnam("key", "add", *option)
+    other = join(old_server, tmp_path, "other", *option)
     laptop.backup()
     changed(old_server, lambda: keep_copy(old_server), laptop, other)
     lost = laptop.backup().value("generation-id")

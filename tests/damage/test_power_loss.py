@@ -36,7 +36,7 @@ from tests.support.stored import (
 
 DAYS: list[Sequence[Callable[[Day], None]]] = [
     (morning, evening),
-    *((any_day(seed), any_day(seed + 1)) for seed in range(0, 6 * SOAK, 2)),
+    *((any_day(seed), any_day(seed + 1)) for seed in range(0, 4 * SOAK, 2)),
 ]
 """What happens before and after a restart at noon."""
 
