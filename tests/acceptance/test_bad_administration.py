@@ -82,9 +82,9 @@ def untouched(scene: Scene) -> Iterator[Scene]:
     assert all_there_is(scene.administrator) == scene.all
 
 
-def refused(scene: Scene, said: list[str], *arguments: str) -> None:
+def refused(scene: Scene, said: list[str], *arguments: str, code: int = 1) -> None:
     """One line, with all of that in it."""
-    line = scene.administrator.refused(*arguments)
+    line = scene.administrator.refused(*arguments, code=code)
     for words in said:
         assert words in line
 
@@ -92,28 +92,16 @@ def refused(scene: Scene, said: list[str], *arguments: str) -> None:
 def test_policies(untouched: Scene) -> None:
     unknown = untouched.file('{"dayly": 3}')
     said = ["'dayly': unknown key", "known keys are last,"]
-    refused(untouched, said, "retention", "set", HOME, unknown)
+    refused(untouched, said, "retention", "set", HOME, unknown, code=2)
     nothing = untouched.file('{"daily": 0}')
-    refused(untouched, ["would keep nothing", "give one"], "retention", "set", HOME, nothing)
+    refused(
+        untouched, ["would keep nothing", "give one"], "retention", "set", HOME, nothing, code=2
+    )
 
 
 def test_a_quota_below_use(untouched: Scene) -> None:
     said = ["repository home has", "more than 1,000", "Give a larger quota"]
-    refused(untouched, said, "quota", "set", HOME, "1kB")
-
-
-def test_what_is_kept(untouched: Scene) -> None:
-    oldest, latest = untouched.generations
-    administrator = untouched.administrator
-    refused(untouched, [latest, "newest"], "generation", "delete", HOME, latest)
-    administrator.done("generation", "pin", HOME, oldest, "--reason", "tax")
-    said = [oldest, "pinned (tax)", "unpin it first"]
-    refused(untouched, said, "generation", "delete", HOME, oldest)
-    administrator.done("generation", "unpin", HOME, oldest)
-    administrator.done("repository", "hold", HOME, "--reason", "case 7")
-    said = ["legal hold (case 7)", "release it first"]
-    refused(untouched, said, "generation", "delete", HOME, oldest)
-    administrator.done("repository", "release", HOME)
+    refused(untouched, said, "quota", "set", HOME, "1kB", code=2)
 
 
 def test_the_last_manager(untouched: Scene) -> None:
@@ -126,6 +114,22 @@ def test_what_is_gone(untouched: Scene) -> None:
     gone = "f" * 32
     said = [gone, "does not have", "obnam-server generation list"]
     refused(untouched, said, "generation", "undelete", HOME, gone)
+
+
+def test_what_is_kept(scene: Scene) -> None:
+    """Last of these: a pin that is taken away again leaves its mark in what is stored."""
+    oldest, latest = scene.generations
+    administrator = scene.administrator
+    refused(scene, [latest, "newest"], "generation", "delete", HOME, latest)
+    administrator.done("generation", "pin", HOME, oldest, "--reason", "tax")
+    said = [oldest, "pinned (tax)", "unpin it first"]
+    refused(scene, said, "generation", "delete", HOME, oldest)
+    administrator.done("generation", "unpin", HOME, oldest)
+    administrator.done("repository", "hold", HOME, "--reason", "case 7")
+    said = ["legal hold (case 7)", "release it first"]
+    refused(scene, said, "generation", "delete", HOME, oldest)
+    administrator.done("repository", "release", HOME)
+    assert decided(administrator) == scene.all[0]
 
 
 def test_the_scrub_of_a_missing_segment(scene: Scene) -> None:
