@@ -94,14 +94,12 @@ async def test_what_a_dead_worker_has_left_half_is_named(
     """Those that are whole, and those that are not there, are not."""
     for name in ("not yet", "whole"):
         (filled / name).write_bytes(b"all of it")
-    generation = await scene.back_up(filled)
-    pool = held(scene, "write_files", "write_part")
-    restoring = await begun(scene, scene.restore(generation, target), pool)
+    restoring = await restore_begun(scene, filled, target, "write_files", "write_part")
     half, whole = (inside(target, filled / name) for name in ("small", "whole"))
     half.write_bytes(b"sm")
     shutil.copy2(filled / "whole", whole)
-    pool.fail("write_files", WorkerDied())
-    pool.finish("write_part")
+    restoring.pool.fail("write_files", WorkerDied())
+    restoring.pool.finish("write_part")
     with pytest.raises(WorkerDied):
         await restoring.result
     assert [warning.split(": ")[0] for warning in scene.warnings] == [str(filled / "small")]
@@ -121,11 +119,10 @@ async def test_not_very_many_are_named(
     above.mkdir(parents=True)
     for number in range(10):
         (above / f"{number}").write_bytes(b"old one")
-    pool = held(scene, "write_files", "write_part")
     doing = scene.restore(generation, target, overwrite=Overwrite.ALWAYS)
-    restoring = await begun(scene, doing, pool)
-    pool.fail("write_files", WorkerDied())
-    pool.finish("write_part")
+    restoring = await begun(scene, doing, "write_files", "write_part")
+    restoring.pool.fail("write_files", WorkerDied())
+    restoring.pool.finish("write_part")
     with pytest.raises(WorkerDied):
         await restoring.result
     assert len(scene.warnings) == 4
