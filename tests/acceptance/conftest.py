@@ -1,12 +1,12 @@
 """One real server for all acceptance tests, a computer and a repository for each."""
 
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.acceptance.computer import COMMANDS, TWISTD, Computer
+from tests.acceptance.administrator import Administrator
+from tests.acceptance.computer import TWISTD, Computer
 from tests.support.server_process import ServerProcess
 
 
@@ -43,20 +43,7 @@ def joined(computer: Computer, invitation: str) -> Computer:
     return computer
 
 
-Admin = Callable[..., subprocess.CompletedProcess[str]]
-
-
 @pytest.fixture
-def admin(server: ServerProcess) -> Admin:
-    """The installed ``obnam-server`` command on the running server."""
-
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [COMMANDS / "obnam-server", "--config", server.config, *arguments],
-            check=True,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
-
-    return run
+def administrator(server: ServerProcess) -> Administrator:
+    """Of the running server."""
+    return Administrator(server.config)

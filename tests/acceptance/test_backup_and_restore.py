@@ -5,8 +5,8 @@ import re
 import socket
 from pathlib import Path
 
+from tests.acceptance.administrator import Administrator
 from tests.acceptance.computer import Computer, tree
-from tests.acceptance.conftest import Admin
 
 LAST_LINES = re.compile(
     r"status: OK\nwarnings: (\d+)\nduration: \d+(\.\d+)?\nfile-count: (\d+)\n"
@@ -14,9 +14,9 @@ LAST_LINES = re.compile(
 )
 
 
-def test_smoke(computer: Computer, admin: Admin, name: str) -> None:
+def test_smoke(computer: Computer, administrator: Administrator, name: str) -> None:
     """Invite, join, back up, list, resolve, restore, compare, verify."""
-    invitation = admin("client", "add", name).stdout.strip()
+    invitation = administrator.done("client", "add", name).strip()
     joined = computer.obnam("init", invitation, "--no-passphrase")
     assert "is lost, so are all backups" in joined.err
     (computer.live / "letter").write_text("dear reader")

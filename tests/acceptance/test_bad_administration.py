@@ -23,13 +23,17 @@ HOME = "home"
 
 @define
 class Scene:
-    """A server with two generations of one client, who may manage it."""
+    """A server with two generations of one client, who may manage it.
+
+    ``all``: see `all_there_is`, before anything was refused.
+    """
 
     server: ServerProcess
     administrator: Administrator
     generations: list[str]
     folder: Path
     is_alone: bool
+    all: list[Any]
 
     def file(self, content: str) -> str:
         path = self.folder / "policy.json"
@@ -53,7 +57,9 @@ def scene(
     is_alone = request.param == "without a server"
     if is_alone:
         server.stop()
-    yield Scene(server, Administrator(server.config), generations, tmp_path, is_alone)
+    administrator = Administrator(server.config)
+    there = all_there_is(administrator)
+    yield Scene(server, administrator, generations, tmp_path, is_alone, there)
     server.stop()
 
 
@@ -69,29 +75,49 @@ def all_there_is(administrator: Administrator) -> list[Any]:
     return [decided(administrator), administrator.json("quota", "show", HOME)]
 
 
-def refused(scene: Scene, said: list[str], *arguments: str) -> None:
-    """One line, with all of that in it; and all is as it was."""
-    before = all_there_is(scene.administrator)
-    line = scene.administrator.refused(*arguments)
+@pytest.fixture
+def untouched(scene: Scene) -> Iterator[Scene]:
+    """All is as it was after the test."""
+    yield scene
+    assert all_there_is(scene.administrator) == scene.all
+
+
+def refused(scene: Scene, said: list[str], *arguments: str, code: int = 1) -> None:
+    """One line, with all of that in it."""
+    line = scene.administrator.refused(*arguments, code=code)
     for words in said:
         assert words in line
-    assert all_there_is(scene.administrator) == before
 
 
-def test_policies(scene: Scene) -> None:
-    unknown = scene.file('{"dayly": 3}')
+def test_policies(untouched: Scene) -> None:
+    unknown = untouched.file('{"dayly": 3}')
     said = ["'dayly': unknown key", "known keys are last,"]
-    refused(scene, said, "retention", "set", HOME, unknown)
-    nothing = scene.file('{"daily": 0}')
-    refused(scene, ["would keep nothing", "give one"], "retention", "set", HOME, nothing)
+    refused(untouched, said, "retention", "set", HOME, unknown, code=2)
+    nothing = untouched.file('{"daily": 0}')
+    refused(
+        untouched, ["would keep nothing", "give one"], "retention", "set", HOME, nothing, code=2
+    )
 
 
-def test_a_quota_below_use(scene: Scene) -> None:
+def test_a_quota_below_use(untouched: Scene) -> None:
     said = ["repository home has", "more than 1,000", "Give a larger quota"]
-    refused(scene, said, "quota", "set", HOME, "1kB")
+    refused(untouched, said, "quota", "set", HOME, "1kB", code=2)
+
+
+def test_the_last_manager(untouched: Scene) -> None:
+    said = ["client laptop", "last that may manage repository home", "let another one join"]
+    refused(untouched, said, "client", "revoke", "laptop")
+
+
+def test_what_is_gone(untouched: Scene) -> None:
+    """As what never was: nothing remembers it."""
+    gone = "f" * 32
+    said = [gone, "does not have", "obnam-server generation list"]
+    refused(untouched, said, "generation", "undelete", HOME, gone)
 
 
 def test_what_is_kept(scene: Scene) -> None:
+    """Last of these: a pin that is taken away again leaves its mark in what is stored."""
     oldest, latest = scene.generations
     administrator = scene.administrator
     refused(scene, [latest, "newest"], "generation", "delete", HOME, latest)
@@ -103,18 +129,7 @@ def test_what_is_kept(scene: Scene) -> None:
     said = ["legal hold (case 7)", "release it first"]
     refused(scene, said, "generation", "delete", HOME, oldest)
     administrator.done("repository", "release", HOME)
-
-
-def test_the_last_manager(scene: Scene) -> None:
-    said = ["client laptop", "last that may manage repository home", "let another one join"]
-    refused(scene, said, "client", "revoke", "laptop")
-
-
-def test_what_is_gone(scene: Scene) -> None:
-    """As what never was: nothing remembers it."""
-    gone = "f" * 32
-    said = [gone, "does not have", "obnam-server generation list"]
-    refused(scene, said, "generation", "undelete", HOME, gone)
+    assert decided(administrator) == scene.all[0]
 
 
 def test_the_scrub_of_a_missing_segment(scene: Scene) -> None:

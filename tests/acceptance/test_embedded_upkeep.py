@@ -80,7 +80,6 @@ class Disk:
     def is_sound(self, day: float) -> None:
         """All that was promised is there; nothing is left lying about."""
         computer = self.on_day(day)
-        computer.obnam("verify")
         assert tree(computer.restored()) == tree(computer.live)
         found = json.loads(self.admin("--json", "check", NAME, day=day).out)
         assert found["findings"] == []
@@ -112,12 +111,11 @@ def test_old_generations_go_and_their_room_comes_back(disk: Disk) -> None:
     (line,) = upkeep_lines(disk.back_up(6))
     assert "1 generation into the trash, 1 out of it for good, 2.0 MB freed" in line
     assert gone not in disk.on_day(6).obnam("list", "--trash").out
-    for day in (8, 10, 12):
-        disk.back_up(day)
+    disk.back_up(8)
     # Two generations, and one in the trash.
     assert 3 * 2 * MB < disk.size_bytes < 3.2 * 2 * MB
-    assert len(disk.on_day(12).obnam("list").lines) == 2
-    disk.is_sound(12)
+    assert len(disk.on_day(8).obnam("list").lines) == 2
+    disk.is_sound(8)
 
 
 def test_nothing_due_costs_nothing(disk: Disk) -> None:
@@ -175,7 +173,7 @@ def test_the_server_dies_in_the_middle(disk: Disk) -> None:
         assert killed.returncode == 3
         assert err == f"obnam: warning: {disk.path}: its server ended during upkeep\n"
         disk.on_day(day).obnam("verify")
-        day, step = day + 2, step + 1 + step // 2
+        day, step = day + 2, 2 * step
     assert step > 20
     assert len(disk.on_day(day).obnam("list").lines) == 2
     disk.is_sound(day)

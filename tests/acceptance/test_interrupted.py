@@ -15,11 +15,11 @@ from obnam_server.listening import read_listening
 from tests.acceptance.computer import Computer, processes_of, tree
 
 
-def amid_a_backup(joined: Computer) -> "subprocess.Popen[str]":
+def amid_a_backup(computer: Computer) -> "subprocess.Popen[str]":
     """A backup that has read nothing yet, and will not be done soon."""
     for file in range(40):
-        (joined.live / f"{file}").write_bytes(os.urandom(2 << 20))
-    process = joined.start("-v", "backup")
+        (computer.live / f"{file}").write_bytes(os.urandom(2 << 20))
+    process = computer.start("-v", "backup")
     assert process.stderr is not None
     for line in process.stderr:
         if line == "obnam: backup\n":
@@ -56,15 +56,9 @@ def test_a_second_signal(computer: Computer, tmp_path: Path) -> None:
     """The command does not wait any longer, not even for its server; and still says so."""
     data = tmp_path / "disk"
     computer.obnam("init", "--repository", str(data), "--no-passphrase")
-    for file in range(40):
-        (computer.live / f"{file}").write_bytes(os.urandom(2 << 20))
     with TemporaryDirectory(dir="/tmp") as temporary:
         computer = evolve(computer, environment={**computer.environment, "TMPDIR": temporary})
-        process = computer.start("-v", "backup")
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line == "obnam: backup\n":
-                break
+        process = amid_a_backup(computer)
         listening = read_listening(data)
         assert listening is not None
         os.kill(listening.pid, signal.SIGSTOP)

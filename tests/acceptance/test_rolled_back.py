@@ -1,8 +1,6 @@
 """A server that is not what it was: restored from an old copy, gone on from one, or another one."""
 
-import json
 import shutil
-import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,7 +8,8 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
-from tests.acceptance.computer import COMMANDS, TWISTD, Computer, Done, tree
+from tests.acceptance.administrator import Administrator
+from tests.acceptance.computer import TWISTD, Computer, Done, tree
 from tests.support.server_process import ServerProcess
 
 
@@ -24,15 +23,12 @@ def old_server(tmp_path: Path) -> Iterator[ServerProcess]:
 @pytest.fixture
 def laptop(old_server: ServerProcess, tmp_path: Path) -> Computer:
     """One that has joined repository home."""
-    return join(old_server, tmp_path, "laptop")
+    return join(old_server, tmp_path, "laptop", "--no-passphrase")
 
 
-def join(server: ServerProcess, folder: Path, name: str) -> Computer:
-    passphrase = folder / "passphrase"
-    passphrase.write_text("correct horse battery staple\n")
+def join(server: ServerProcess, folder: Path, name: str, *options: str) -> Computer:
     computer = Computer.new(folder / name)
-    invitation = server.invite(name, "home")
-    computer.obnam("init", invitation, "--passphrase-file", str(passphrase))
+    computer.obnam("init", server.invite(name, "home"), *options)
     (computer.live / "file").write_text("the first content")
     return computer
 
@@ -72,14 +68,7 @@ def check_proof(done: Done, key: str) -> None:
 
 def server_key(server: ServerProcess) -> str:
     """As the server's administrator sees it."""
-    status = subprocess.run(
-        [COMMANDS / "obnam-server", "--config", server.config, "--json", "status"],
-        check=True,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    return str(json.loads(status.stdout)["server_key"])
+    return str(Administrator(server.config).json("status")["server_key"])
 
 
 def test_restored_from_an_old_copy(old_server: ServerProcess, laptop: Computer) -> None:
@@ -142,7 +131,11 @@ def test_gone_on_from_an_old_copy(
     old_server: ServerProcess, laptop: Computer, tmp_path: Path
 ) -> None:
     """With the backups of another client, which notices nothing."""
-    other = join(old_server, tmp_path, "other")
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse battery staple\n")
+    option = ("--passphrase-file", str(passphrase))
+    laptop.obnam("key", "add", *option)
+    other = join(old_server, tmp_path, "other", *option)
     laptop.backup()
     changed(old_server, lambda: keep_copy(old_server), laptop, other)
     lost = laptop.backup().value("generation-id")

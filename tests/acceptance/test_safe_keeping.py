@@ -41,9 +41,15 @@ def new_server(folder: Path) -> ServerProcess:
     return ServerProcess(folder, program=TWISTD)
 
 
-def join(server: ServerProcess, folder: Path, name: str = "laptop") -> Computer:
+def join(
+    server: ServerProcess, folder: Path, name: str = "laptop", *, alone: bool = True
+) -> Computer:
+    """``alone``: no other computer is to join, and this one not again."""
     computer = Computer.new(folder / name)
-    invite(server, computer, name)
+    if alone:
+        computer.obnam("init", server.invite(name, HOME), "--no-passphrase")
+    else:
+        invite(server, computer, name)
     (computer.live / "file").write_bytes(os.urandom(300_000))
     return computer
 
@@ -91,7 +97,7 @@ def test_a_copy_beside_running_backups(tmp_path: Path) -> None:
     """What was committed before is whole in the copy; clients are told how much is missing."""
     old, new = new_server(tmp_path / "old"), new_server(tmp_path / "new")
     with old:
-        laptop, desktop = join(old, tmp_path), join(old, tmp_path, "desktop")
+        laptop, desktop = (join(old, tmp_path, n, alone=False) for n in ("laptop", "desktop"))
         laptop.backup()
         before = tree(laptop.live)
         first = laptop.backup().value("generation-id")
@@ -138,14 +144,39 @@ def stat_of(path: Path) -> int:
     return path.stat().st_mode & 0o777
 
 
-@pytest.fixture
-def scene(tmp_path: Path) -> tuple[ServerProcess, Computer]:
-    """A server that is stopped, and a computer with a generation there."""
-    server = new_server(tmp_path / "server")
+Stopped = tuple[ServerProcess, Computer]
+"""A server that is stopped, and a computer with a generation there."""
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory: pytest.TempPathFactory) -> Stopped:
+    """One for all tests here; what there was is kept beside it."""
+    folder = tmp_path_factory.mktemp("prepared")
+    server = new_server(folder / "server")
     with server:
-        laptop = join(server, tmp_path)
+        laptop = join(server, folder, alone=False)
         laptop.backup()
+    for path in kept_of(server, laptop):
+        shutil.copytree(path, kept_at(path))
     return server, laptop
+
+
+@pytest.fixture
+def scene(prepared: Stopped) -> Stopped:
+    """As it was when it was prepared."""
+    for path in kept_of(*prepared):
+        shutil.rmtree(path)
+        shutil.copytree(kept_at(path), path)
+    return prepared
+
+
+def kept_of(server: ServerProcess, laptop: Computer) -> list[Path]:
+    """All that tests change: not the live data, whose inodes the generation knows."""
+    return [server.data, *(laptop.folder / name for name in (".config", ".cache", ".local"))]
+
+
+def kept_at(path: Path) -> Path:
+    return path.with_name(f"{path.name}.kept")
 
 
 def goes_on(server: ServerProcess, laptop: Computer) -> None:
@@ -157,7 +188,7 @@ def goes_on(server: ServerProcess, laptop: Computer) -> None:
     is_well(server)
 
 
-def test_a_lost_index_and_a_lost_audit_log(scene: tuple[ServerProcess, Computer]) -> None:
+def test_a_lost_index_and_a_lost_audit_log(scene: Stopped) -> None:
     server, laptop = scene
     for path in (server.data / "repositories" / HOME).glob("index.sqlite*"):
         path.unlink()
@@ -169,7 +200,7 @@ def test_a_lost_index_and_a_lost_audit_log(scene: tuple[ServerProcess, Computer]
         goes_on(server, laptop)
 
 
-def test_a_damaged_index_says_what_to_do(scene: tuple[ServerProcess, Computer]) -> None:
+def test_a_damaged_index_says_what_to_do(scene: Stopped) -> None:
     server, laptop = scene
     index = server.data / "repositories" / HOME / "index.sqlite"
     index.write_bytes(b"no database" * 10_000)
@@ -182,13 +213,16 @@ def test_a_damaged_index_says_what_to_do(scene: tuple[ServerProcess, Computer]) 
         goes_on(server, laptop)
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b'{"format": 1, "id": "00"}', None])
-def test_a_damaged_file_with_the_id(
-    scene: tuple[ServerProcess, Computer], content: bytes | None
-) -> None:
+@pytest.mark.parametrize("content", [b'{"format": 1, "id": "00"}', None])
+def test_a_damaged_file_with_the_id(scene: Stopped, content: bytes | None) -> None:
     server, laptop = scene
     file = server.data / "repositories" / HOME / "repository"
     before = file.read_bytes()
+    for junk in (b"", b"{"):
+        file.write_bytes(junk)
+        line = Administrator(server.config).refused("repository", "show", HOME)
+        assert f"{file}: " in line
+        assert "run: obnam-server rebuild-index" in line
     file.unlink()
     if content is not None:
         file.write_bytes(content)
@@ -213,7 +247,7 @@ def is_told_at_once(server: ServerProcess, laptop: Computer, file: Path) -> None
     assert "Traceback" not in server.log_text
 
 
-def test_a_lost_database_of_clients(scene: tuple[ServerProcess, Computer]) -> None:
+def test_a_lost_database_of_clients(scene: Stopped) -> None:
     server, laptop = scene
     database = server.data / "server.sqlite"
     database.write_bytes(b"no database" * 1000)
@@ -257,7 +291,7 @@ def test_a_lost_database_of_clients_and_no_passphrase(tmp_path: Path) -> None:
         goes_on(server, laptop)
 
 
-def test_a_lost_key_of_the_server(scene: tuple[ServerProcess, Computer]) -> None:
+def test_a_lost_key_of_the_server(scene: Stopped) -> None:
     server, laptop = scene
     (server.data / "server-key").unlink()
     with server:
@@ -269,7 +303,7 @@ def test_a_lost_key_of_the_server(scene: tuple[ServerProcess, Computer]) -> None
         goes_on(server, laptop)
 
 
-def test_a_lost_certificate(scene: tuple[ServerProcess, Computer]) -> None:
+def test_a_lost_certificate(scene: Stopped) -> None:
     server, laptop = scene
     for name in ("certificate.pem", "private-key.pem"):
         (server.data / name).unlink()
@@ -282,7 +316,7 @@ def test_a_lost_certificate(scene: tuple[ServerProcess, Computer]) -> None:
 
 
 @pytest.mark.parametrize("name", ["format", f"repositories/{HOME}/repository"])
-def test_what_must_be_kept(scene: tuple[ServerProcess, Computer], name: str) -> None:
+def test_what_must_be_kept(scene: Stopped, name: str) -> None:
     """Without it nothing can be used, and nothing is spoilt; put back, all is well."""
     server, laptop = scene
     path = server.data / name
@@ -297,7 +331,7 @@ def test_what_must_be_kept(scene: tuple[ServerProcess, Computer], name: str) -> 
         goes_on(server, laptop)
 
 
-def test_the_table_names_all_that_there_is(scene: tuple[ServerProcess, Computer]) -> None:
+def test_the_table_names_all_that_there_is(scene: Stopped) -> None:
     server, _ = scene
     table = PAGE.read_text().partition("## What is where")[2].partition("\n## ")[0]
     with server:

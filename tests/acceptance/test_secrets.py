@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.administrator import Administrator
 from tests.acceptance.computer import COMMANDS, Computer, tree
-from tests.acceptance.conftest import Admin
 from tests.support.server_process import ServerProcess
 
 PASSPHRASE = "correct horse battery staple"
@@ -165,7 +165,7 @@ def test_two_computers_that_begin_a_repository_at_once(
     server: ServerProcess, name: str, tmp_path: Path, option: str
 ) -> None:
     """There is one key, whoever made it; who does not get it is told so, and has none."""
-    computers = [Computer.new(tmp_path / str(number)) for number in range(4)]
+    computers = [Computer.new(tmp_path / str(number)) for number in range(3)]
     for number, each in enumerate(computers):
         (each.folder / "passphrase").write_text("correct horse")
         (each.live / "file").write_text(str(number))
@@ -247,8 +247,8 @@ def test_nobody_is_asked_for_a_passphrase_in_vain(
         assert "cannot be reached" in manager.refused("key", *command, code=1)
 
 
-def test_a_revoked_token(joined: Computer, admin: Admin, name: str) -> None:
-    admin("client", "revoke", name)
+def test_a_revoked_token(joined: Computer, administrator: Administrator, name: str) -> None:
+    administrator.done("client", "revoke", name)
     assert "refuses access" in joined.refused("list", code=1)
 
 
@@ -264,12 +264,12 @@ def test_scopes(computer: Computer, server: ServerProcess, name: str, passphrase
 
 
 def test_the_way_back_without_a_passphrase(
-    joined: Computer, server: ServerProcess, admin: Admin, name: str, tmp_path: Path
+    joined: Computer, server: ServerProcess, administrator: Administrator, name: str, tmp_path: Path
 ) -> None:
     """A token that was revoked, and no passphrase: what the messages say leads out of it."""
     (joined.live / "file").write_text("dear")
     joined.backup()
-    admin("client", "revoke", name)
+    administrator.done("client", "revoke", name)
     assert "ask the server's administrator for a new invitation" in joined.refused("list", code=1)
     before = joined.secrets.read_text()
     invitation = server.invite(name)

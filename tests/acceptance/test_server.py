@@ -1,13 +1,13 @@
 """The server from outside: is it the right one, is it there, does it keep what it has."""
 
 import socket
-import ssl
 from pathlib import Path
 
 import pytest
 import trustme
 
 from tests.acceptance.computer import TWISTD, Computer, tree
+from tests.support.raw_connection import plain, secured
 from tests.support.server_process import ServerProcess
 
 
@@ -109,14 +109,8 @@ def test_not_tls(joined: Computer) -> None:
 
 def test_the_server_speaks_tls_only(server: ServerProcess) -> None:
     """Nothing is answered in clear, and old versions of TLS are refused."""
-    port = int(server.url.rpartition(":")[2])
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
-        plain.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
-        assert b"HTTP/1.1 200" not in plain.recv(4096)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as raw,
-        context.wrap_socket(raw) as secured,
-    ):
-        assert secured.version() in ("TLSv1.2", "TLSv1.3")
+    with plain(server) as connection:
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert b"HTTP/1.1 200" not in connection.recv(4096)
+    with secured(server) as connection:
+        assert connection.version() in ("TLSv1.2", "TLSv1.3")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.acceptance.administrator import Administrator
 from tests.acceptance.computer import Computer, tree
-from tests.integration.server.test_administration import Administrator
 from tests.support.server_process import ServerProcess
 
 HOME = "home"
@@ -42,35 +42,35 @@ def test_deciding_by_hand(own: ServerProcess, laptop: Computer) -> None:
     assert [
         each["generation"] for each in administrator.json("generation", "list", HOME)["generations"]
     ] == ids
-    administrator.run("generation", "pin", HOME, ids[0][:8], "--reason", "the first one")
-    assert "the first one" in administrator.run("generation", "list", HOME).stdout
-    refused = administrator.refusal("generation", "delete", HOME, ids[0], ids[1])
+    administrator.done("generation", "pin", HOME, ids[0][:8], "--reason", "the first one")
+    assert "the first one" in administrator.done("generation", "list", HOME)
+    refused = administrator.refused("generation", "delete", HOME, ids[0], ids[1])
     assert "the first one" in refused
     assert "unpin it first" in refused
-    assert "newest" in administrator.refusal("generation", "delete", HOME, ids[2])
+    assert "newest" in administrator.refused("generation", "delete", HOME, ids[2])
     assert listed() == ids
-    administrator.run("repository", "hold", HOME, "--reason", "case 7")
-    assert "case 7" in administrator.refusal("generation", "delete", HOME, ids[1])
-    administrator.run("repository", "release", HOME)
-    administrator.run("generation", "delete", HOME, ids[1])
+    administrator.done("repository", "hold", HOME, "--reason", "case 7")
+    assert "case 7" in administrator.refused("generation", "delete", HOME, ids[1])
+    administrator.done("repository", "release", HOME)
+    administrator.done("generation", "delete", HOME, ids[1])
     assert listed() == [ids[0], ids[2]]
-    administrator.run("generation", "undelete", HOME, ids[1])
+    administrator.done("generation", "undelete", HOME, ids[1])
     assert listed() == ids
-    assert "ffffffff" in administrator.refusal("generation", "undelete", HOME, "ffffffff")
-    assert administrator.run("audit", "--verify").returncode == 0
+    assert "ffffffff" in administrator.refused("generation", "undelete", HOME, "ffffffff")
+    administrator.done("audit", "--verify")
 
 
 def test_a_policy(own: ServerProcess, laptop: Computer, tmp_path: Path) -> None:
     administrator = Administrator(own.config)
     laptop.backup()
-    shown = administrator.run("retention", "show", HOME).stdout
+    shown = administrator.done("retention", "show", HOME)
     assert shown.startswith("policy: none, everything is kept\n")
     policy = tmp_path / "policy.json"
     for wrong, name in (('{"dayly": 3}', "dayly"), ('{"daily": 0}', "keep nothing"), ("{", "JSON")):
         policy.write_text(wrong)
-        assert name in administrator.refusal("retention", "set", HOME, str(policy), code=2)
+        assert name in administrator.refused("retention", "set", HOME, str(policy), code=2)
     policy.write_text('{"daily": 14, "weekly": 8}')
-    administrator.run("retention", "set", HOME, str(policy))
+    administrator.done("retention", "set", HOME, str(policy))
     for command in (["show", HOME], ["run", HOME, "--dry-run"], ["run", HOME]):
         found = administrator.json("retention", *command)
         assert [each["fate"] for each in found["report"]["generations"]] == ["kept"]
@@ -82,7 +82,7 @@ def test_a_policy(own: ServerProcess, laptop: Computer, tmp_path: Path) -> None:
     ]
     assert "; frees " in line
     policy.write_text("null")
-    administrator.run("retention", "set", HOME, str(policy))
+    administrator.done("retention", "set", HOME, str(policy))
     assert administrator.json("retention", "show", HOME)["policy"] is None
 
 
@@ -97,7 +97,7 @@ def test_damage_is_found_and_healed(own: ServerProcess, laptop: Computer) -> Non
     content = bytearray(segment.read_bytes())
     content[len(content) // 2] ^= 1
     segment.write_bytes(content)
-    found = json.loads(administrator.run("--json", "scrub", HOME, code=3).stdout)
+    found = administrator.json("scrub", HOME, code=3)
     assert found["damaged"] == found["damaged_chunk_count"] == 1
     laptop.obnam("verify", code=1)
     laptop.backup()
@@ -107,7 +107,7 @@ def test_damage_is_found_and_healed(own: ServerProcess, laptop: Computer) -> Non
     assert tree(laptop.restored("latest")) == tree(laptop.live)
     own.stop()
     (own.data / "repositories" / HOME / "segments" / "0000" / "stray").write_text("not ours")
-    (finding,) = json.loads(administrator.run("--json", "check", HOME, code=3).stdout)["findings"]
+    (finding,) = administrator.json("check", HOME, code=3)["findings"]
     assert "stray" in finding["what"]
 
 
@@ -126,4 +126,4 @@ def test_collect_and_compact_beside_the_server_and_without_it(
     assert administrator.json("collect", HOME) == dead
     assert administrator.json("compact", HOME)["done"] == 0
     assert HOME in json.dumps(administrator.json("repository", "list"))
-    assert "nowhere" in administrator.refusal("compact", "nowhere")
+    assert "nowhere" in administrator.refused("compact", "nowhere")

@@ -68,9 +68,12 @@ class Scene:
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder = tmp_path_factory.mktemp("hostile")
-    with new_world(folder) as world:
+    passphrase = folder / "passphrase"
+    passphrase.write_text("open sesame")
+    both = ("--passphrase-file", str(passphrase))
+    with new_world(folder, both) as world:
         laptop, server = world.computer, world.server
-        desktop = new_computer(folder / "desktop", server, world.operator, "desktop")
+        desktop = new_computer(folder / "desktop", server, world.operator, both, "desktop")
         (desktop.live / "theirs").write_bytes(b"theirs")
         theirs = desktop.backup().value("generation-id")
         (laptop.live / "small").write_bytes(b"small, once")

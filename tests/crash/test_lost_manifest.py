@@ -7,16 +7,15 @@ from pathlib import Path
 import pytest
 
 from tests.crash.world import REPOSITORY, World, new_world
+from tests.support.scrubbed import flip
 
 
-def flip(path: Path) -> None:
+def flip_within(path: Path) -> None:
     """One bit within the manifest."""
-    content = bytearray(path.read_bytes())
-    content[200] ^= 1
-    path.write_bytes(content)
+    flip(path, 200)
 
 
-@pytest.mark.parametrize("damage", [flip, Path.unlink], ids=["flip", "delete"])
+@pytest.mark.parametrize("damage", [flip_within, Path.unlink], ids=["flip", "delete"])
 def test_the_newest_manifest(tmp_path: Path, damage: Callable[[Path], None]) -> None:
     with new_world(tmp_path) as world:
         computer = world.computer

@@ -26,6 +26,9 @@ from tests.support.stored import Clock
 MIB = 1 << 20
 PATIENCE_S = 30.0
 REPOSITORY = RepositoryName("laptop")
+ALONE = ("--no-passphrase",)
+"""How the only computer of a repository joins it."""
+
 LARGE_BYTES = 17 * MIB
 """More than a slab: read, named and sent part by part."""
 
@@ -40,7 +43,11 @@ class World:
     will: Path
 
     def write_tree(self, seed: int) -> None:
-        """New live data, of which nothing is on the server: several uploads' worth."""
+        """New live data, of which nothing is on the server: several uploads' worth.
+
+        What came before is looked for on, but not every single chunk of it each time.
+        """
+        self.operator.look_for_fewer()
         live = self.computer.live
         shutil.rmtree(live)
         live.mkdir()
@@ -118,8 +125,11 @@ class World:
 
 
 @contextmanager
-def new_world(folder: Path) -> Iterator[World]:
-    """A server that can be told when to die, and a computer that joined through the operator."""
+def new_world(folder: Path, options: Sequence[str] = ALONE) -> Iterator[World]:
+    """A server that can be told when to die, and a computer that joined through the operator.
+
+    ``options``: of its ``init``.
+    """
     will = folder / "will"
     program = (
         sys.executable,
@@ -133,24 +143,27 @@ def new_world(folder: Path) -> Iterator[World]:
     try:
         with Operator(server.data) as operator:
             operator.serve(server.url)
-            yield World(new_computer(folder / "computer", server, operator), server, operator, will)
+            computer = new_computer(folder / "computer", server, operator, options)
+            yield World(computer, server, operator, will)
     finally:
         server.stop()
 
 
 def new_computer(
-    folder: Path, server: ServerProcess, operator: Operator, client: str = "laptop"
+    folder: Path,
+    server: ServerProcess,
+    operator: Operator,
+    options: Sequence[str],
+    client: str = "laptop",
 ) -> Computer:
     """A computer of a client of the one repository, joined through the operator."""
     computer = Computer.new(folder)
     temporary = folder / "tmp"
     temporary.mkdir()
-    passphrase = folder / "passphrase"
-    passphrase.write_text("open sesame")
     computer = evolve(computer, environment={**computer.environment, "TMPDIR": str(temporary)})
     computer.configure([computer.live], f"server_url: {operator.url}\n")
     invitation = server.invite(client, REPOSITORY)
-    computer.obnam("init", invitation, "--passphrase-file", str(passphrase))
+    computer.obnam("init", invitation, *options)
     return computer
 
 

@@ -3,10 +3,8 @@
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from obnam_server.store.store import Store
-from tests.damage.test_power_loss import memory
 from tests.damage.test_scrub_faults import FIRST, check, prepare, work
 from tests.support.recorded_disk import (
     DiskState,
@@ -69,16 +67,15 @@ def look(data: Path) -> None:
 
 
 def test_nothing_good_is_lost(tmp_path: Path) -> None:
-    with TemporaryDirectory(dir=memory(tmp_path)) as name:
-        count = 0
-        (Path(name) / "day").mkdir()
-        files = recorded(Path(name) / "day" / "data")
-        for state, content, index in possible(files):
-            data = lay_out(files.root, state, content, Path(name) / "data")
-            index_path(data).write_bytes(index)
-            look(data)
-            if count % 5 == 0:
-                check(data)
-            shutil.rmtree(data)
-            count += 1
+    count = 0
+    (tmp_path / "day").mkdir()
+    files = recorded(tmp_path / "day" / "data")
+    for state, content, index in possible(files):
+        data = lay_out(files.root, state, content, tmp_path / "data")
+        index_path(data).write_bytes(index)
+        look(data)
+        if count % 5 == 0:
+            check(data)
+        shutil.rmtree(data)
+        count += 1
     assert count > 60

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from obnam.errors import ChunksMissing
-from obnam.wire.messages import KeyringSlot
 from obnam_server.store.errors import DamagedSegment
 from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.store import Store
+from tests.support.scrubbed import SLOT, flip
 from tests.support.stored import (
     ALICE,
     HOME,
@@ -29,7 +29,6 @@ from tests.support.stored import (
 )
 
 CHUNKS_1, COMMIT_1, KEYRING, CHUNKS_2, COMMIT_2 = range(5)
-SLOT = KeyringSlot("0" * 32, "slot", b"sealed")
 
 
 def delete(path: Path) -> None:
@@ -44,17 +43,15 @@ def empty(path: Path) -> None:
     path.write_bytes(b"")
 
 
-def flip(at: int) -> Callable[[Path], None]:
+def flipped(at: int) -> Callable[[Path], None]:
     def do(path: Path) -> None:
-        content = bytearray(path.read_bytes())
-        content[at] ^= 0x10
-        path.write_bytes(content)
+        flip(path, at)
 
     do.__name__ = f"flip_{at}"
     return do
 
 
-EVERYTHING = [delete, cut_short, empty, flip(0), flip(9), flip(20), flip(40), flip(-1), flip(-60)]
+EVERYTHING = [delete, cut_short, empty, *map(flipped, (0, 9, 20, 40, -1, -60))]
 
 
 @pytest.fixture

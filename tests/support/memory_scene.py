@@ -30,6 +30,7 @@ from obnam.restore.settings import Restored, RestoreSettings
 from obnam.verify.run import Verify
 from obnam.verify.settings import Verified, VerifySettings
 from obnam.wire.frames import pack_header
+from tests.support.in_memory import folder_in_memory
 from tests.support.inline_pool import InlinePool
 from tests.support.memory_repository import MemoryRepository, MemoryServer
 from tests.support.null_progress import NullProgress
@@ -194,11 +195,12 @@ class Scene:
 
 
 @contextmanager
-def memory_scene(folder: Path) -> Iterator[Scene]:
-    """A scene whose threads end with it."""
+def memory_scene() -> Iterator[Scene]:
+    """A scene whose threads end with it, and its folder."""
     threads = OwnThread(reactor, "generation"), OwnThread(reactor, "checksums")
     try:
-        yield Scene(folder, *threads)
+        with folder_in_memory() as folder:
+            yield Scene(folder, *threads)
     finally:
         for thread in threads:
             thread.close()

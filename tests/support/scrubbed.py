@@ -1,6 +1,7 @@
 """Breaking what a store keeps on its disk, and reading all of it again."""
 
 from pathlib import Path
+from typing import Self
 
 from attrs import define
 
@@ -15,6 +16,8 @@ from tests.support.stored import ALICE, back_up, chunk_id, generation_id, segmen
 
 FIRST = 32 + 37
 """Where the sealed bytes of a segment's first chunk lie."""
+
+SLOT = KeyringSlot("0" * 32, "slot", b"sealed")
 
 CHUNKS_1, COMMIT_1, CHUNKS_2, COMMIT_2, KEYRING, REGISTER = range(1, 7)
 """Segments of what tests of the scrub and of the check begin with."""
@@ -56,13 +59,13 @@ class SpoiltServer(OneRepository):
     """A store whose files are spoilt."""
 
     @classmethod
-    def begun(cls, data: Path) -> "SpoiltServer":
+    def begun(cls, data: Path) -> Self:
         """One with all kinds of segments: see `CHUNKS_1`."""
         server = cls(data)
         server.start()
         back_up(server.home, ALICE, "one", "abc")
         back_up(server.home, ALICE, "two", "bcd")
-        server.home.put_keyring([KeyringSlot("0" * 32, "slot", b"sealed")], "0")
+        server.home.put_keyring([SLOT], "0")
         server.home.change(server.home.decisions.pin, generation_id("one"), "admin", "the first")
         return server
 
@@ -71,9 +74,7 @@ class SpoiltServer(OneRepository):
         return found
 
     def flip(self, number: int, at: int) -> None:
-        content = bytearray(self.path(number).read_bytes())
-        content[at] ^= 0x10
-        self.path(number).write_bytes(content)
+        flip(self.path(number), at)
 
     def missing(self, names: str) -> str:
         session = self.home.begin_session(ALICE, None)

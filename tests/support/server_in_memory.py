@@ -1,7 +1,8 @@
 """The server without sockets, threads or waiting: raw bytes in, raw bytes out, time by hand."""
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from email.parser import BytesParser
 from pathlib import Path
 from typing import Any, cast
@@ -29,6 +30,7 @@ from obnam_server.site import ApiSite
 from obnam_server.store.store import Store
 from obnam_server.upkeep.anomaly import judge
 from obnam_server.work import Work, shielded
+from tests.support.in_memory import folder_in_memory
 
 HOUR_NS = 3600 * 10**9
 
@@ -223,3 +225,14 @@ class ServerInMemory:
             if wire.channel in self.site.channels:
                 wire.lose()
         self.store.close()
+
+
+@contextmanager
+def server_in_memory() -> Iterator[ServerInMemory]:
+    """One with a new store."""
+    with folder_in_memory() as folder:
+        server = ServerInMemory.open(folder / "data")
+        try:
+            yield server
+        finally:
+            server.close()

@@ -45,9 +45,9 @@ def run(disk: str, data: str, *command: str) -> int:
     return code
 
 
-def mount(disk: Path, size: str) -> None:
-    """Mount it."""
-    options = f"size={size},mode=700"
+def mount(disk: Path, size: str, *more: str) -> None:
+    """Mount it, with more options of tmpfs."""
+    options = ",".join((f"size={size}", "mode=700", *more))
     subprocess.run(["mount", "-t", "tmpfs", "-o", options, "none", str(disk)], check=True)
 
 

@@ -37,6 +37,11 @@ class Clock:
         return self.now_ns + next(self._steps) * 1_000_000_000
 
 
+def digest(token: str) -> str:
+    """What a server keeps of a client's token."""
+    return sha256(token.encode()).hexdigest()
+
+
 def chunk_id(name: str) -> ChunkId:
     """The id of the chunk called ``name``."""
     return parse_chunk_id(b"\x01" + sha256(name.encode()).digest())

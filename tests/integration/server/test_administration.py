@@ -1,50 +1,17 @@
 """The `obnam-server` command beside a real server, and after it."""
 
-import json
 import os
 import signal
 import stat
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.acceptance.administrator import Administrator
+from tests.acceptance.computer import COMMANDS
 from tests.support.server_process import ServerProcess
-
-
-class Administrator:
-    """Runs `obnam-server` on a server's data directory."""
-
-    def __init__(self, config: Path) -> None:
-        self.config = config
-
-    def run(self, *arguments: str, code: int = 0) -> "subprocess.CompletedProcess[str]":
-        """The command, which must end with ``code``, and never with a traceback."""
-        command = "from obnam_server.admin.main import main; main()"
-        ended = subprocess.run(
-            [sys.executable, "-c", command, "--config", str(self.config), *arguments],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
-        assert "Traceback" not in ended.stderr, ended.stderr
-        assert ended.returncode == code, ended.stderr
-        return ended
-
-    def json(self, *arguments: str) -> Any:
-        """What it prints with ``--json``."""
-        return json.loads(self.run("--json", *arguments).stdout)
-
-    def refusal(self, *arguments: str, code: int = 1) -> str:
-        """The one line that it ends with."""
-        ended = self.run(*arguments, code=code)
-        (line,) = ended.stderr.splitlines()
-        assert ended.stdout == ""
-        return line
 
 
 @pytest.fixture
@@ -55,22 +22,22 @@ def own(tmp_path: Path) -> ServerProcess:
 
 def test_the_same_with_and_without_a_server(own: ServerProcess) -> None:
     administrator = Administrator(own.config)
-    line = administrator.refusal("client", "revoke", "nobody")
+    line = administrator.refused("client", "revoke", "nobody")
     with own:
         assert stat.S_IMODE((own.data / "admin.socket").stat().st_mode) == 0o600
         found = administrator.json("client", "add", "laptop", "--repository", "home")
         assert found["url"] == own.url
-        assert administrator.refusal("client", "revoke", "nobody") == line
+        assert administrator.refused("client", "revoke", "nobody") == line
         clients = administrator.json("client", "list")
         status = administrator.json("status")
         assert (status["running"], status["pid"]) == (True, own.pid)
         assert status["addresses"] == [own.url]
         assert status["server"]["started_ns"] > 0
-        assert f"running as process {own.pid}" in administrator.run("status").stdout
+        assert f"running as process {own.pid}" in administrator.done("status")
     assert not (own.data / "admin.socket").exists()
     assert administrator.json("client", "list") == clients
     assert administrator.json("status")["running"] is False
-    assert "server: not running" in administrator.run("status").stdout
+    assert "server: not running" in administrator.done("status")
 
 
 def test_a_killed_server_leaves_nothing_that_misleads(own: ServerProcess) -> None:
@@ -90,8 +57,7 @@ def test_a_server_that_hangs_is_not_taken_for_none(own: ServerProcess) -> None:
     administrator = Administrator(own.config)
     with own:
         os.kill(own.pid, signal.SIGSTOP)
-        command = "from obnam_server.admin.main import main; main()"
-        arguments = [sys.executable, "-c", command, "--config", str(own.config), "client", "list"]
+        arguments = (COMMANDS / "obnam-server", "--config", own.config, "client", "list")
         with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as asking:
             os.kill(own.pid, signal.SIGCONT)
             assert asking.wait(60) == 0
@@ -122,34 +88,34 @@ def test_a_data_directory_that_cannot_be_used(
     prepare(own.data)
     before = {path: path.read_bytes() for path in own.data.iterdir() if path.is_file()}
     for command in (["status"], ["client", "revoke", "x"], ["repository", "list"]):
-        assert said in administrator.refusal(*command)
+        assert said in administrator.refused(*command)
     assert {path: path.read_bytes() for path in own.data.iterdir() if path.is_file()} == before
 
 
 def test_what_was_done_is_in_the_audit_log(own: ServerProcess) -> None:
     """Whoever did it, and whether the server ran."""
     administrator = Administrator(own.config)
-    assert "data: is not there" in administrator.refusal("audit")
+    assert "data: is not there" in administrator.refused("audit")
     with own:
         nothing = {"events": 0, "first": 1, "last": "0" * 64}
         assert administrator.json("audit", "--verify") == nothing
         administrator.json("client", "add", "laptop", "--repository", "home")
-    administrator.run("client", "revoke", "laptop")
-    administrator.run("rebuild-index")
+    administrator.done("client", "revoke", "laptop")
+    administrator.done("rebuild-index")
     administrator.run("rebuild-index", "--repository", "home", code=1)
     found = administrator.json("audit")
     assert [each["event"] for each in found] == ["client-invite", "client-revoke", "rebuild-index"]
     assert {each["administrator"] for each in found} == {os.getuid()}
     assert administrator.json("audit", "--repository", "home") == found[:1]
-    (line,) = administrator.run("audit", "--last", "1").stdout.splitlines()
+    (line,) = administrator.done("audit", "--last", "1").splitlines()
     assert f"\trebuild-index\t-\tuser {os.getuid()}" in line
     verified = administrator.json("audit", "--verify")
     assert verified["events"] == 3
-    assert "3 events, all as they were written" in administrator.run("audit", "--verify").stdout
+    assert "3 events, all as they were written" in administrator.done("audit", "--verify")
 
     (path,) = (own.data / "audit").iterdir()
     path.write_bytes(path.read_bytes().replace(b"laptop", b"tablet", 1))
-    line = administrator.refusal("audit", "--verify")
+    line = administrator.refused("audit", "--verify")
     assert line == (
         f"obnam-server: audit log: {path}, line 2: "
         "does not fit: it, or the line before it, was changed"

@@ -13,6 +13,7 @@ from twisted.internet.base import ReactorBase
 
 from obnam_server.sharing.crowd import STRANGERS_PER_SOURCE_MAX
 from tests.support.clients import client_of, enrolled
+from tests.support.raw_connection import plain
 from tests.support.server_process import ServerProcess
 
 IDLE = STRANGERS_PER_SOURCE_MAX + 100
@@ -21,12 +22,8 @@ IDLE = STRANGERS_PER_SOURCE_MAX + 100
 @pytest.fixture
 def idle(server: ServerProcess) -> Iterator[list[socket.socket]]:
     """Connections on which nothing is ever said, not even the first word of TLS."""
-    host, _, port = server.url.removeprefix("https://").rpartition(":")
     with ExitStack() as stack:
-        yield [
-            stack.enter_context(socket.create_connection((host, int(port)), timeout=20))
-            for _ in range(IDLE)
-        ]
+        yield [stack.enter_context(plain(server)) for _ in range(IDLE)]
 
 
 @pytest_twisted.ensureDeferred

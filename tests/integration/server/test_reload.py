@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import ssl
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ import pytest
 import trustme
 
 from obnam_server.tls import _self_signed
+from tests.support.raw_connection import secured
 from tests.support.server_process import ServerProcess
 
 RELOADED = "Reloaded the certificate and"
@@ -45,16 +45,8 @@ def server(tmp_path: Path, certificates: Certificates) -> Iterator[ServerProcess
         yield running
 
 
-def connected(server: ServerProcess) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    host, _, port = server.url.removeprefix("https://").rpartition(":")
-    return context.wrap_socket(socket.create_connection((host, int(port)), timeout=20))
-
-
 def certificate_of(server: ServerProcess) -> bytes:
-    with connected(server) as connection:
+    with secured(server) as connection:
         found = connection.getpeercert(binary_form=True)
     assert found is not None
     return found
@@ -71,7 +63,7 @@ def test_new_connections_have_the_new_certificate(
     server: ServerProcess, certificates: Certificates
 ) -> None:
     before = certificate_of(server)
-    with connected(server) as old:
+    with secured(server) as old:
         renewed = certificates.renew()
         line = hang_up(server, RELOADED)
         assert "no changed setting; needs a restart: nothing" in line

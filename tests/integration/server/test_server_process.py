@@ -1,9 +1,6 @@
 """A real process over TLS: starting, serving, stopping, being killed."""
 
-import json
 import os
-import shutil
-import socket
 import ssl
 import stat
 import subprocess
@@ -17,25 +14,17 @@ from twisted.internet.base import ReactorBase
 from twisted.internet.defer import gatherResults
 
 from obnam.errors import AccessDenied, UntrustedServer
-from obnam.model.ids import ChunkId
 from obnam.repository import tls
 from obnam.repository.connect import Connections, tls_exchange
 from obnam.repository.http import HttpRepository
 from obnam.wire.frames import pack_header
 from obnam.wire.limits import MIB, UPLOAD_BODY_MAX
+from tests.acceptance.administrator import Administrator
+from tests.acceptance.computer import TWISTD
 from tests.support.clients import client_of, enrolled
+from tests.support.raw_backup import chunk_id
+from tests.support.raw_connection import plain, secured, trusting
 from tests.support.server_process import ServerProcess
-
-
-@pytest.fixture
-def reactor() -> ReactorBase:
-    from twisted.internet import reactor
-
-    return cast(ReactorBase, reactor)
-
-
-def chunk_id(number: int) -> ChunkId:
-    return ChunkId(b"\x01" + number.to_bytes(32, "big"))
 
 
 def body_of(first: int, size: int = 512 * 1024, count: int = 31) -> memoryview:
@@ -44,15 +33,6 @@ def body_of(first: int, size: int = 512 * 1024, count: int = 31) -> memoryview:
     for number in range(first, first + count):
         parts += [pack_header(chunk_id(number), size), number.to_bytes(8, "big") * (size // 8)]
     return memoryview(b"".join(parts))
-
-
-def connect_raw(server: ServerProcess) -> ssl.SSLSocket:
-    """A connection for bytes that no client of ours sends."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    host, _, port = server.url.removeprefix("https://").rpartition(":")
-    return context.wrap_socket(socket.create_connection((host, int(port)), timeout=20))
 
 
 def upload_head(token: str, session: str, length: int) -> bytes:
@@ -114,7 +94,7 @@ async def test_revoking_takes_effect_on_open_connections(
     _, _, token = await enrolled(reactor, server.invite("stolen"))
     async with client_of(reactor, server, token) as repository:
         await repository.describe()
-        _admin(server, "client", "revoke", "stolen")
+        Administrator(server.config).done("client", "revoke", "stolen")
         with pytest.raises(AccessDenied):
             await repository.describe()
 
@@ -149,7 +129,7 @@ async def test_sigterm_answers_what_is_under_way(tmp_path: Path, reactor: Reacto
         async with client_of(reactor, server, token) as repository:
             session = await repository.begin_session(None)
         frames = bytes(body_of(0))
-        with connect_raw(server) as connection:
+        with secured(server) as connection:
             connection.sendall(upload_head(token, session, len(frames)))
             assert connection.recv(100).startswith(b"HTTP/1.1 100")  # the upload is under way
             connection.sendall(frames[: len(frames) // 2])
@@ -170,7 +150,7 @@ async def test_half_a_body_and_gone_leaves_nothing(tmp_path: Path, reactor: Reac
             session = await repository.begin_session(None)
         incoming = server.data / "repositories" / "laptop" / "incoming"
         frames = bytes(body_of(0))
-        with connect_raw(server) as connection:
+        with secured(server) as connection:
             connection.sendall(upload_head(token, session, len(frames)))
             assert connection.recv(100).startswith(b"HTTP/1.1 100")
             connection.sendall(frames[: len(frames) // 2])
@@ -179,7 +159,7 @@ async def test_half_a_body_and_gone_leaves_nothing(tmp_path: Path, reactor: Reac
 
 
 def test_a_refusal_arrives_while_the_body_is_still_sent(server: ServerProcess) -> None:
-    with connect_raw(server) as connection:
+    with secured(server) as connection:
         head = f"POST /v1/chunks HTTP/1.1\r\nContent-Length: {UPLOAD_BODY_MAX + 1}\r\n\r\n"
         connection.sendall(head.encode("ascii") + bytes(100_000))
         received = read_to_end(connection)
@@ -189,21 +169,15 @@ def test_a_refusal_arrives_while_the_body_is_still_sent(server: ServerProcess) -
 
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1_1 is deprecated")
 def test_tls_is_modern(server: ServerProcess) -> None:
-    with connect_raw(server) as connection:
+    with secured(server) as connection:
         assert connection.version() == "TLSv1.3"
         cipher = connection.cipher()
         assert cipher is not None
         assert "GCM" in cipher[0]
-    old = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    old.check_hostname = False
-    old.verify_mode = ssl.CERT_NONE
+    old = trusting()
     old.maximum_version = ssl.TLSVersion.TLSv1_1
-    host, _, port = server.url.removeprefix("https://").rpartition(":")
-    with (
-        socket.create_connection((host, int(port)), timeout=20) as plain,
-        pytest.raises((ssl.SSLError, ConnectionError)),
-    ):
-        old.wrap_socket(plain)
+    with plain(server) as connection, pytest.raises((ssl.SSLError, ConnectionError)):
+        old.wrap_socket(connection)
 
 
 @pytest_twisted.ensureDeferred
@@ -211,8 +185,8 @@ async def test_a_unix_socket_is_plain_and_private(tmp_path: Path, reactor: React
     with ServerProcess(tmp_path, unix=True) as server:
         assert stat.S_IMODE(server.socket.stat().st_mode) == 0o600
         assert not (server.data / "certificate.pem").exists()
-        found = _admin(server, "--json", "client", "add", "laptop", "--scope", "backup")
-        invitation = json.loads(found.stdout)
+        administrator = Administrator(server.config)
+        invitation = administrator.json("client", "add", "laptop", "--scope", "backup")
         assert invitation["pin"] is None
         assert invitation["invitation"] == f"unix:{server.socket}#{invitation['code']}"
         from obnam.repository.connect import unix_exchange
@@ -253,9 +227,7 @@ def _run(*arguments: str, cwd: Path, expected: int) -> str:
 
 
 def test_twistd_shows_the_plugin_from_anywhere(tmp_path: Path) -> None:
-    twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
-    assert twistd is not None
-    assert "--config" in _run(twistd, "obnam-server", "--help", cwd=tmp_path, expected=0)
+    assert "--config" in _run(TWISTD[0], "obnam-server", "--help", cwd=tmp_path, expected=0)
 
 
 @pytest.mark.parametrize(
@@ -271,9 +243,7 @@ def test_twistd_shows_the_plugin_from_anywhere(tmp_path: Path) -> None:
 )
 def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path, text: str, named: str) -> None:
     (tmp_path / "server.yaml").write_text(text)
-    twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
-    assert twistd is not None
-    command = (twistd, "--nodaemon", "--pidfile=", "obnam-server", "--config", "server.yaml")
+    command = (*TWISTD, "obnam-server", "--config", "server.yaml")
     output = _run(*command, cwd=tmp_path, expected=1)
     assert [line for line in output.splitlines() if named in line]
 
@@ -281,28 +251,13 @@ def test_what_keeps_it_from_starting_is_one_line(tmp_path: Path, text: str, name
 def test_a_wrong_configuration_is_said_and_nothing_else(tmp_path: Path) -> None:
     """Not after a page of help."""
     (tmp_path / "server.yaml").write_text("data_dir: d\n")
-    twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
-    assert twistd is not None
-    command = (twistd, "--nodaemon", "--pidfile=", "obnam-server", "--config", "server.yaml")
+    command = (*TWISTD, "obnam-server", "--config", "server.yaml")
     (line,) = _run(*command, cwd=tmp_path, expected=1).splitlines()
     assert line.startswith(f"obnam-server: {tmp_path}/server.yaml: unknown key 'data_dir'")
 
 
 def test_two_servers_do_not_share_a_data_directory(server: ServerProcess) -> None:
-    twistd = shutil.which("twistd", path=str(Path(sys.executable).parent))
-    assert twistd is not None
-    command = (twistd, "--nodaemon", "--pidfile=", "obnam-server", "--config", str(server.config))
+    command = (*TWISTD, "obnam-server", "--config", str(server.config))
     output = _run(*command, cwd=server.folder, expected=1)
     assert f"in use by process {server.pid}" in output
     assert (server.data / "listening.json").exists()
-
-
-def _admin(server: ServerProcess, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    command = "from obnam_server.admin.main import main; main()"
-    return subprocess.run(
-        [sys.executable, "-c", command, "--config", str(server.config), *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )

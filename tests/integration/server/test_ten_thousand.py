@@ -19,6 +19,7 @@ from obnam.wire.frames import pack_header
 from obnam.wire.messages import Commit
 from obnam_server.sharing.crowd import CONNECTIONS_MAX
 from tests.support.clients import client_of, enrolled
+from tests.support.raw_connection import plain
 from tests.support.server_process import ServerProcess
 
 DRIBBLING = 10_000
@@ -62,10 +63,8 @@ def dribbling(files_enough: None) -> Iterator[list[socket.socket]]:
 
 def connect(server: ServerProcess, opened: list[socket.socket]) -> None:
     """Open all of them. Each says a little, and no more."""
-    host, _, port = server.url.removeprefix("https://").rpartition(":")
     for number in range(DRIBBLING):
-        source = (ADDRESSES[number % len(ADDRESSES)], 0)
-        each = socket.create_connection((host, int(port)), timeout=30, source_address=source)
+        each = plain(server, (ADDRESSES[number % len(ADDRESSES)], 0))
         opened.append(each)
         each.sendall(HELLO[: 1 + number % len(HELLO)])
 

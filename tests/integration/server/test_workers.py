@@ -5,20 +5,17 @@ import os
 import re
 import select
 import signal
-import socket
 import ssl
 from collections.abc import Iterator
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import cast
 
 import pytest
 import pytest_twisted  # type: ignore[import-untyped]
 from attrs import frozen
 from twisted.internet.base import ReactorBase
 
-from obnam.model.ids import ChunkId
 from obnam.wire.frames import pack_header
 from obnam.wire.idlists import pack_ids
 from obnam.wire.limits import MIB, REQUEST_HEADER_MAX, UPLOAD_BODY_MAX
@@ -26,6 +23,8 @@ from obnam_server.admin.calling import about_running
 from obnam_server.config import load
 from obnam_server.tls import _self_signed
 from tests.support.clients import client_of, enrolled
+from tests.support.raw_backup import chunk_id
+from tests.support.raw_connection import secured
 from tests.support.server_process import ServerProcess
 
 TOKEN = "token-that-is-long-enough-to-be-one-of-ours"
@@ -34,27 +33,8 @@ END_S = 30.0
 SEALED = b"sealed " * 1000
 
 
-@pytest.fixture
-def reactor() -> ReactorBase:
-    from twisted.internet import reactor
-
-    return cast(ReactorBase, reactor)
-
-
-def chunk_id(number: int) -> ChunkId:
-    return ChunkId(b"\x01" + number.to_bytes(32, "big"))
-
-
 def frames(*numbers: int) -> bytes:
     return b"".join(pack_header(chunk_id(n), len(SEALED)) + SEALED for n in numbers)
-
-
-def connect(server: ServerProcess) -> ssl.SSLSocket:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    host, _, port = server.url.removeprefix("https://").rpartition(":")
-    return context.wrap_socket(socket.create_connection((host, int(port)), timeout=END_S))
 
 
 def head(method: str, path: str, length: int | None = None, *more: str) -> bytes:
@@ -104,7 +84,7 @@ class Answer:
 
 def exchange(server: ServerProcess, request: bytes) -> Answer:
     """Send, and read the answer, and whether the connection can be used on."""
-    with connect(server) as connection:
+    with secured(server) as connection:
         # Refused before all of it was sent: the answer is there.
         with suppress(ConnectionError, ssl.SSLError):
             connection.sendall(request)
@@ -181,7 +161,7 @@ def test_the_same_answer(both: list[ServerProcess], name: str) -> None:
 
 def test_requests_one_behind_the_other(both: list[ServerProcess]) -> None:
     """Sent at once, answered in order, whoever carries what."""
-    with connect(both[1]) as connection:
+    with secured(both[1]) as connection:
         fetch = REQUESTS["fetch"]
         connection.sendall(REQUESTS["health"] + fetch + REQUESTS["session"] + fetch)
         received = b""
@@ -193,7 +173,7 @@ def test_requests_one_behind_the_other(both: list[ServerProcess]) -> None:
 
 def begun_upload(server: ServerProcess, session: str, body: bytes) -> ssl.SSLSocket:
     """A connection on which half of ``body`` is sent, once the server wanted it."""
-    connection = connect(server)
+    connection = secured(server)
     expect = ("Expect: 100-continue", f"Obnam-Session: {session}")
     connection.sendall(head("POST", "/v1/chunks", len(body), *expect))
     assert connection.recv(100).startswith(b"HTTP/1.1 100")
@@ -274,7 +254,7 @@ def enrol_raw(server: ServerProcess) -> str:
     enrolment = {"code": code, "token_sha256": sha256(TOKEN.encode("ascii")).hexdigest()}
     body = json.dumps(enrolment).encode("ascii")
     assert exchange(server, head("POST", "/v1/enrolment", len(body)) + body).status == 201
-    with connect(server) as connection:
+    with secured(server) as connection:
         connection.sendall(REQUESTS["session"])
         found = re.search(rb'"session":"([0-9a-f]{32})"', connection.recv(65536))
     assert found is not None
@@ -296,10 +276,10 @@ def test_a_certificate_that_is_renewed(tmp_path: Path) -> None:
         f"private_key: {tmp_path / 'key.pem'}\n"
     )
     with ServerProcess(tmp_path / "server", more=more) as server:
-        with connect(server) as connection:
+        with secured(server) as connection:
             before = connection.getpeercert(binary_form=True)
         renewed = renew()
         os.kill(server.pid, signal.SIGHUP)
         server.wait_for("The certificate is read anew")
-        with connect(server) as connection:
+        with secured(server) as connection:
             assert connection.getpeercert(binary_form=True) == renewed != before

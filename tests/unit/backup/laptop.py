@@ -20,6 +20,7 @@ from obnam.pool.thread import OwnThread
 from obnam.repository.cache import GenerationCache
 from obnam.repository.generations import Generations
 from tests.support.counting_repository import CountingRepository
+from tests.support.in_memory import folder_in_memory
 from tests.support.inline_pool import InlinePool, tools_of
 from tests.support.memory_repository import MemoryServer
 from tests.support.null_progress import NullProgress
@@ -113,10 +114,10 @@ class Laptop:
 def laptop_at(path: Path) -> Iterator[Laptop]:
     """A computer whose live data is in a directory of ``path``."""
     (path / "live").mkdir()
-    (path / "home").mkdir()
     thread, checksums = OwnThread(reactor, "database"), OwnThread(reactor, "checksums")
     try:
-        yield Laptop(path / "live", path / "home", thread, checksums)
+        with folder_in_memory() as home:
+            yield Laptop(path / "live", home, thread, checksums)
     finally:
         thread.close()
         checksums.close()

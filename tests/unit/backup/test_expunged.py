@@ -21,7 +21,7 @@ from obnam_server.store.repository import RepositoryStore
 from tests.support.client_in_memory import DrivenRepository, client_in_memory
 from tests.support.memory_repository import MemoryRepository
 from tests.support.memory_scene import KEYS, Scene, memory_scene
-from tests.support.server_in_memory import ServerInMemory
+from tests.support.server_in_memory import ServerInMemory, server_in_memory
 
 ensure = pytest_twisted.ensureDeferred
 HOME = RepositoryName("home")
@@ -88,11 +88,9 @@ class Real:
 
 
 @pytest.fixture
-def real(tmp_path: Path) -> Iterator[Real]:
-    server = ServerInMemory.open(tmp_path / "data")
-    with memory_scene(tmp_path) as scene:
+def real() -> Iterator[Real]:
+    with memory_scene() as scene, server_in_memory() as server:
         yield Real(scene, server, server.token("laptop", HOME, ("backup", "restore", "manage")))
-    server.close()
 
 
 def content_of(folder: Path) -> dict[str, bytes]:

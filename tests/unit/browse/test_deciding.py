@@ -73,7 +73,7 @@ class Backups:
 @pytest.fixture
 def backups(tmp_path: Path) -> Iterator[Backups]:
     (tmp_path / "live").mkdir()
-    with memory_scene(tmp_path) as scene:
+    with memory_scene() as scene:
         yield Backups(scene, tmp_path / "live")
 
 
@@ -256,7 +256,7 @@ async def test_a_computer_that_remembers_an_older_one(backups: Backups, tmp_path
     for number in range(5):
         await backups.back_up()
         if number == 2:
-            (tmp_path / "old.json").write_bytes((tmp_path / "state.json").read_bytes())
+            (tmp_path / "old.json").write_bytes((backups.scene.folder / "state.json").read_bytes())
     await backups.forget(*backups.made[:4])
     cache = GenerationCache(tmp_path / "other", 1 << 30, lambda: NOW_NS / 1e9)
     generations = Generations(

@@ -9,10 +9,8 @@ from tests.support.memory_scene import Scene, memory_scene
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    folder = tmp_path / "client"
-    folder.mkdir()
-    with memory_scene(folder) as scene:
+def scene() -> Iterator[Scene]:
+    with memory_scene() as scene:
         yield scene
 
 

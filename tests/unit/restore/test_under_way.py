@@ -34,17 +34,12 @@ def filled(root: Path) -> Path:
     return root
 
 
-def held(scene: Scene, *jobs: str) -> LatePool:
-    """From now on the scene's pool holds such jobs."""
-    pool = scene.pool = LatePool.of(reactor, scene.pool.tools, *jobs)
-    return pool
-
-
 @define
 class Running:
-    """Something on its way."""
+    """Something on its way, and the pool that does its jobs."""
 
     scene: Scene
+    pool: LatePool
     result: Deferred[Any]
     ended: list[object] = field(factory=list)
 
@@ -60,26 +55,33 @@ class Running:
         return bool(self.ended)
 
 
-async def begun(scene: Scene, doing: Coroutine[Any, Any, Any], pool: LatePool) -> Running:
-    """Begin something, up to where one of each kind of job is held."""
-    running = Running(scene, Deferred.fromCoroutine(doing))
+async def begun(scene: Scene, doing: Coroutine[Any, Any, Any], *jobs: str) -> Running:
+    """Begin something, up to where a job of each of these kinds is held."""
+    scene.pool = pool = LatePool.of(reactor, scene.pool.tools, *jobs)
+    running = Running(scene, pool, Deferred.fromCoroutine(doing))
     running.result.addBoth(running.end)
     await pool.all_held
     assert not running.ended
     return running
 
 
+async def restore_begun(
+    scene: Scene, filled: Path, target: Path, *jobs: str, verify: bool = False
+) -> Running:
+    """Begin to restore a backup of ``filled``."""
+    generation = await scene.back_up(filled)
+    return await begun(scene, scene.restore(generation, target, verify=verify), *jobs)
+
+
 @ensureDeferred
 async def test_a_restore_abandons_a_file_only_when_nobody_writes_to_it(
     scene: Scene, filled: Path, target: Path
 ) -> None:
-    generation = await scene.back_up(filled)
-    pool = held(scene, "write_files", "write_part")
-    restoring = await begun(scene, scene.restore(generation, target), pool)
-    pool.fail("write_files", TargetFull(str(target)))
+    restoring = await restore_begun(scene, filled, target, "write_files", "write_part")
+    restoring.pool.fail("write_files", TargetFull(str(target)))
     assert not await restoring.has_ended()
     assert os.listdir(inside(target, filled)) == ["large"]
-    assert pool.finish("write_part") is None  # it was written to where it should be
+    assert restoring.pool.finish("write_part") is None  # it was written to where it should be
     with pytest.raises(TargetFull):
         await restoring.result
     assert os.listdir(inside(target, filled)) == []
@@ -92,14 +94,12 @@ async def test_what_a_dead_worker_has_left_half_is_named(
     """Those that are whole, and those that are not there, are not."""
     for name in ("not yet", "whole"):
         (filled / name).write_bytes(b"all of it")
-    generation = await scene.back_up(filled)
-    pool = held(scene, "write_files", "write_part")
-    restoring = await begun(scene, scene.restore(generation, target), pool)
+    restoring = await restore_begun(scene, filled, target, "write_files", "write_part")
     half, whole = (inside(target, filled / name) for name in ("small", "whole"))
     half.write_bytes(b"sm")
     shutil.copy2(filled / "whole", whole)
-    pool.fail("write_files", WorkerDied())
-    pool.finish("write_part")
+    restoring.pool.fail("write_files", WorkerDied())
+    restoring.pool.finish("write_part")
     with pytest.raises(WorkerDied):
         await restoring.result
     assert [warning.split(": ")[0] for warning in scene.warnings] == [str(filled / "small")]
@@ -119,11 +119,10 @@ async def test_not_very_many_are_named(
     above.mkdir(parents=True)
     for number in range(10):
         (above / f"{number}").write_bytes(b"old one")
-    pool = held(scene, "write_files", "write_part")
     doing = scene.restore(generation, target, overwrite=Overwrite.ALWAYS)
-    restoring = await begun(scene, doing, pool)
-    pool.fail("write_files", WorkerDied())
-    pool.finish("write_part")
+    restoring = await begun(scene, doing, "write_files", "write_part")
+    restoring.pool.fail("write_files", WorkerDied())
+    restoring.pool.finish("write_part")
     with pytest.raises(WorkerDied):
         await restoring.result
     assert len(scene.warnings) == 4
@@ -132,13 +131,11 @@ async def test_not_very_many_are_named(
 
 @ensureDeferred
 async def test_a_restore_that_is_cancelled(scene: Scene, filled: Path, target: Path) -> None:
-    generation = await scene.back_up(filled)
-    pool = held(scene, "write_part", "write_files")
-    restoring = await begun(scene, scene.restore(generation, target), pool)
+    restoring = await restore_begun(scene, filled, target, "write_part", "write_files")
     restoring.result.cancel()
-    pool.finish("write_files")
+    restoring.pool.finish("write_files")
     assert not await restoring.has_ended()
-    assert pool.finish("write_part") is None
+    assert restoring.pool.finish("write_part") is None
     with pytest.raises(CancelledError):
         await restoring.result
     assert os.listdir(inside(target, filled)) == ["small"]
@@ -149,26 +146,22 @@ async def test_a_restore_that_is_cancelled_while_it_waits_for_jobs(
     scene: Scene, filled: Path, target: Path
 ) -> None:
     """It waits no longer, and still leaves no half file; who comes late finds none."""
-    generation = await scene.back_up(filled)
-    pool = held(scene, "write_files", "write_part")
-    restoring = await begun(scene, scene.restore(generation, target), pool)
-    pool.fail("write_files", TargetFull(str(target)))
+    restoring = await restore_begun(scene, filled, target, "write_files", "write_part")
+    restoring.pool.fail("write_files", TargetFull(str(target)))
     assert not await restoring.has_ended()
     restoring.result.cancel()
     with pytest.raises(CancelledError):
         await restoring.result
-    assert pool.finish("write_part") == "no such file or directory"
+    assert restoring.pool.finish("write_part") == "no such file or directory"
     assert os.listdir(inside(target, filled)) == []
 
 
 @ensureDeferred
 async def test_reading_back_that_fails(scene: Scene, filled: Path, target: Path) -> None:
-    generation = await scene.back_up(filled)
-    pool = held(scene, "read_back")
-    restoring = await begun(scene, scene.restore(generation, target, verify=True), pool)
+    restoring = await restore_begun(scene, filled, target, "read_back", verify=True)
     restoring.result.cancel()
     assert not await restoring.has_ended()
-    assert pool.finish("read_back") == []
+    assert restoring.pool.finish("read_back") == []
     with pytest.raises(CancelledError):
         await restoring.result
 
@@ -176,11 +169,10 @@ async def test_reading_back_that_fails(scene: Scene, filled: Path, target: Path)
 @ensureDeferred
 async def test_a_verification_that_fails(scene: Scene, filled: Path) -> None:
     generation = await scene.back_up(filled)
-    pool = held(scene, "check_files", "open_part")
-    verifying = await begun(scene, scene.verify(generation), pool)
-    pool.fail("check_files", WorkerDied())
+    verifying = await begun(scene, scene.verify(generation), "check_files", "open_part")
+    verifying.pool.fail("check_files", WorkerDied())
     assert not await verifying.has_ended()
-    assert pool.finish("open_part").trouble is None  # its slab was still there
+    assert verifying.pool.finish("open_part").trouble is None  # its slab was still there
     with pytest.raises(WorkerDied):
         await verifying.result
 
@@ -190,22 +182,20 @@ async def test_a_verification_that_fails(scene: Scene, filled: Path) -> None:
 )
 @ensureDeferred
 async def test_a_backup_that_fails(scene: Scene, filled: Path, dying: str, last: str) -> None:
-    pool = held(scene, dying, last)
-    backing_up = await begun(scene, scene.back_up(filled), pool)
-    pool.fail(dying, WorkerDied())
+    backing_up = await begun(scene, scene.back_up(filled), dying, last)
+    backing_up.pool.fail(dying, WorkerDied())
     assert not await backing_up.has_ended()
-    pool.finish(last)
+    backing_up.pool.finish(last)
     with pytest.raises(WorkerDied):
         await backing_up.result
 
 
 @ensureDeferred
 async def test_a_backup_that_fails_while_it_seals(scene: Scene, filled: Path) -> None:
-    pool = held(scene, "name_bundle", "seal_pieces")
-    backing_up = await begun(scene, scene.back_up(filled), pool)
-    pool.fail("name_bundle", WorkerDied())
+    backing_up = await begun(scene, scene.back_up(filled), "name_bundle", "seal_pieces")
+    backing_up.pool.fail("name_bundle", WorkerDied())
     assert not await backing_up.has_ended()
-    assert pool.finish("seal_pieces") > 0
+    assert backing_up.pool.finish("seal_pieces") > 0
     with pytest.raises(WorkerDied):
         await backing_up.result
 
@@ -216,17 +206,15 @@ async def test_a_file_that_the_user_puts_there_meanwhile_is_his(
     scene: Scene, filled: Path, target: Path, goes_on: bool
 ) -> None:
     """In the place of one that is half restored: it is neither written to nor removed."""
-    generation = await scene.back_up(filled)
-    pool = held(scene, "write_part", "write_files")
-    restoring = await begun(scene, scene.restore(generation, target), pool)
+    restoring = await restore_begun(scene, filled, target, "write_part", "write_files")
     his = inside(target, filled / "large")
     his.unlink()
     his.write_bytes(b"mine")
     if goes_on:
-        pool.finish("write_files")
+        restoring.pool.finish("write_files")
     else:
-        pool.fail("write_files", WorkerDied())
-    assert "replaced" in pool.finish("write_part")
+        restoring.pool.fail("write_files", WorkerDied())
+    assert "replaced" in restoring.pool.finish("write_part")
     if goes_on:
         assert (await restoring.result).files == 1
         assert [each for each in scene.warnings if "replaced while it was restored" in each]

@@ -5,7 +5,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.in_memory import tmp_path
 from tests.support.server_in_memory import ServerInMemory
+
+__all__ = ["server", "tmp_path"]
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ when the request was let in.
 """
 
 import json
-import os
 import shutil
 import tempfile
 from contextlib import suppress
@@ -24,6 +23,7 @@ from obnam.model.ids import ClientName, GenerationId, RepositoryName, SessionId
 from obnam.wire.idlists import pack_references
 from obnam_server.store.errors import CollectionWaits, Kept
 from obnam_server.store.repository import RepositoryStore
+from tests.support.in_memory import MEMORY
 from tests.support.raw_backup import begin, chunk_id, commit_of, frames, store
 from tests.support.scrubbed import scrub_now
 from tests.support.server_in_memory import HOUR_NS, ServerInMemory, Wire
@@ -33,9 +33,6 @@ NAMES = ("alice", "bob", "carol")
 REPOSITORIES = ("home", "den")
 ALL = ("backup", "restore", "manage")
 KINDS = ("session", "upload", "refer", "commit", "rotate", "keyring", "pin")
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where fsync takes no time; what is tested here does not lean on it."""
-
 names = st.sampled_from(NAMES)
 repositories = st.sampled_from(REPOSITORIES)
 
@@ -358,5 +355,5 @@ class RevocationMachine(RuleBasedStateMachine):
 
 TestRevocationMachine = RevocationMachine.TestCase
 TestRevocationMachine.settings = settings(
-    max_examples=100 * SOAK, stateful_step_count=40, deadline=None
+    max_examples=50 * SOAK, stateful_step_count=40, deadline=None
 )

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Callable
-from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -12,14 +11,10 @@ from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.store.accounts.clients import Clients
 from tests.support.raw_backup import backed_up, begin, frames, problem
 from tests.support.server_in_memory import HOUR_NS, ServerInMemory, Wire
-from tests.support.stored import ALICE, HOME, START_NS, Clock
+from tests.support.stored import ALICE, HOME, START_NS, Clock, digest
 
 LAPTOP = ClientName("laptop")
 SCOPES = ("backup", "restore")
-
-
-def digest(token: str) -> str:
-    return sha256(token.encode()).hexdigest()
 
 
 def rotation(token: str) -> bytes:

@@ -5,7 +5,6 @@ from contextlib import suppress
 from typing import Any, cast
 
 import pytest
-import trustme
 from attrs import define, field
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,10 +20,8 @@ from obnam.wire.frames import pack_header
 from obnam_server.uploads import UploadPlace
 from obnam_server.waiting import Waiting
 from tests.support.raw_backup import begin, chunk_id
-from tests.support.server_in_memory import ServerInMemory, Wire
-
-SERVER = SSL.Context(SSL.TLS_SERVER_METHOD)
-trustme.CA().issue_cert("localhost").configure_cert(SERVER)
+from tests.support.server_in_memory import ServerInMemory, Wire, server_in_memory
+from tests.support.tls_line import SERVER, Below, cut, records
 
 
 @implementer(IOpenSSLServerConnectionCreator)
@@ -33,13 +30,6 @@ class Creator:
 
     def serverConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: N802, N803
         return SSL.Connection(SERVER, None)
-
-
-class Below(StringTransport):
-    """What is below TLS."""
-
-    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
-        """Nothing is delayed here."""
 
 
 @define
@@ -84,10 +74,7 @@ class TlsLine:
 
     def sealed(self, data: bytes) -> bytes:
         """Records with ``data``."""
-        left = data
-        while left:
-            left = left[self.client.send(left) :]
-        return self.client.bio_read(10_000_000) if data else b""
+        return records(self.client, data)
 
     def receive(self, sealed: bytes) -> None:
         """They come in at the server."""
@@ -138,14 +125,6 @@ def body_of(sizes: dict[int, int]) -> bytes:
     )
 
 
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    pieces = []
-    for size in sizes:
-        pieces.append(data[:size])
-        data = data[size:]
-    return [*pieces, data]
-
-
 _numbers = iter(range(10**6))
 
 
@@ -157,14 +136,12 @@ _numbers = iter(range(10**6))
 )
 @settings(max_examples=30)
 def test_however_it_is_cut(
-    tmp_path_factory: pytest.TempPathFactory,
     sizes: list[int],
     records: list[int],
     pieces: list[int],
     works: list[bool],
 ) -> None:
-    server = ServerInMemory.open(tmp_path_factory.mktemp("store"))
-    try:
+    with server_in_memory() as server:
         line = TlsLine(server, server.token("laptop"))
         for _ in range(2):  # The connection is good for the next upload, which waits behind this.
             chunks = {next(_numbers): size for size in sizes}
@@ -179,8 +156,6 @@ def test_however_it_is_cut(
             assert line.status() == 204
             for number, size in chunks.items():
                 assert line.stored(number) == content(number, size)
-    finally:
-        server.close()
 
 
 def test_the_short_way_is_taken_up_to_the_last_byte(

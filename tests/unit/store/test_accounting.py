@@ -6,7 +6,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from attrs import evolve
+from attrs import define, evolve
 from hypothesis import given
 from hypothesis import strategies as st
 from pyroaring import BitMap64
@@ -16,15 +16,11 @@ from obnam.model.ids import GenerationId
 from obnam_server.store.disk.database import Database
 from obnam_server.store.generations.accounting import DAY_NS
 from obnam_server.store.index.chunks import ChunkIndex
-from obnam_server.store.rebuild import rebuild_index
-from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.seams.values import Counted
-from obnam_server.store.store import Store
+from tests.support.one_repository import OneRepository
 from tests.support.stored import (
     ALICE,
     BOB,
-    HOME,
-    Clock,
     back_up,
     chunk_id,
     commit_of,
@@ -40,25 +36,9 @@ SPANS = 3
 NUMBERS = SPANS * 4096 + 100
 
 
-class Server:
-    """A store on a disk, opened again as often as a test likes."""
-
-    def __init__(self, data: Path) -> None:
-        self.data, self.clock = data, Clock()
-        self.start()
-
-    def start(self) -> None:
-        self.store = Store.open(self.data, self.clock)
-        self.home: RepositoryStore = self.store.create_repository(HOME)
-
-    def restart(self) -> None:
-        self.store.close()
-        self.start()
-
-    def rebuild(self) -> None:
-        self.store.close()
-        rebuild_index(self.data, HOME, self.clock)
-        self.start()
+@define
+class Server(OneRepository):
+    """A store whose repository's generations are counted."""
 
     def counted(self) -> list[Counted]:
         return [past.counted for past in self.home.accounting.history(ALICE, 10)]
@@ -67,6 +47,7 @@ class Server:
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
     server = Server(tmp_path / "data")
+    server.start()
     yield server
     server.store.close()
 

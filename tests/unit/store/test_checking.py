@@ -8,12 +8,21 @@ from pathlib import Path
 import pytest
 from attrs import define
 
-from obnam.wire.messages import KeyringSlot
 from obnam_server.store.seams.values import SegmentNumber
 from obnam_server.store.upkeep.checking import Finding
 from obnam_server.store.upkeep.mending import Repair
-from tests.support.one_repository import OneRepository
-from tests.support.scrubbed import flip, scrub_now
+from tests.support.scrubbed import (
+    CHUNKS_1,
+    CHUNKS_2,
+    COMMIT_1,
+    COMMIT_2,
+    FIRST,
+    KEYRING,
+    SLOT,
+    SpoiltServer,
+    flip,
+    scrub_now,
+)
 from tests.support.stored import (
     ALICE,
     all_right,
@@ -29,18 +38,10 @@ from tests.support.stored import (
     segment_paths,
 )
 
-CHUNKS_1, COMMIT_1, CHUNKS_2, COMMIT_2, KEYRING, REGISTER = range(1, 7)
-FIRST = 32 + 37
-SLOT = KeyringSlot("0" * 32, "slot", b"sealed")
-
 
 @define
-class Server(OneRepository):
+class Server(SpoiltServer):
     """A store whose files and rows can be spoilt while it runs."""
-
-    def path(self, number: int) -> Path:
-        (found,) = [p for p in segment_paths(self.data) if int(p.name, 16) == number]
-        return found
 
     def sql(self, statement: str, *values: object) -> None:
         connection = sqlite3.connect(index_path(self.data))
@@ -62,21 +63,10 @@ class Server(OneRepository):
         assert [f for f in self.find() if "damaged or lost" not in f.problem] == []
         assert self.home._index.leaving() == []
 
-    def missing(self, names: str) -> str:
-        session = self.home.begin_session(ALICE, None)
-        answers = self.home.missing(session, [chunk_id(n) for n in names])
-        self.home.end_session(ALICE, session)
-        return "".join(n for n, lacks in zip(names, answers, strict=True) if lacks)
-
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[Server]:
-    server = Server(tmp_path / "data")
-    server.start()
-    back_up(server.home, ALICE, "one", "abc")
-    back_up(server.home, ALICE, "two", "bcd")
-    server.home.put_keyring([SLOT], "0")
-    server.home.change(server.home.decisions.pin, generation_id("one"), "admin", "the first")
+    server = Server.begun(tmp_path / "data")
     yield server
     server.store.close()
 

@@ -1,6 +1,5 @@
 """Clients, tokens, invitations."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,14 +8,10 @@ import pytest
 from obnam.errors import AccessDenied, NotFound
 from obnam.model.ids import ClientName, RepositoryName
 from obnam_server.store.accounts.clients import Client, Clients
-from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock
+from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock, digest
 
 HOUR_NS = 3600 * 1_000_000_000
 LATER_NS = START_NS + HOUR_NS
-
-
-def digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ Those that a segment tells of, too, are in `tests.damage.test_power_loss`.
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,10 @@ from obnam_server.store.disk.database import Database
 from obnam_server.store.event_queue import EventQueue
 from obnam_server.store.repository import RepositoryStore
 from obnam_server.store.store import Store
-from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock, chunk_id, put
+from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock, chunk_id, digest, put
 
 LATER_NS = START_NS + 3600 * 10**9
 URL = "https://example.com/hook"
-
-
-def digest(token: str) -> str:
-    return sha256(token.encode()).hexdigest()
 
 
 @define

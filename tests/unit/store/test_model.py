@@ -1,6 +1,5 @@
 """The store against a model: sets of names, in memory."""
 
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -17,6 +16,7 @@ from obnam_server.store.rebuild import rebuild_index
 from obnam_server.store.segments.upload import Upload
 from obnam_server.store.store import Store
 from obnam_server.store.upkeep.compaction import Rewrite
+from tests.support.in_memory import MEMORY
 from tests.support.soak import SOAK
 from tests.support.stored import (
     ALICE,
@@ -34,9 +34,6 @@ from tests.support.stored import (
 )
 
 NAMES = "abcdefgh"
-
-MEMORY = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
-"""Where fsync takes no time; what is tested here does not lean on it."""
 
 names = st.lists(st.sampled_from(NAMES), max_size=6)
 some_names = st.lists(st.sampled_from(NAMES), min_size=1, max_size=6)

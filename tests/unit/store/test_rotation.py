@@ -1,6 +1,5 @@
 """Tokens that take the place of others, and the database that did not know of it."""
 
-import hashlib
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +10,10 @@ from obnam.errors import AccessDenied, UnknownFormat
 from obnam_server.store.accounts.clients import DATABASE_NAME, Clients
 from obnam_server.store.disk import database as database_module
 from obnam_server.store.errors import StoreFailed
-from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock
+from tests.support.stored import ALICE, BOB, HOME, START_NS, Clock, digest
 
 LATER_NS = START_NS + 3600 * 10**9
 OLD_SCHEMA = Path(__file__).parents[2] / "compat" / "server-1.0.sql"
-
-
-def digest(token: str) -> str:
-    return hashlib.sha256(token.encode()).hexdigest()
 
 
 @pytest.fixture

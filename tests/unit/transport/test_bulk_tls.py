@@ -2,48 +2,17 @@
 """TLS in large steps: what is lent is sealed at once and not kept; what came is heard in order."""
 
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
 
 import pytest
-import trustme
-from attrs import define, field
 from OpenSSL import SSL
 from twisted.internet.error import ConnectionDone
-from twisted.internet.interfaces import IOpenSSLClientConnectionCreator
-from twisted.internet.protocol import Factory, Protocol, connectionDone
-from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
-from obnam.transport.bulk_tls import OPENED_AT_ONCE, BulkTlsFactory
+from obnam.transport.bulk_tls import OPENED_AT_ONCE
+from tests.support.tls_line import Line, connected
 
-SERVER = SSL.Context(SSL.TLS_SERVER_METHOD)
-trustme.CA().issue_cert("localhost").configure_cert(SERVER)
 LARGE = bytes(range(256)) * 1024
-
-
-@implementer(IOpenSSLClientConnectionCreator)
-class Creator:
-    """Trusts everyone."""
-
-    def clientConnectionForTLS(self, tlsProtocol: object) -> SSL.Connection:  # noqa: N802, N803
-        return SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
-
-
-class Below(StringTransport):
-    """What is below TLS. ``at_goodbye`` is called when it is told to close."""
-
-    at_goodbye: Callable[[], object] = staticmethod(lambda: None)
-
-    def loseConnection(self) -> None:  # noqa: N802
-        """Close."""
-        super().loseConnection()
-        self.at_goodbye()
-
-    def setTcpNoDelay(self, enabled: bool) -> None:  # noqa: N802
-        """Nothing is delayed here."""
 
 
 class Hearing(Protocol):
@@ -63,60 +32,8 @@ class Hearing(Protocol):
         self.heard.append(type(reason.value))
 
 
-@define
-class Line:
-    """A client's transport, and the server's end of it."""
-
-    clock: Clock = field(factory=Clock)
-    below: Below = field(factory=Below)
-    above: Hearing = field(factory=Hearing)
-    server: SSL.Connection = field(init=False)
-    tls: Any = field(init=False)
-
-    def __attrs_post_init__(self) -> None:
-        self.server = SSL.Connection(SERVER, None)
-        self.server.set_accept_state()
-        above = Factory.forProtocol(lambda: self.above)
-        factory = BulkTlsFactory(Creator(), True, above, clock=self.clock)
-        self.tls = factory.buildProtocol(None)
-        self.tls.makeConnection(self.below)
-
-    def carry(self) -> None:
-        """What is sealed goes to the other end, and what that says comes back."""
-        self.clock.advance(0)
-        if self.below.value():
-            self.server.bio_write(self.below.value())
-            self.below.clear()
-        with suppress(SSL.WantReadError):
-            self.server.do_handshake()
-        with suppress(SSL.WantReadError):
-            self.tls.dataReceived(self.server.bio_read(100_000))
-
-    def sealed(self, data: bytes) -> bytes:
-        """What the other end says, on its way."""
-        for at in range(0, len(data), 1 << 14):
-            self.server.send(data[at : at + (1 << 14)])
-        return self.server.bio_read(len(data) + 100_000)
-
-    def received(self) -> bytes:
-        """What came to the other end."""
-        self.carry()
-        found = b""
-        with suppress(SSL.WantReadError, SSL.ZeroReturnError):
-            while True:
-                found += self.server.recv(100_000)
-        return found
-
-
-def connected() -> Line:
-    line = Line()
-    for _ in range(3):
-        line.carry()
-    return line
-
-
 def test_what_is_lent_is_free_once_it_is_written() -> None:
-    line = connected()
+    line = connected(Hearing())
     lent = bytearray(LARGE)
     line.tls.write(memoryview(lent))
     lent[:] = bytes(len(lent))
@@ -125,7 +42,7 @@ def test_what_is_lent_is_free_once_it_is_written() -> None:
 
 
 def test_it_goes_behind_what_was_gathered() -> None:
-    line = connected()
+    line = connected(Hearing())
     line.tls.write(b"head ")
     line.tls.write(memoryview(b"lent "))
     line.tls.write(b"tail")
@@ -133,18 +50,17 @@ def test_it_goes_behind_what_was_gathered() -> None:
 
 
 def test_before_the_handshake_it_is_copied() -> None:
-    line = Line()
+    line = Line(Hearing())
     lent = bytearray(LARGE)
     line.tls.write(b"head ")
     line.tls.write(memoryview(lent))
     lent.clear()
-    for _ in range(3):
-        line.carry()
+    line.shake_hands()
     assert line.received() == b"head " + LARGE
 
 
 def test_a_connection_that_fails_keeps_nothing() -> None:
-    line = connected()
+    line = connected(Hearing())
     lent = bytearray(LARGE)
     line.tls._tlsConnection.shutdown()  # OpenSSL takes no more.
     with memoryview(lent) as view:
@@ -154,7 +70,7 @@ def test_a_connection_that_fails_keeps_nothing() -> None:
 
 
 def test_a_connection_that_is_closed_keeps_nothing() -> None:
-    line = connected()
+    line = connected(Hearing())
     line.tls.loseConnection()
     lent = bytearray(LARGE)
     line.tls.write(memoryview(lent))
@@ -162,12 +78,12 @@ def test_a_connection_that_is_closed_keeps_nothing() -> None:
     assert not line.below.value() or len(line.below.value()) < 100  # Only the goodbye.
 
 
-def spoilt(line: Line) -> bytes:
+def spoilt(line: Line[Hearing]) -> bytes:
     """A record that nobody can open."""
     return line.sealed(b"spoilt")[:-1] + b"?"
 
 
-def goodbye(line: Line) -> bytes:
+def goodbye(line: Line[Hearing]) -> bytes:
     """The end that both agree on."""
     line.server.shutdown()
     return line.server.bio_read(100)
@@ -177,10 +93,10 @@ def goodbye(line: Line) -> bytes:
     ("end", "reason"), [(spoilt, SSL.Error), (goodbye, ConnectionDone)], ids=["spoilt", "goodbye"]
 )
 def test_what_came_before_the_end_is_heard_before_it(
-    end: Callable[[Line], bytes], reason: type[Exception]
+    end: Callable[[Line[Hearing]], bytes], reason: type[Exception]
 ) -> None:
     """All in one piece from below."""
-    line = connected()
+    line = connected(Hearing())
     line.below.at_goodbye = lambda: line.above.heard.append(b"closing")
     line.tls.dataReceived(line.sealed(b"before ") + line.sealed(b"it") + end(line))
     line.tls.connectionLost(Failure(ConnectionDone()))
@@ -188,7 +104,7 @@ def test_what_came_before_the_end_is_heard_before_it(
 
 
 def test_what_came_before_a_goodbye_is_still_answered() -> None:
-    line = connected()
+    line = connected(Hearing())
     line.above.at_each = lambda: line.tls.write(memoryview(b"the answer"))
     line.tls.dataReceived(line.sealed(b"a question") + goodbye(line))
     assert line.received() == b"the answer"
@@ -196,7 +112,7 @@ def test_what_came_before_a_goodbye_is_still_answered() -> None:
 
 def test_who_has_given_up_hears_no_more() -> None:
     """Neither what was opened with it, nor the rest of what came."""
-    line = connected()
+    line = connected(Hearing())
     line.above.at_each = line.tls.abortConnection
     sealed = line.sealed(bytes(3 * OPENED_AT_ONCE))
     line.tls.dataReceived(sealed)

@@ -6,7 +6,6 @@ from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
-import trustme
 from OpenSSL import SSL
 
 from obnam.transport import openssl
@@ -19,6 +18,7 @@ from obnam.transport.openssl import (
     given,
     open_into,
 )
+from tests.support.tls_line import SERVER
 
 ROOM_BYTES = 256 * 1024
 
@@ -31,10 +31,7 @@ class Pair:
 
     def __init__(self, room: PublicRoom) -> None:
         self.room = room
-        authority = trustme.CA()
-        server_context = SSL.Context(SSL.TLS_SERVER_METHOD)
-        authority.issue_cert("localhost").configure_cert(server_context)
-        self.server = SSL.Connection(server_context, None)
+        self.server = SSL.Connection(SERVER, None)
         self.client = SSL.Connection(SSL.Context(SSL.TLS_CLIENT_METHOD), None)
         self.server.set_accept_state()
         self.client.set_connect_state()

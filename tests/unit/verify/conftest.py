@@ -1,7 +1,6 @@
 """A client in memory, for whole verifications."""
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -9,8 +8,6 @@ from tests.support.memory_scene import Scene, memory_scene
 
 
 @pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    folder = tmp_path / "client"
-    folder.mkdir()
-    with memory_scene(folder) as scene:
+def scene() -> Iterator[Scene]:
+    with memory_scene() as scene:
         yield scene
