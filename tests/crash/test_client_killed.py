@@ -3,14 +3,14 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from threading import Event
 
 import pytest
 
 from tests.acceptance.computer import processes_of
-from tests.crash.world import PATIENCE_S, World
+from tests.crash.world import PATIENCE_S, World, new_world
 from tests.support import hasty_client
 from tests.support.server_operator import at
 
@@ -65,28 +65,35 @@ def test_client_killed(world: World, name: str, count: int, answered: bool) -> N
         check_leftovers(world)
 
 
-def test_goes_on_from_a_checkpoint(world: World) -> None:
+@pytest.fixture
+def new(tmp_path: Path) -> Iterator[World]:
+    """A world without backups before: what changed while they ran is read again in any case."""
+    with new_world(tmp_path) as world:
+        yield world
+
+
+def test_goes_on_from_a_checkpoint(new: World) -> None:
     """A partial generation is there, marked as such; what it has is not even read again."""
-    world.write_tree(100)
+    new.write_tree(100)
     for number in range(12):
         # Each is a batch of its own, since two do not fit into a slab.
         content = os.urandom(1 << 20) * 8
-        (world.computer.live / f"a-{number:02}").write_bytes(content)
-    before = world.generations()
-    killed = Killed(world)
-    world.operator.rule = at("POST /v1/generations", 2, killed.by_now, answered=False)
-    killed.run(lambda: _start_hastily(world))
-    world.operator.serve(world.server.url)
-    listed = world.computer.obnam("--json", "list").json
+        (new.computer.live / f"a-{number:02}").write_bytes(content)
+    before = new.generations()
+    killed = Killed(new)
+    new.operator.rule = at("POST /v1/generations", 2, killed.by_now, answered=False)
+    killed.run(lambda: _start_hastily(new))
+    new.operator.serve(new.server.url)
+    listed = new.computer.obnam("--json", "list").json
     assert [each["partial"] for each in listed[len(before) :]] == [True]
-    known = set(world.operator.acknowledged)
-    done = world.computer.obnam("--json", "backup").json
-    assert not known & set(world.operator.sent)
+    known = set(new.operator.acknowledged)
+    done = new.computer.obnam("--json", "backup").json
+    assert not known & set(new.operator.sent)
     assert done["unchanged"] > 0
     assert done["read-files"] > 0
-    listed = world.computer.obnam("--json", "list").json
+    listed = new.computer.obnam("--json", "list").json
     assert [each["partial"] for each in listed[len(before) :]] == [True, False]
-    world.check_restore()
+    new.check_restore()
 
 
 def _start_hastily(world: World) -> "subprocess.Popen[str]":

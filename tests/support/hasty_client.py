@@ -8,7 +8,7 @@ from itertools import count
 from typing import Any
 
 LOOKS_BETWEEN_CHECKPOINTS = 9
-"""Each of the six lanes of a pipeline looks before each batch; a checkpoint takes a look or two."""
+"""Each lane of a pipeline looks before each batch; a checkpoint takes a look or two."""
 
 
 class Looks:
