@@ -81,6 +81,7 @@ async def test_the_first_of_several_links_is_renamed_over(
 ) -> None:
     """Between the scan and the reading: the others are not what is there then."""
     a, b, c = (laptop.root / name for name in "abc")
+    new = laptop.root.with_name("new")
     a.write_bytes(noise("old", size))
     b.hardlink_to(a)
     if known:
@@ -89,8 +90,8 @@ async def test_the_first_of_several_links_is_renamed_over(
 
     def replace(_name: str, _arguments: tuple[object, ...]) -> None:
         if a.stat().st_nlink == 3:
-            (laptop.home / "new").write_bytes(b"new content of a alone")
-            (laptop.home / "new").rename(a)
+            new.write_bytes(b"new content of a alone")
+            new.rename(a)
 
     backup = laptop.backup()
     laptop.pool.before = replace
