@@ -1,7 +1,6 @@
 """Whoever is not the writer takes several looks: what is changed between two of them is no harm."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from threading import Thread
 
 import pytest
@@ -33,13 +32,6 @@ from tests.support.stored import (
 )
 
 SLOTS = [KeyringSlot("1" * 32, "another", b"sealed")]
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer.begun(tmp_path / "data")
-    yield server
-    server.store.close()
 
 
 def forget_one(home: RepositoryStore) -> None:

@@ -2,10 +2,6 @@
 
 import os
 import sqlite3
-from collections.abc import Iterator
-from pathlib import Path
-
-import pytest
 
 from obnam.wire.messages import KeyringSlot
 from tests.support.scrubbed import (
@@ -31,14 +27,6 @@ from tests.support.stored import (
     sealed,
     segment_paths,
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer.begun(tmp_path / "data")
-    yield server
-    server.store.close()
-
 
 # Numbers are never given twice
 

@@ -2,7 +2,7 @@
 
 import os
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -41,13 +41,6 @@ from tests.support.stored import (
     sealed,
     segment_paths,
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer.begun(tmp_path / "data")
-    yield server
-    server.store.close()
 
 
 def test_nothing_is_wrong(server: SpoiltServer) -> None:

@@ -2,8 +2,6 @@
 
 import errno
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
@@ -34,13 +32,6 @@ from tests.support.stored import (
     put,
     sealed,
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer.begun(tmp_path / "data")
-    yield server
-    server.store.close()
 
 
 def test_a_segment_that_goes_meanwhile_is_no_damage(server: SpoiltServer) -> None:

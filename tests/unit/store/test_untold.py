@@ -1,7 +1,6 @@
 """A segment of which the index could not be told is taken away again: the change did not happen."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -28,13 +27,6 @@ from tests.support.stored import (
     put,
     segment_paths,
 )
-
-
-@pytest.fixture
-def server(tmp_path: Path) -> Iterator[SpoiltServer]:
-    server = SpoiltServer.begun(tmp_path / "data")
-    yield server
-    server.store.close()
 
 
 def commit(server: SpoiltServer) -> Callable[[], object]:
